@@ -1,0 +1,37 @@
+# `make demo` and `make test` are the two commands; both create what they need.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test quick check format clean
+
+demo: .venv/runtime
+	$(BIN)/secateur demo --out out/demo
+
+test: .venv/dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+quick: .venv/dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+check: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/runtime: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/pip install -q -c constraints.txt -e .
+	touch $@
+
+.venv/dev: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	touch $@ .venv/runtime
+
+clean:
+	rm -rf .venv out

@@ -1,0 +1,1 @@
+"""What the scores look like: numpy arrays in, frozen rows out; loads no torch."""

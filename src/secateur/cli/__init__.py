@@ -1,0 +1,1 @@
+"""The edge: strings become objects here, and only here."""

@@ -1,0 +1,1 @@
+"""What a channel is worth: formulas that give every filter a score, higher = keep."""

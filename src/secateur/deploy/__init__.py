@@ -1,0 +1,1 @@
+"""Towards a device: export, quantisation, latency, byte and MAC budgets."""

@@ -1,0 +1,101 @@
+"""The error family. Every error a user can cause is one of these.
+
+* SecateurError                 exit code 2: wrong use or bad input
+  + TraceError                  the network cannot be run on shapes
+  + CriterionError              a criterion cannot score this layer
+  + PlanError                   a plan is malformed or made for another network
+    - BudgetError               the budget cannot be met
+  + SurgeryError                the cut cannot be made
+    - ProofError                the cut network would not line up
+    - VerificationError         exit code 1: the cut network differs from the masked one
+  + PackageError                a saved network cannot be read or does not fit its factory
+  + TrainingError               training cannot start or went non-finite
+  + DataError                   a data set, audio file or feature cache cannot be used
+  + RecipeError                 a recipe has unknown keys or wrong values
+  + StudyError                  a study's folder cannot be used, or cells failed
+    - StorageError              a file could not be written; what stood there before still stands
+  + ReportError                 a report cannot be made from these rows
+
+Messages name the thing, the value, what is allowed and the next step.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SecateurError(Exception):
+    """Root of the family; `exit_code` is what the command line returns."""
+
+    exit_code = 2
+
+
+class TraceError(SecateurError):
+    """The network cannot be run on shapes."""
+
+
+class CriterionError(SecateurError):
+    """A criterion cannot score this layer."""
+
+
+class PlanError(SecateurError):
+    """A plan is malformed, or made for another network."""
+
+
+class BudgetError(PlanError):
+    """The budget cannot be met."""
+
+
+class SurgeryError(SecateurError):
+    """The cut cannot be made."""
+
+
+class ProofError(SurgeryError):
+    """The cut network would not line up."""
+
+
+class VerificationError(SurgeryError):
+    """The cut network differs from the masked one."""
+
+    exit_code = 1
+
+
+class PackageError(SecateurError):
+    """A saved network cannot be read or does not fit its factory."""
+
+
+class TrainingError(SecateurError):
+    """Training cannot start or went non-finite."""
+
+
+class DataError(SecateurError):
+    """A data set, audio file or feature cache cannot be used."""
+
+
+class RecipeError(SecateurError):
+    """A recipe has unknown keys or wrong values."""
+
+
+class StudyError(SecateurError):
+    """A study's folder cannot be used, or cells failed."""
+
+
+class StorageError(StudyError):
+    """A file could not be written; what stood there before still stands."""
+
+
+class ReportError(SecateurError):
+    """A report cannot be made from these rows."""
+
+
+def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> str:
+    """Say that a name is not known, what is, and the nearest match.
+
+    >>> unknown_name("criterion", "l1norm", ["l2", "l1"])
+    "no criterion 'l1norm'; there are l1, l2; did you mean 'l1'?"
+    """
+    names = sorted(allowed)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"no {kind} {name!r}; there are {', '.join(names) or 'none'}{hint}"

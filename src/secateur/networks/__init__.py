@@ -1,0 +1,1 @@
+"""Reference networks for log-mel input, each readable from top to bottom."""

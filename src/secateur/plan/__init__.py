@@ -1,0 +1,1 @@
+"""Which channels go: a budget and scores in, a written plan out; loads no torch."""

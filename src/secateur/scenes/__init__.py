@@ -1,0 +1,1 @@
+"""Acoustic scenes: data sets, features, synthesis. A customer of the library."""

@@ -1,0 +1,1 @@
+"""Many runs: recipe, grid of cells, rows on disk, comparison."""

@@ -1,0 +1,1 @@
+"""Cutting: plan in, smaller module out, proved before and verified after."""

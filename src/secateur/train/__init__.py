@@ -1,0 +1,1 @@
+"""Before and after the cut: penalties, the training loop, batch-norm re-estimation."""
