@@ -1,0 +1,163 @@
+"""The border value of this stage: which channels of a network move together. Loads no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Role = Literal["out", "in", "norm", "free"]
+"""What a group's channels are to a parameter: filters of a convolution (`out`), inputs of one
+(`in`), scales, shifts and statistics of a normalisation (`norm`), or anything else (`free`)."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where a group's channels lie along one dimension of one parameter or buffer.
+
+    `index` has shape (n_channels, k): row j holds the k positions that belong to channel j.
+    """
+
+    parameter: str
+    dim: int
+    role: Role
+    index: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Channels that touch the same parameters: removing channel j removes row j of every member."""
+
+    name: str
+    n_channels: int
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One use of a weight in a contraction: what a criterion scores and what the cost counts.
+
+    `positions` is how many times the whole weight is applied to one example, so that
+    MACs = positions * weight.numel(). `norm` names the batch norm that directly follows.
+    """
+
+    name: str
+    kind: Literal["convolution", "transposed", "linear"]
+    weight: str
+    out_dim: int
+    in_dim: int
+    conv_groups: int
+    positions: int
+    source: str
+    norm: str | None = None
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """Channels that cannot be removed, why, and the line of the network's code that causes it."""
+
+    parameter: str
+    dim: int
+    n_channels: int
+    reason: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """An operator after which "removed" differs from "zeroed", with the groups it concerns."""
+
+    operator: str
+    groups: tuple[str, ...]
+    reason: str
+    source: str
+
+
+@dataclass(frozen=True)
+class ChannelMap:
+    """What tracing finds out about a network. Plain data; `to_json` and `from_json` round-trip.
+
+    `shapes` holds every parameter and buffer once, under its first name; `aliases` maps the other
+    names of shared ones to it. `fingerprint` depends on names, shapes and groups, not on values.
+    """
+
+    groups: tuple[ChannelGroup, ...]
+    layers: tuple[Layer, ...]
+    pinned: tuple[Pinned, ...]
+    mixing: tuple[Mixing, ...]
+    unknown: tuple[str, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+    buffers: tuple[str, ...]
+    aliases: Mapping[str, str]
+    fingerprint: str
+
+    @cached_property
+    def by_name(self) -> dict[str, ChannelGroup]:
+        """Groups by their name."""
+        return {group.name: group for group in self.groups}
+
+    @cached_property
+    def by_weight(self) -> dict[str, Layer]:
+        """First use of every contraction weight."""
+        return {layer.weight: layer for layer in reversed(self.layers)}
+
+    def to_json(self) -> str:
+        """The whole map as JSON text."""
+        return json.dumps(asdict(self), default=_plain, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ChannelMap:
+        """The map that `to_json` wrote."""
+        raw: dict[str, Any] = json.loads(text)
+        return cls(
+            groups=tuple(
+                ChannelGroup(
+                    group["name"],
+                    group["n_channels"],
+                    tuple(
+                        Member(m["parameter"], m["dim"], m["role"], _index(m["index"]))
+                        for m in group["members"]
+                    ),
+                )
+                for group in raw["groups"]
+            ),
+            layers=tuple(Layer(**layer) for layer in raw["layers"]),
+            pinned=tuple(Pinned(**pinned) for pinned in raw["pinned"]),
+            mixing=tuple(Mixing(**(m | {"groups": tuple(m["groups"])})) for m in raw["mixing"]),
+            unknown=tuple(raw["unknown"]),
+            shapes={name: tuple(shape) for name, shape in raw["shapes"].items()},
+            buffers=tuple(raw["buffers"]),
+            aliases=raw["aliases"],
+            fingerprint=raw["fingerprint"],
+        )
+
+    def __str__(self) -> str:
+        """A table of groups, then what was left out and why."""
+        rows = [("group", "channels", "layers")]
+        for group in self.groups:
+            layers = [m.parameter.rpartition(".")[0] for m in group.members if m.role == "out"]
+            rows.append((group.name, str(group.n_channels), ", ".join(layers)))
+        widths = [max(len(row[k]) for row in rows) for k in range(2)]
+        lines = [f"{name:<{widths[0]}}  {n:>{widths[1]}}  {layers}" for name, n, layers in rows]
+        lines += [
+            f"pinned: {p.parameter} dim {p.dim} ({p.n_channels}): {p.reason}, {p.source}"
+            for p in self.pinned
+        ]
+        lines += [f"mixing: {m.operator}: {m.reason}, {m.source}" for m in self.mixing]
+        lines += [f"unknown operator: {name}" for name in self.unknown]
+        return "\n".join(lines)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value)} is not JSON")
+
+
+def _index(rows: list[list[int]]) -> NDArray[np.int64]:
+    return np.asarray(rows, dtype=np.int64).reshape(len(rows), -1)

@@ -1,0 +1,24 @@
+"""The border value of this stage: what every channel is worth under one criterion. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One criterion's scores, higher = keep.
+
+    `filters` maps a layer's name to one score a filter, shape (n_filters,), for analysis.
+    `groups` maps a channel group's name to one score a channel, shape (n_channels,), for planning;
+    `reduction` says how coupled filters were made one.
+    """
+
+    criterion: str
+    reduction: str
+    filters: Mapping[str, NDArray[np.float64]]
+    groups: Mapping[str, NDArray[np.float64]]

@@ -1,0 +1,74 @@
+"""The border value of this stage: a written decision which channels go. Loads no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from secateur.channels.cost import Cost
+from secateur.channels.groups import ChannelMap
+from secateur.errors import PlanError, unknown_name
+
+FORMAT = "secateur.plan/1"
+
+
+@dataclass(frozen=True)
+class PruningPlan:
+    """Which channels go, decided before anything is cut.
+
+    `remove` maps a group's name to the ascending indices of the channels that go. `before` and
+    `after` are predicted; `asked` and `reached` state the budget in the user's words and numbers.
+    `held_back` lists groups that were wanted but could not be cut, with the reason.
+    """
+
+    remove: Mapping[str, tuple[int, ...]]
+    fingerprint: str
+    before: Cost
+    after: Cost
+    asked: Mapping[str, float]
+    reached: Mapping[str, float]
+    how: str
+    held_back: Mapping[str, str]
+
+    def to_json(self) -> str:
+        """The plan as JSON text; `from_json` gives an equal plan back."""
+        return json.dumps({"format": FORMAT} | asdict(self), indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> PruningPlan:
+        """The plan that `to_json` wrote.
+
+        Raises:
+            PlanError: the text is not a plan.
+        """
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            if raw.pop("format") != FORMAT:
+                raise KeyError(f"format is not {FORMAT!r}")
+            raw["remove"] = {name: tuple(gone) for name, gone in raw["remove"].items()}
+            raw["before"], raw["after"] = Cost(**raw["before"]), Cost(**raw["after"])
+            return cls(**raw)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PlanError(f"this is not a pruning plan: {error}; write one with plan.to_json()")
+
+    def check(self, channels: ChannelMap) -> None:
+        """Refuse a plan that was made for another network or would empty a group.
+
+        Raises:
+            PlanError: naming the group and what is wrong.
+        """
+        if self.fingerprint != channels.fingerprint:
+            raise PlanError(
+                f"the plan was made for network {self.fingerprint[:12]}, this one is "
+                f"{channels.fingerprint[:12]}; trace this network and plan again"
+            )
+        for name, gone in self.remove.items():
+            if name not in channels.by_name:
+                raise PlanError(unknown_name("channel group", name, channels.by_name))
+            n = channels.by_name[name].n_channels
+            if list(gone) != sorted(set(gone)) or (gone and not 0 <= gone[0] <= gone[-1] < n):
+                raise PlanError(f"group {name!r} has channels 0 to {n - 1}, each once; got {gone}")
+            if len(gone) == n:
+                raise PlanError(f"the plan would empty group {name!r}; keep at least one of {n}")
