@@ -1,0 +1,241 @@
+"""Log-mel features: one transform, and the cached table of a whole data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from hashlib import sha256
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from secateur.errors import DataError
+from secateur.scenes import cache as array_cache
+from secateur.scenes.audio import fit
+from secateur.scenes.datasets import Clip, SceneSet
+
+_VERSION = 1
+"""Raised when the transform changes, so that older caches are not taken for new ones."""
+
+_BLOCK = 16
+"""Clips transformed and written at a time."""
+
+_FLOOR = 1e-10
+"""Least power before the logarithm: silence is -100 dB."""
+
+
+@dataclass(frozen=True)
+class LogMel:
+    """Settings of a log-mel spectrogram: lengths in samples, frequencies in Hz, length in s.
+
+    `f_max` None is half the rate. Defaults give (64, 101) for 5 s at 44.1 kHz: windows of 93 ms,
+    a step of 50 ms.
+
+    Raises:
+        DataError: a setting is out of range, or a band would hold no bin of the transform.
+    """
+
+    rate: int = 44100
+    n_fft: int = 4096
+    hop: int = 2205
+    n_mels: int = 64
+    f_min: float = 50.0
+    f_max: float | None = None
+    seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "n_fft", "hop", "n_mels"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise DataError(f"LogMel {name}={value!r}: give a whole number of at least 1")
+        if not (isfinite(self.seconds) and self.seconds * self.rate >= 1):
+            raise DataError(f"LogMel seconds={self.seconds!r}: give at least one sample's length")
+        if not 0 <= self.f_min < self.f_top <= self.rate / 2:
+            raise DataError(
+                f"LogMel f_min={self.f_min!r}, f_max={self.f_max!r}: give "
+                f"0 <= f_min < f_max <= rate / 2 = {self.rate / 2:g} Hz"
+            )
+        n_empty = int((_mel_bank(self) == 0).all(dim=1).sum())
+        if n_empty:
+            raise DataError(
+                f"LogMel n_mels={self.n_mels}: {n_empty} bands hold no bin of the transform with "
+                f"n_fft={self.n_fft}; lower n_mels or raise n_fft"
+            )
+
+    @property
+    def f_top(self) -> float:
+        """Upper end of the highest band in Hz."""
+        return self.rate / 2 if self.f_max is None else self.f_max
+
+    @property
+    def n_samples(self) -> int:
+        """Length every waveform is padded or trimmed to."""
+        return round(self.seconds * self.rate)
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of a spectrogram: windows are centred on every `hop`-th sample, from the first.
+
+        >>> LogMel().n_frames
+        101
+        """
+        return 1 + self.n_samples // self.hop
+
+
+def log_mel(waveforms: Tensor, settings: LogMel) -> Tensor:
+    """Log-mel power in dB, (n, samples) -> (n, 1, n_mels, n_frames), float32.
+
+    Hann window, edges padded with silence, power spectrum, Slaney's mel scale with bands of unit
+    area, 10 log10(max(power, 1e-10)). Equal to librosa's `melspectrogram` with its defaults.
+    Worked out in double precision, because near the floor single precision is off by 0.01 dB.
+
+    Raises:
+        DataError: the waveforms are not two-dimensional.
+
+    Reference: Slaney, "Auditory Toolbox", 1998 (the mel scale).
+    """
+    if waveforms.ndim != 2:
+        raise DataError(f"waveforms have shape {tuple(waveforms.shape)}; give (n, samples)")
+    spectrum = torch.stft(
+        waveforms.to(torch.float64),
+        n_fft=settings.n_fft,
+        hop_length=settings.hop,
+        window=torch.hann_window(settings.n_fft, dtype=torch.float64),
+        center=True,
+        pad_mode="constant",
+        return_complex=True,
+    )
+    power = spectrum.real.square() + spectrum.imag.square()
+    bands = _mel_bank(settings) @ power
+    return (10.0 * torch.log10(bands.clamp_min(_FLOOR))).to(torch.float32).unsqueeze(1)
+
+
+@lru_cache(maxsize=16)
+def _mel_bank(settings: LogMel) -> Tensor:
+    """Triangular mel filters, (n_mels, n_fft // 2 + 1): Slaney's scale, unit area in Hz."""
+    ends = _hz_to_mel(np.array([settings.f_min, settings.f_top]))
+    corners = _mel_to_hz(np.linspace(ends[0], ends[1], settings.n_mels + 2))
+    low, peak, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
+    bins = np.arange(settings.n_fft // 2 + 1) * (settings.rate / settings.n_fft)
+    triangles = np.minimum((bins - low) / (peak - low), (high - bins) / (high - peak))
+    return torch.from_numpy(np.maximum(triangles, 0.0) * (2.0 / (high - low)))
+
+
+@dataclass(frozen=True)
+class Features:
+    """Log-mels of a data set, in the order of its clips, not standardised.
+
+    `x` is a read-only float16 memory map (n, 1, n_mels, n_frames) in dB; `labels` and `folds`
+    have shape (n,), folds count from 1.
+    """
+
+    x: NDArray[np.float16]
+    labels: NDArray[np.int64]
+    folds: NDArray[np.int64]
+    classes: tuple[str, ...]
+    settings: LogMel
+
+
+def prepare(
+    scenes: SceneSet,
+    settings: LogMel,
+    cache: Path,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Features:
+    """Log-mels of every clip, from the folder `cache` if they are there, else made and kept there.
+
+    Clips are resampled to `settings.rate` and padded with silence or trimmed to
+    `settings.seconds`. `on_progress(done, total)` is called as clips are done.
+
+    Raises:
+        DataError: a clip cannot be read or its features are not finite.
+        StorageError: the cache cannot be written.
+    """
+    names = sha256("\n".join(clip.name for clip in scenes.clips).encode()).hexdigest()
+    key = {
+        "version": _VERSION,
+        "settings": asdict(settings),
+        "content": scenes.content,
+        "clips": names,
+    }
+    x = array_cache.stored(cache, key)
+    if x is None:
+        shape = (len(scenes.clips), 1, settings.n_mels, settings.n_frames)
+        x = array_cache.store(cache, key, shape, _blocks(scenes, settings, on_progress))
+    elif on_progress is not None:
+        on_progress(len(scenes.clips), len(scenes.clips))
+    return Features(
+        x=x,
+        labels=np.array([clip.label for clip in scenes.clips], dtype=np.int64),
+        folds=np.array([clip.fold for clip in scenes.clips], dtype=np.int64),
+        classes=scenes.classes,
+        settings=settings,
+    )
+
+
+def standardise(
+    x_train: NDArray[np.floating], x_test: NDArray[np.floating]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Shift and scale every mel band by its mean and sd over the training part only.
+
+    Both (n, 1, n_mels, n_frames). A band that does not vary in training is only shifted.
+
+    >>> train, test = np.array([[[[1.0, 3.0]]]]), np.array([[[[5.0, 2.0]]]])
+    >>> [part.ravel().tolist() for part in standardise(train, test)]
+    [[-1.0, 1.0], [3.0, 0.0]]
+    """
+    train = np.asarray(x_train, dtype=np.float32)
+    mean = train.mean(axis=(0, 1, 3), keepdims=True, dtype=np.float64)
+    sd = train.std(axis=(0, 1, 3), keepdims=True, dtype=np.float64, mean=mean)
+    scale = np.where(sd > 0, sd, 1.0).astype(np.float32)
+    shift = mean.astype(np.float32)
+    return (train - shift) / scale, (np.asarray(x_test, dtype=np.float32) - shift) / scale
+
+
+def _blocks(
+    scenes: SceneSet, settings: LogMel, on_progress: Callable[[int, int], None] | None
+) -> Iterator[NDArray[np.float16]]:
+    total = len(scenes.clips)
+    for start in range(0, total, _BLOCK):
+        clips = scenes.clips[start : start + _BLOCK]
+        waveforms = np.stack([_waveform(scenes, clip, settings) for clip in clips])
+        block = log_mel(torch.from_numpy(waveforms), settings).numpy().astype(np.float16)
+        for clip, one in zip(clips, block, strict=True):
+            if not np.isfinite(one).all():
+                raise DataError(
+                    f"{scenes.name}: features of clip {clip.name!r} are not finite; its samples "
+                    "are non-finite or far beyond full scale: replace the clip"
+                )
+        yield block
+        if on_progress is not None:
+            on_progress(start + len(clips), total)
+
+
+def _waveform(scenes: SceneSet, clip: Clip, settings: LogMel) -> NDArray[np.float32]:
+    waveform, rate = scenes.read(clip)
+    if waveform.ndim != 1 or not waveform.size:
+        raise DataError(
+            f"{scenes.name}: clip {clip.name!r} reads as shape {waveform.shape}; "
+            "a reader gives a mono waveform (samples,) of at least one sample"
+        )
+    return fit(waveform, rate, settings.rate, settings.n_samples)
+
+
+# Slaney's scale: linear up to 1 kHz (15 mel), then 27 mel to a factor of 6.4.
+_HZ_A_MEL, _KNEE_HZ, _KNEE_MEL = 200.0 / 3.0, 1000.0, 15.0
+_LOG_STEP = np.log(6.4) / 27.0
+
+
+def _hz_to_mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    above = _KNEE_MEL + np.log(np.maximum(hz, _KNEE_HZ) / _KNEE_HZ) / _LOG_STEP
+    return np.where(hz < _KNEE_HZ, hz / _HZ_A_MEL, above)
+
+
+def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    above = _KNEE_HZ * np.exp(_LOG_STEP * np.maximum(mel - _KNEE_MEL, 0.0))
+    return np.where(mel < _KNEE_MEL, mel * _HZ_A_MEL, above)
