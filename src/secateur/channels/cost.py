@@ -16,7 +16,7 @@ Removal = Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True)
 class Cost:
-    """What one example costs. `macs` counts convolutions and linear layers, without bias or norm."""
+    """What one example costs; `macs` counts convolutions and linear layers, not bias or norm."""
 
     params: int
     macs: int

@@ -1,4 +1,4 @@
-"""The border value of this stage: what every channel is worth under one criterion. Loads no torch."""
+"""The border value of this stage: what every channel is worth. Loads no torch."""
 
 from __future__ import annotations
 

@@ -51,7 +51,8 @@ class PruningPlan:
             raw["before"], raw["after"] = Cost(**raw["before"]), Cost(**raw["after"])
             return cls(**raw)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PlanError(f"this is not a pruning plan: {error}; write one with plan.to_json()")
+            text = f"this is not a pruning plan: {error}; write one with plan.to_json()"
+            raise PlanError(text) from error
 
     def check(self, channels: ChannelMap) -> None:
         """Refuse a plan that was made for another network or would empty a group.

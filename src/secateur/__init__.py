@@ -1,0 +1,81 @@
+"""Secateur cuts channels out of convolutional networks and says whether the cut was right.
+
+The stages, in order, each a sub-package; imports go only leftwards:
+
+    channels -> criteria -> analysis -> plan -> surgery -> train -> networks -> scenes
+             -> deploy -> study -> report -> cli
+
+The main road, on any network that runs:
+
+    import secateur as sc
+
+    channels = sc.trace(model, example_input)               # which channels move together
+    scores = sc.score(model, channels, [sc.l1])["l1"]       # what each is worth
+    plan = sc.uniform(scores, channels, sc.Budget(macs=0.5))  # which go; plan.to_json()
+    small = sc.cut(model, plan, example_input)              # a new module, proved and verified
+    sc.save(small, "small.safetensors")
+
+Names below are imported on first use, so that importing secateur loads no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from secateur.version import __version__
+
+if TYPE_CHECKING:
+    from secateur.channels.cost import Cost as Cost
+    from secateur.channels.cost import cost as cost
+    from secateur.channels.groups import ChannelMap as ChannelMap
+    from secateur.channels.trace import trace as trace
+    from secateur.criteria.score import score as score
+    from secateur.criteria.scores import Scores as Scores
+    from secateur.criteria.weight import bn_scale as bn_scale
+    from secateur.criteria.weight import gm as gm
+    from secateur.criteria.weight import l1 as l1
+    from secateur.criteria.weight import l2 as l2
+    from secateur.criteria.weight import random as random
+    from secateur.errors import SecateurError as SecateurError
+    from secateur.plan.budget import Budget as Budget
+    from secateur.plan.plan import PruningPlan as PruningPlan
+    from secateur.plan.select import global_ as global_
+    from secateur.plan.select import uniform as uniform
+    from secateur.surgery.cut import cut as cut
+    from secateur.surgery.mask import mask as mask
+    from secateur.surgery.package import load as load
+    from secateur.surgery.package import save as save
+    from secateur.surgery.verify import verify as verify
+
+_HOME = {
+    "channels.cost": ("Cost", "cost"),
+    "channels.groups": ("ChannelMap",),
+    "channels.trace": ("trace",),
+    "criteria.score": ("score",),
+    "criteria.scores": ("Scores",),
+    "criteria.weight": ("bn_scale", "gm", "l1", "l2", "random"),
+    "errors": ("SecateurError",),
+    "plan.budget": ("Budget",),
+    "plan.plan": ("PruningPlan",),
+    "plan.select": ("global_", "uniform"),
+    "surgery.cut": ("cut",),
+    "surgery.mask": ("mask",),
+    "surgery.package": ("load", "save"),
+    "surgery.verify": ("verify",),
+}
+_MODULE = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = ["__version__", *sorted(_MODULE)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE:
+        raise AttributeError(f"module 'secateur' has no attribute {name!r}")
+    value = getattr(import_module(f"secateur.{_MODULE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,176 @@
+"""One call of an operator, as a rule sees it."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from secateur.channels.groups import Layer
+from secateur.channels.labels import Fields, Meeting, Pin, varying
+
+if TYPE_CHECKING:
+    from secateur.channels.trace import Run
+
+_TORCH = str(Path(torch.__file__).parent)
+_HERE = str(Path(__file__).parent)
+_PASSED = (_TORCH, _HERE, functools.__file__)
+
+
+@dataclass
+class Call:
+    """An operator with its arguments and outputs; the only hand a rule has on the run."""
+
+    run: Run
+    function: Any
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    tensors: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    @property
+    def batch_size(self) -> int:
+        """Examples in the traced batch."""
+        return self.run.batch_size
+
+    def argument(self, name: str, position: int) -> Any:
+        """An argument by name or position, or None."""
+        if name in self.kwargs:
+            return self.kwargs[name]
+        return self.args[position] if len(self.args) > position else None
+
+    def fields(self, tensor: Tensor) -> Fields:
+        """The fields a tensor carries; parameters get theirs on first use."""
+        return self.run.fields_of(tensor)
+
+    def set(self, tensor: Tensor, fields: Fields) -> None:
+        """Give a tensor its fields; those that do not vary are dropped."""
+        self.run.set_fields(tensor, tuple(f for f in fields if varying(f)))
+
+    def set_all(self, fields: Fields | list[Tensor]) -> None:
+        """Give every output of matching number of dimensions the same fields."""
+        for out in self.outputs:
+            self.set(out, tuple(f for f in fields if f.ndim == out.ndim))
+
+    def along(self, tensor: Tensor, dim: int) -> Tensor | None:
+        """Labels along one dimension, (size,), or None where its size is fixed.
+
+        A field that varies along other dimensions as well is united across them. Fields that do
+        not vary along `dim` are left alone.
+        """
+        for labels in self.fields(tensor):
+            if dim in varying(labels):
+                return self.flat(labels, dim)
+        return None
+
+    def flat(self, labels: Tensor, dim: int) -> Tensor:
+        """One field as a vector along `dim`, united across the other dimensions."""
+        others = [other for other in varying(labels) if other != dim]
+        return self.same_along(labels, others).flatten()
+
+    def same_along(self, labels: Tensor, dims: list[int]) -> Tensor:
+        """Unite a field across `dims`; the first slice stands for all."""
+        first = labels
+        for dim in dims:
+            first = first.narrow(dim, 0, 1)
+        if dims:
+            self.unite(first, labels)
+        return first
+
+    def unite(self, first: Tensor, second: Tensor) -> None:
+        """Elements of two fields that can be broadcast together belong to the same channels."""
+        if first is second:
+            return
+        one, two = torch.broadcast_tensors(first, second)  # type: ignore[no-untyped-call]
+        meeting = Meeting(one.reshape(-1), two.reshape(-1), self.name, self.source)
+        self.run.notebook.meetings.append(meeting)
+
+    def contract(self, first: Tensor | None, second: Tensor | None) -> None:
+        """Two labelled dimensions are summed or matched together, one of them perhaps fixed."""
+        if first is not None and second is not None:
+            self.unite(first, second)
+        elif first is not None or second is not None:
+            known = first if second is None else second
+            assert known is not None
+            self.pin(known, "meets a dimension of fixed size")
+
+    def pin(self, labels: Tensor, reason: str, *, silent: bool = False) -> None:
+        """These labels cannot go."""
+        flat = labels.reshape(-1)
+        text = f"{reason} in {self.name}"
+        self.run.notebook.pins.append(Pin(flat, text, self.source, silent))
+
+    def fixed(self, size: int, reason: str) -> Tensor:
+        """Labels for a stretch of fixed size: pinned from birth."""
+        labels = self.run.notebook.label("", 0, size)
+        self.pin(labels, reason, silent=True)
+        return labels
+
+    def mixing(self, labels: Tensor, reason: str) -> None:
+        """After this operator, removed differs from zeroed."""
+        self.run.mixings.append((labels.reshape(-1), self.name, reason, self.source))
+
+    def role(self, labels: Tensor | None, role: str) -> None:
+        """What these labels' channels are to their parameter."""
+        if labels is not None:
+            self.run.notebook.roles.setdefault(self.run.notebook.owner(int(labels[0])), role)
+
+    def is_weight(self, tensor: Tensor) -> bool:
+        """Whether a tensor is, or was made from, a parameter."""
+        return self.run.weight_name(tensor) is not None
+
+    def layer(
+        self,
+        kind: Literal["convolution", "transposed", "linear"],
+        weight: Tensor,
+        dims: tuple[int, int],
+        conv_groups: int,
+        positions: int,
+    ) -> None:
+        """Note that a weight, (out, in) along `dims`, is applied `positions` times an example."""
+        name = self.run.weight_name(weight)
+        if name is None:
+            return
+        own = self.run.own_dims(weight, name, dims)
+        self.run.producer[id(self.outputs[0])] = len(self.run.layers)
+        self.run.layers.append(
+            Layer(name.rpartition(".")[0], kind, name, *own, conv_groups, positions, self.source)
+        )
+
+    def norm(self, x: Tensor, scale: Tensor | None) -> None:
+        """Note that a batch norm follows the layer that made `x`."""
+        made_by = self.run.producer.get(id(x))
+        name = None if scale is None else self.run.weight_name(scale)
+        if made_by is not None and name is not None:
+            self.run.layers[made_by] = replace(
+                self.run.layers[made_by], norm=name.rpartition(".")[0]
+            )
+
+    def list_unknown(self) -> None:
+        """The operator has no rule: it stands in the answer."""
+        self.run.unknown.setdefault(self.name, self.source)
+
+    @cached_property
+    def source(self) -> str:
+        """The line of the network's own code that made this call, `file.py:12`."""
+        return network_line()
+
+
+def network_line() -> str:
+    """The innermost line on the stack that is neither torch's nor this stage's."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        name = frame.f_code.co_filename
+        if name.startswith(_HERE) and frame.f_code.co_name == "record":
+            break
+        if not name.startswith(_PASSED):
+            return f"{Path(name).name}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "inside torch's own modules"

@@ -1,0 +1,123 @@
+"""Networks as files: safetensors with JSON metadata against a factory. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from secateur.errors import PackageError, unknown_name
+from secateur.files import replacing
+from secateur.plan.plan import PruningPlan
+from secateur.surgery.rebuild import rebuild
+
+FORMAT = "secateur.network/1"
+
+
+def save(model: nn.Module, path: str | Path, plan: PruningPlan | None = None) -> Path:
+    """Write a network's parameters and persistent buffers, each once, and the plan that cut it.
+
+    Raises:
+        StorageError: the file could not be written; an earlier one still stands.
+    """
+    path = Path(path)
+    tensors = {name: tensor.contiguous() for name, tensor in _stored(model).items()}
+    metadata = {"format": FORMAT, "network": type(model).__name__}
+    if plan is not None:
+        metadata["plan"] = plan.to_json()
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+    return path
+
+
+def load(path: str | Path, build: Callable[[], nn.Module]) -> nn.Module:
+    """Rebuild a network, cut or not, from a file and the factory of the uncut one.
+
+    Raises:
+        PackageError: the file is not readable, or its tensors do not fit the factory.
+    """
+    tensors, _ = read(path)
+    model = build()
+    _check_names(Path(path), tensors, model)
+    for name, own in _stored(model).items():
+        new = tensors[name]
+        smaller = new.ndim == own.ndim and all(
+            0 < a <= b for a, b in zip(new.shape, own.shape, strict=True)
+        )
+        if new.shape != own.shape and not smaller:
+            raise PackageError(
+                f"{path}: {name!r} is {tuple(new.shape)}, the factory makes {tuple(own.shape)} "
+                "and channels can only have gone; was another factory or width used?"
+            )
+    return rebuild(model, tensors)
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Fill a network with weights of exactly its shapes, in place.
+
+    Raises:
+        PackageError: the file is not readable, a name or shape does not fit, or a value is NaN.
+    """
+    tensors, _ = read(path)
+    _check_names(Path(path), tensors, model)
+    for name, own in _stored(model).items():
+        if tensors[name].shape != own.shape:
+            raise PackageError(
+                f"{path}: {name!r} is {tuple(tensors[name].shape)}, the network's is "
+                f"{tuple(own.shape)}; give the factory the arguments it was trained with"
+            )
+        if tensors[name].is_floating_point() and not bool(torch.isfinite(tensors[name]).all()):
+            raise PackageError(f"{path}: {name!r} holds NaN or infinite values; train again")
+    model.load_state_dict(tensors, strict=False)
+
+
+def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """All tensors of a safetensors file and its metadata.
+
+    Raises:
+        PackageError: there is no such file, or it is not safetensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PackageError(f"no file {path}; give the path of a .safetensors file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise PackageError(f"{path} is not a readable safetensors file: {error}") from error
+    if "plan" in metadata:
+        metadata["plan"] = json.loads(metadata["plan"])
+    return tensors, metadata
+
+
+def _stored(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict, shared tensors once under their first name."""
+    first: dict[int, str] = {}
+    state = model.state_dict(keep_vars=True)
+    return {n: t.detach() for n, t in state.items() if first.setdefault(id(t), n) == n}
+
+
+def _check_names(path: Path, tensors: dict[str, Tensor], model: nn.Module) -> None:
+    wanted = set(_stored(model))
+    optional = {name for name in wanted if name.endswith("num_batches_tracked")}
+    missing = sorted(wanted - optional - set(tensors))
+    extra = sorted(set(tensors) - set(model.state_dict()))
+    if missing or extra:
+        parts = []
+        if missing:
+            parts.append(f"lacks {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}")
+        if extra:
+            parts.append(unknown_name("tensor", extra[0], sorted(wanted)[:8]) + " …")
+        raise PackageError(
+            f"{path} does not fit {type(model).__name__}: {'; '.join(parts)} "
+            f"({len(missing)} missing, {len(extra)} not known)"
+        )
+    for name in optional - set(tensors):
+        tensors[name] = _stored(model)[name]

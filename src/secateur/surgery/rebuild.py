@@ -1,0 +1,96 @@
+"""The same module with other tensors in it: what cutting, masking and proving have in common."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from secateur.errors import SurgeryError
+
+
+def rebuild(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Copy a module, giving each named parameter or buffer the tensor in `tensors`.
+
+    Tied parameters stay tied, frozen ones stay frozen, hooks and modes come along. Attributes that
+    mirror a width (`out_channels`, `num_features`, …) are made true. The input is left as it is.
+
+    Raises:
+        SurgeryError: the module holds something that cannot be copied.
+    """
+    memo: dict[int, object] = {}
+    named = [*model.named_parameters(), *model.named_buffers()]
+    for name, old in named:
+        if (new := tensors.get(name)) is not None:
+            frozen = not old.requires_grad
+            is_parameter = isinstance(old, nn.Parameter)
+            memo[id(old)] = nn.Parameter(new, requires_grad=not frozen) if is_parameter else new
+    widths = {id(module): _widths(module) for module in model.modules()}
+    try:
+        made = copy.deepcopy(model, memo)
+    except (RuntimeError, TypeError) as error:
+        raise SurgeryError(
+            f"{type(model).__name__} cannot be copied: {str(error).splitlines()[0]}; take tensors "
+            "that are not parameters or buffers out of its attributes"
+        ) from error
+    for old_module, new_module in zip(model.modules(), made.modules(), strict=True):
+        _set_depthwise_groups(old_module, new_module)
+        for attribute, value in _widths(new_module).items():
+            if widths[id(old_module)].get(attribute) != value:
+                setattr(new_module, attribute, value)
+    return made
+
+
+def _convolution(shape: torch.Size, groups: int) -> dict[str, int]:
+    return {"out_channels": shape[0], "in_channels": shape[1] * groups}
+
+
+def _transposed(shape: torch.Size, groups: int) -> dict[str, int]:
+    return {"in_channels": shape[0], "out_channels": shape[1] * groups}
+
+
+def _linear(shape: torch.Size, _: int) -> dict[str, int]:
+    return {"out_features": shape[0], "in_features": shape[1]}
+
+
+def _norm(shape: torch.Size, _: int) -> dict[str, int]:
+    return {"num_features": shape[0]}
+
+
+_DEPTHWISE = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+_WIDTHS: dict[type[nn.Module], Callable[[torch.Size, int], dict[str, int]]] = {
+    nn.Conv1d: _convolution,
+    nn.Conv2d: _convolution,
+    nn.Conv3d: _convolution,
+    nn.ConvTranspose1d: _transposed,
+    nn.ConvTranspose2d: _transposed,
+    nn.ConvTranspose3d: _transposed,
+    nn.Linear: _linear,
+    nn.BatchNorm1d: _norm,
+    nn.BatchNorm2d: _norm,
+    nn.BatchNorm3d: _norm,
+}
+"""Attributes that mirror the shape of a module's weight. Add a line for a type of your own."""
+
+
+def _widths(module: nn.Module) -> dict[str, int]:
+    rule = next((_WIDTHS[kind] for kind in type(module).__mro__ if kind in _WIDTHS), None)
+    weight = getattr(module, "weight", None)
+    if weight is None:
+        weight = getattr(module, "running_mean", None)
+    if rule is None or not isinstance(weight, Tensor):
+        return {}
+    groups = getattr(module, "groups", 1)
+    return rule(weight.shape, groups)
+
+
+def _set_depthwise_groups(old: nn.Module, new: nn.Module) -> None:
+    """A depthwise convolution has as many groups as inputs, so they shrink with them."""
+    if not isinstance(old, _DEPTHWISE) or not isinstance(new, _DEPTHWISE):
+        return
+    if 1 < old.groups == old.in_channels:
+        multiplier = old.weight.shape[0] // old.groups
+        new.groups = new.weight.shape[0] // multiplier
