@@ -1,0 +1,99 @@
+"""From strings to a network: `package.module:factory`, its arguments, weights and input shape."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+
+from secateur.errors import SecateurError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Factory = Annotated[
+    str, typer.Argument(help="The network's factory, package.module:function", show_default=False)
+]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", "-w", help="A .safetensors file that fits the factory.")
+]
+Arguments = Annotated[
+    list[str] | None, typer.Option("--arg", help="An argument of the factory, name=value.")
+]
+InputShape = Annotated[
+    str, typer.Option("--input", help="Shape of one example without the batch, 1x64x101.")
+]
+
+
+def build_network(factory: str, weights: Path | None, arguments: list[str] | None) -> nn.Module:
+    """Call the factory and fill the network with the weights.
+
+    Raises:
+        SecateurError: the factory cannot be found or called, or the weights do not fit.
+    """
+    from torch import nn
+
+    from secateur.surgery.package import load_weights
+
+    function = _find(factory)
+    keywords = _keywords(arguments or [])
+    try:
+        model = function(**keywords)
+    except TypeError as error:
+        raise SecateurError(f"{factory} cannot be called: {error}; see --arg name=value") from error
+    if not isinstance(model, nn.Module):
+        raise SecateurError(f"{factory} gave a {type(model).__name__}; it must return an nn.Module")
+    if weights is not None:
+        load_weights(model, weights)
+    return model.eval()
+
+
+def example_of(shape: str) -> Tensor:
+    """One example of zeros, (1, …), from a text such as `1x64x101`.
+
+    Raises:
+        SecateurError: the text is not a shape.
+    """
+    import torch
+
+    try:
+        sizes = [int(size) for size in shape.lower().split("x")]
+        if min(sizes) < 1:
+            raise ValueError
+    except ValueError:
+        raise SecateurError(
+            f"--input {shape!r} is not a shape; write sizes with x between, such as 1x64x101"
+        ) from None
+    return torch.zeros(1, *sizes)
+
+
+def _find(factory: str) -> Any:
+    module_name, _, function_name = factory.partition(":")
+    if not module_name or not function_name:
+        raise SecateurError(f"{factory!r} is not a factory; write package.module:function")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise SecateurError(
+            f"cannot import {module_name!r}: {error}; run from its folder or install it"
+        ) from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise SecateurError(f"{module_name!r} has no function {function_name!r}")
+    return function
+
+
+def _keywords(arguments: list[str]) -> dict[str, Any]:
+    keywords = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals or not name.isidentifier():
+            raise SecateurError(f"--arg {argument!r} is not name=value")
+        keywords[name] = yaml.safe_load(value)
+    return keywords
