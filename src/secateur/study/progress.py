@@ -1,0 +1,174 @@
+"""How far a study is: on the terminal while it runs, from its files at any time. No torch."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from secateur.study.cells import Unit
+from secateur.study.store import Event, Store
+
+_LINE_SECONDS = 10.0
+"""Without a terminal, at most one line in this time."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """Cells that have their row, that have not been tried or not to the end, and that failed."""
+
+    done: int = 0
+    missing: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class Status:
+    """Counts by network, and the seconds each stage took, summed over the finished cells."""
+
+    networks: dict[str, Count]
+    seconds: dict[str, float]
+
+    @property
+    def total(self) -> Count:
+        """The counts of all networks together."""
+        counts = self.networks.values()
+        return Count(
+            sum(count.done for count in counts),
+            sum(count.missing for count in counts),
+            sum(count.failed for count in counts),
+        )
+
+
+def status(store: Store, units: Sequence[Unit]) -> Status:
+    """Count what is done, missing and failed, from the files alone; a running study may be asked.
+
+    Raises:
+        StudyError: naming a file that is torn or foreign.
+    """
+    networks: dict[str, Count] = {}
+    seconds: Counter[str] = Counter()
+    for unit in units:
+        name = unit.base.network.kind
+        count = networks.get(name, Count())
+        for cell in unit.cells:
+            if store.has(cell.id):
+                count = replace(count, done=count.done + 1)
+                seconds.update(store.row(cell.id).get("seconds", {}))
+            elif store.has_failed(cell.id):
+                count = replace(count, failed=count.failed + 1)
+            else:
+                count = replace(count, missing=count.missing + 1)
+        networks[name] = count
+    return Status(networks, dict(seconds))
+
+
+@contextmanager
+def progress(
+    store: Store, units: Sequence[Unit], console: Console | None = None
+) -> Iterator[Callable[[Event], None]]:
+    """Show how an execution goes on; gives the function to pass as `on_event`.
+
+    A bar with the time that is left on a terminal, else a plain line from time to time.
+    """
+    console = console or Console(stderr=True)
+    cells = [cell for unit in units for cell in unit.cells]
+    left = {cell.id: str(cell) for cell in cells if not store.has(cell.id)}
+    show = _bar if console.is_terminal else _lines
+    with show(console, len(cells), len(left)) as update:
+        failed: set[str] = set()
+
+        def on_event(event: Event) -> None:
+            if event.what == "stop":
+                console.print(event.text, markup=False, highlight=False)
+            elif event.id in left:
+                name = left[event.id]
+                if event.what == "fail":
+                    failed.add(event.id)
+                    text = f"failed: {name}: {event.text}"
+                    console.print(text, markup=False, highlight=False, soft_wrap=True)
+                elif event.what == "finish":
+                    del left[event.id]
+                update(len(cells) - len(left), len(failed & left.keys()), name)
+
+        yield on_event
+
+
+Update = Callable[[int, int, str], None]
+"""(rows there are, cells that failed, the cell it is about) -> shown."""
+
+
+@contextmanager
+def _bar(console: Console, total: int, left: int) -> Iterator[Update]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, speed_estimate_period=3600) as bar:
+        task = bar.add_task("cells", total=total, completed=total - left)
+
+        def update(done: int, failed: int, name: str) -> None:
+            words = f"{name}, {failed} failed" if failed else name
+            bar.update(task, completed=done, description=words)
+
+        yield update
+
+
+@contextmanager
+def _lines(console: Console, total: int, left: int) -> Iterator[Update]:
+    began = last = time.monotonic()
+    before = total - left
+    said = -1
+
+    def say(done: int, failed: int) -> None:
+        nonlocal last, said
+        last, said = time.monotonic(), done
+        words = [f"{done} of {total} cells"]
+        if failed:
+            words.append(f"{failed} failed")
+        if before < done < total:
+            remaining = (last - began) / (done - before) * (total - done)
+            words.append(f"about {_duration(remaining)} left")
+        console.print(", ".join(words), markup=False, highlight=False)
+
+    now = (before, 0)
+
+    def update(done: int, failed: int, name: str) -> None:  # noqa: ARG001
+        nonlocal now
+        now = (done, failed)
+        if done != said and time.monotonic() - last >= _LINE_SECONDS:
+            say(*now)
+
+    say(*now)
+    try:
+        yield update
+    finally:
+        if now[0] != said:
+            say(*now)
+
+
+def _duration(seconds: float) -> str:
+    """Seconds in the words a person would use.
+
+    >>> [_duration(s) for s in (5, 200, 9000)]
+    ['5 s', '3 min', '2 h 30 min']
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 100 else f"{minutes} min"

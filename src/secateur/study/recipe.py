@@ -1,0 +1,308 @@
+"""The recipe of a study: what is trained, sparsified, pruned and compared. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from secateur.errors import RecipeError
+from secateur.study.parse import listing, problems, read_mapping
+
+ESC10_FOLDS = 5
+
+
+def _not_a_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is not allowed; give a number")
+    return value
+
+
+def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    twice = [value for place, value in enumerate(values) if value in values[:place]]
+    if twice:
+        raise ValueError(f"{_text(twice[0])} is given twice; give each once")
+    return values
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        return ", ".join(f"{name} {part}" for name, part in value)
+    return str(value)
+
+
+def _absolute(path: Path, info: ValidationInfo) -> Path:
+    folder: Path = (info.context or {}).get("folder", Path())
+    return (folder / path.expanduser()).resolve()
+
+
+_NUMBER = BeforeValidator(_not_a_bool)
+_UNSIGNED_ZERO = AfterValidator(lambda value: value + 0.0)
+
+Count = Annotated[int, Field(ge=1), _NUMBER]
+CountOrNone = Annotated[int, Field(ge=0), _NUMBER]
+NotNegative = Annotated[float, Field(ge=0), _NUMBER, _UNSIGNED_ZERO]
+Positive = Annotated[float, Field(gt=0), _NUMBER]
+Share = Annotated[float, Field(gt=0, lt=1), _NUMBER]
+ShareOrNone = Annotated[float, Field(ge=0, lt=1), _NUMBER, _UNSIGNED_ZERO]
+Folder = Annotated[Path, AfterValidator(_absolute)]
+
+
+class Part(BaseModel):
+    """A frozen part of a recipe; unknown keys and numbers that are not finite are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def identity(self) -> dict[str, Any]:
+        """What of this part determines a result: everything but where files lie."""
+        return {
+            name: value for name, value in self.model_dump().items() if not isinstance(value, Path)
+        }
+
+
+class Esc10(Part):
+    """Real recordings: the ESC-10 layout at `root`, five official folds."""
+
+    kind: Literal["esc10"]
+    root: Folder
+
+    @property
+    def folds(self) -> int:
+        """Number of folds, numbered from 1."""
+        return ESC10_FOLDS
+
+
+class Synthetic(Part):
+    """Generated acoustic scenes, the same everywhere for one `seed`."""
+
+    kind: Literal["synthetic"]
+    n_locations: Count = 10
+    clips_per_location: Count = 8
+    seconds: Positive = 5.0
+    rate: Count = 16000
+    n_folds: Annotated[int, Field(ge=2), _NUMBER] = 5
+    difficulty: NotNegative = 1.0
+    seed: CountOrNone = 0
+
+    @property
+    def folds(self) -> int:
+        """Number of folds, numbered from 1."""
+        return self.n_folds
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of the synthesiser."""
+        return self.model_dump(exclude={"kind"})
+
+
+Data = Annotated[Esc10 | Synthetic, Field(discriminator="kind")]
+
+
+class Features(Part):
+    """Log-mel settings: lengths in samples, frequencies in Hz, `seconds` in s.
+
+    `f_max` null is half the rate.
+    """
+
+    rate: Count = 44100
+    n_fft: Count = 4096
+    hop: Count = 2205
+    n_mels: Count = 64
+    f_min: NotNegative = 50.0
+    f_max: Positive | None = None
+    seconds: Positive = 5.0
+
+    @model_validator(mode="after")
+    def _bands_below_half_the_rate(self) -> Self:
+        top = self.rate / 2 if self.f_max is None else self.f_max
+        if not self.f_min < top <= self.rate / 2:
+            raise ValueError(
+                f"f_min {self.f_min:g} and f_max {top:g} do not fit rate {self.rate}; "
+                f"give f_min < f_max <= {self.rate / 2:g}"
+            )
+        return self
+
+
+class Vgg(Part):
+    """Six plain convolutions; `width` is the channels of the first stage."""
+
+    kind: Literal["vgg"]
+    width: Count = 16
+
+
+class ResNet(Part):
+    """Three residual blocks; `width` is the channels of the first stage."""
+
+    kind: Literal["resnet"]
+    width: Count = 16
+
+
+class MobileNet(Part):
+    """Six inverted residuals; `width` is the channels of the first stage."""
+
+    kind: Literal["mobilenet"]
+    width: Count = 16
+
+
+Network = Annotated[Vgg | ResNet | MobileNet, Field(discriminator="kind")]
+
+
+def _kinds_once(networks: tuple[Vgg | ResNet | MobileNet, ...]) -> tuple[Any, ...]:
+    kinds = [network.kind for network in networks]
+    if len(set(kinds)) < len(kinds):
+        raise ValueError(
+            f"{', '.join(kinds)}: rows name a network by its kind; give each kind once, "
+            "and other widths in a recipe of their own"
+        )
+    return networks
+
+
+def _dense_among(strengths: tuple[float, ...]) -> tuple[float, ...]:
+    if 0 not in strengths:
+        raise ValueError("0, the dense network, is not among them; all are measured against it")
+    return strengths
+
+
+class Sparsity(Part):
+    """How channels are made to matter less before pruning.
+
+    `total_shrink` is the penalty's strength times the sum of learning rates over all steps, in
+    units of the batch-norm scale, which starts at `bn_init`; 0 is dense training. The penalty
+    grows from nothing over the first share `ramp` of the steps.
+    """
+
+    penalty: Literal["bn_l1", "bn_l1_proximal"] = "bn_l1_proximal"
+    total_shrink: Annotated[
+        tuple[NotNegative, ...],
+        Field(min_length=1),
+        AfterValidator(_each_once),
+        AfterValidator(_dense_among),
+    ]
+    ramp: Annotated[float, Field(ge=0, le=1), _NUMBER, _UNSIGNED_ZERO] = 0.5
+    bn_init: Positive = 0.5
+
+
+class Training(Part):
+    """How a base network is trained; the fields of the trainer's own settings."""
+
+    epochs: Count = 40
+    batch_size: Count = 32
+    lr: Positive = 0.1
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    momentum: ShareOrNone = 0.9
+    weight_decay: NotNegative = 5e-4
+    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    warmup: ShareOrNone = 0.3
+    label_smoothing: ShareOrNone = 0.0
+
+
+class FineTuning(Training):
+    """How a cut network is trained on; with 0 epochs it is not."""
+
+    epochs: CountOrNone = 3
+    lr: Positive = 0.01
+
+
+class Pruning(Part):
+    """The grid of cuts: every criterion, scope and ratio (share of channels removed)."""
+
+    criteria: Annotated[
+        tuple[Literal["l1", "l2", "gm", "bn_scale", "random"], ...],
+        Field(min_length=1),
+        AfterValidator(_each_once),
+    ]
+    scopes: Annotated[
+        tuple[Literal["uniform", "global"], ...], Field(min_length=1), AfterValidator(_each_once)
+    ] = ("uniform", "global")
+    ratios: Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_each_once)]
+    reduction: Literal["sum", "mean", "max", "first"] = "sum"
+    normalisation: Literal["none", "mean", "max"] = "none"
+
+
+class Run(Part):
+    """One repetition: the fold that is held out for testing (from 1) and the seed."""
+
+    fold: Count
+    seed: CountOrNone
+
+
+class Recipe(Part):
+    """A whole study. `runs`, or `seeds` for that many runs: run i holds out fold i with seed i.
+
+    `left_out` says in words what the recipe leaves out; the report shows it.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    description: str = ""
+    data: Data
+    features: Features = Features()
+    networks: Annotated[tuple[Network, ...], Field(min_length=1), AfterValidator(_kinds_once)]
+    sparsity: Sparsity
+    augmentations: Annotated[
+        tuple[Literal["time_roll", "mask_bands"], ...], AfterValidator(_each_once)
+    ] = ("time_roll", "mask_bands")
+    training: Training = Training()
+    pruning: Pruning
+    fine_tuning: FineTuning = FineTuning()
+    runs: Annotated[tuple[Run, ...], Field(min_length=1), AfterValidator(_each_once)] | None = None
+    seeds: Count | None = None
+    left_out: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _runs_or_seeds(self) -> Self:
+        if (self.runs is None) == (self.seeds is None):
+            given = "neither" if self.runs is None else "both"
+            raise ValueError(
+                f"{given} of runs and seeds given; give runs, a list of fold and seed, "
+                "or seeds, how many"
+            )
+        for place, run in enumerate(self.runs or ()):
+            if run.fold > self.data.folds:
+                raise ValueError(
+                    f"runs.{place}.fold: {run.fold} is not allowed; "
+                    f"the data has folds 1 to {self.data.folds}"
+                )
+        return self
+
+    def repetitions(self) -> tuple[Run, ...]:
+        """The runs, written out; beyond the last fold they begin again at the first."""
+        if self.runs is not None:
+            return self.runs
+        return tuple(
+            Run(fold=(seed - 1) % self.data.folds + 1, seed=seed)
+            for seed in range(1, (self.seeds or 0) + 1)
+        )
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a YAML or JSON recipe; relative paths in it start at the file's folder.
+
+    Raises:
+        RecipeError: listing every problem, one a line, with its path in the file.
+    """
+    return recipe_from(read_mapping(path), folder=path.parent, where=str(path))
+
+
+def recipe_from(
+    mapping: Mapping[str, Any], *, folder: Path = Path(), where: str = "given as a mapping"
+) -> Recipe:
+    """Make a recipe of plain values; relative paths start at `folder`.
+
+    Raises:
+        RecipeError: listing every problem, one a line, with its path in the mapping.
+    """
+    try:
+        return Recipe.model_validate(dict(mapping), context={"folder": folder})
+    except ValidationError as error:
+        found = problems(error, mapping, Recipe.model_json_schema())
+        raise RecipeError(listing(where, found)) from error

@@ -1,0 +1,142 @@
+"""The grid and the names of its cells."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+from secateur.study.cells import Unit, units
+from secateur.study.recipe import Recipe, recipe_from
+
+
+def recipe(**changes: Any) -> Recipe:
+    mapping: dict[str, Any] = {
+        "name": "grid",
+        "data": {"kind": "esc10", "root": "clips"},
+        "networks": [{"kind": "vgg", "width": 8}, {"kind": "resnet", "width": 8}],
+        "sparsity": {"total_shrink": [0, 0.5]},
+        "pruning": {"criteria": ["l1", "l2"], "scopes": ["uniform", "global"], "ratios": [0.3]},
+        "seeds": 3,
+    }
+    return recipe_from(mapping | changes)
+
+
+def ids(work: tuple[Unit, ...]) -> list[str]:
+    return [cell.id for unit in work for cell in unit.cells]
+
+
+def pruning(**changes: Any) -> dict[str, Any]:
+    return {"criteria": ["l1", "l2"], "scopes": ["uniform", "global"], "ratios": [0.3]} | changes
+
+
+def test_the_grid_is_complete_and_every_id_its_own() -> None:
+    work = units(recipe())
+    assert len(work) == 3 * 2 * 2
+    assert all(len(unit.pruned) == 2 * 2 * 1 for unit in work)
+    assert len(set(ids(work))) == 12 * 5
+    assert all(cell.base == unit.base.id for unit in work for cell in unit.pruned)
+    first = work[0].base
+    assert (first.network.kind, first.total_shrink, first.fold, first.seed) == ("vgg", 0.0, 1, 1)
+
+
+def test_a_ratio_more_leaves_all_other_ids() -> None:
+    before, after = ids(units(recipe())), ids(units(recipe(pruning=pruning(ratios=[0.7, 0.3]))))
+    assert set(before) < set(after)
+    assert len(after) - len(before) == 12 * 4
+
+
+def test_a_seed_or_strength_or_network_more_leaves_all_other_ids() -> None:
+    before = set(ids(units(recipe())))
+    for change in (
+        {"seeds": 4},
+        {"sparsity": {"total_shrink": [0.5, 0, 1]}},
+        {"networks": [{"kind": "mobilenet"}, *recipe().model_dump()["networks"]]},
+    ):
+        assert before < set(ids(units(recipe(**change))))
+
+
+def test_ids_depend_on_neither_order_nor_words_nor_paths() -> None:
+    other = recipe(
+        name="another",
+        description="words",
+        left_out=["much"],
+        data={"root": "/elsewhere", "kind": "esc10"},
+        networks=[{"width": "8", "kind": "resnet"}, {"kind": "vgg", "width": 8}],
+        pruning=pruning(criteria=["l2", "l1"], scopes=["global", "uniform"]),
+        augmentations=["mask_bands", "time_roll"],
+        seeds=None,
+        runs=[{"seed": i, "fold": i} for i in (3, 1, 2)],
+    )
+    assert set(ids(units(other))) == set(ids(units(recipe())))
+
+
+def test_what_determines_a_base_changes_all_ids() -> None:
+    before = set(ids(units(recipe())))
+    for change in (
+        {"training": {"epochs": 41}},
+        {"features": {"n_mels": 40}},
+        {"augmentations": []},
+        {"data": {"kind": "synthetic"}},
+        {"sparsity": {"total_shrink": [0, 0.5], "ramp": 0.1}},
+    ):
+        assert before.isdisjoint(ids(units(recipe(**change))))
+
+
+def test_what_determines_a_cut_only_leaves_the_bases() -> None:
+    before = units(recipe())
+    for change in ({"fine_tuning": {"epochs": 9}}, {"pruning": pruning(reduction="max")}):
+        after = units(recipe(**change))
+        assert [unit.base.id for unit in after] == [unit.base.id for unit in before]
+        assert {c.id for unit in before for c in unit.pruned}.isdisjoint(
+            c.id for unit in after for c in unit.pruned
+        )
+
+
+def test_ids_are_the_same_in_another_process() -> None:
+    code = "from test_study_cells import *; print(*ids(units(recipe())))"
+    for seed in ("1", "2"):
+        out = subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": os.path.dirname(__file__)},  # noqa: PTH120
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert out.split() == ids(units(recipe()))
+
+
+def test_an_id_stays_what_it_was() -> None:
+    """A change here makes every finished study start again: do it knowingly."""
+    base = units(recipe())[0].base
+    assert base.content()["network"] == {"kind": "vgg", "width": 8}
+    assert "root" not in base.content()["data"]
+    assert (base.id, units(recipe())[0].pruned[0].id) == (
+        "f1c11b77daa02cd9",
+        "5bacdea956a59144",
+    )
+
+
+def test_ten_thousand_cells_are_planned_in_two_seconds() -> None:
+    big = recipe(
+        pruning=pruning(
+            criteria=["l1", "l2", "gm", "bn_scale", "random"],
+            ratios=[i / 21 for i in range(1, 21)],
+        ),
+        seeds=13,
+        sparsity={"total_shrink": [0, 0.5]},
+    )
+    began = time.process_time()
+    work = units(big)
+    assert len(ids(work)) == 13 * 2 * 2 * (1 + 200)
+    assert time.process_time() - began < 2
+
+
+def test_planning_loads_no_torch() -> None:
+    code = (
+        "import sys, secateur.study.recipe, secateur.study.cells, secateur.study.store, "
+        "secateur.study.execute, secateur.study.progress; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,333 @@
+"""Recipes: what is read, what is refused, and in which words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from secateur.errors import RecipeError
+from secateur.study.recipe import Recipe, Run, read_recipe, recipe_from
+
+TEXT = """
+name: small
+data: {kind: esc10, root: clips}
+networks:
+  - {kind: vgg, width: 8}
+  - {kind: mobilenet}
+sparsity: {penalty: bn_l1_proximal, total_shrink: [0, 1e-3, 0.5]}
+training: {lr: 1e-1, epochs: 2}
+pruning: {criteria: [l1, random], scopes: [uniform], ratios: [3e-1, 0.5]}
+seeds: 2
+"""
+
+
+def plain(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "small",
+        "data": {"kind": "synthetic"},
+        "networks": [{"kind": "vgg", "width": 8}],
+        "sparsity": {"total_shrink": [0]},
+        "pruning": {"criteria": ["l1"], "ratios": [0.5]},
+        "seeds": 1,
+    } | changes
+
+
+def refusal(mapping: Any) -> list[str]:
+    with pytest.raises(RecipeError) as caught:
+        recipe_from(mapping)
+    head, *lines = str(caught.value).splitlines()
+    assert head == (f"recipe given as a mapping has {len(lines)} problem{'s' * (len(lines) != 1)}:")
+    return [line.removeprefix("  ") for line in lines]
+
+
+def write(folder: Path, text: str, name: str = "study.yaml") -> Path:
+    path = folder / name
+    path.write_text(dedent(text))
+    return path
+
+
+def test_yaml_is_read_with_exponents_and_defaults(tmp_path: Path) -> None:
+    recipe = read_recipe(write(tmp_path, TEXT))
+    assert recipe.sparsity.total_shrink == (0.0, 0.001, 0.5)
+    assert recipe.training.lr == 0.1
+    assert recipe.pruning.ratios == (0.3, 0.5)
+    assert [(network.kind, network.width) for network in recipe.networks] == [
+        ("vgg", 8),
+        ("mobilenet", 16),
+    ]
+    assert recipe.repetitions() == (Run(fold=1, seed=1), Run(fold=2, seed=2))
+
+
+def test_paths_start_at_the_recipes_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "recipes").mkdir()
+    path = write(tmp_path / "recipes", TEXT)
+    monkeypatch.chdir(tmp_path)
+    for way in (path, path.relative_to(tmp_path)):
+        recipe = read_recipe(way)
+        assert recipe.data.kind == "esc10"
+        assert recipe.data.root == tmp_path / "recipes" / "clips"
+
+
+def test_json_is_read_too_with_tabs(tmp_path: Path) -> None:
+    text = json.dumps(plain(), indent="\t")
+    assert read_recipe(write(tmp_path, text, "study.json")) == recipe_from(plain())
+
+
+def test_a_resolved_recipe_reads_as_itself(tmp_path: Path) -> None:
+    recipe = read_recipe(write(tmp_path, TEXT))
+    again = recipe_from(json.loads(json.dumps(recipe.model_dump(mode="json"))))
+    assert again == recipe
+
+
+def test_merged_yaml_mappings_are_no_repeated_keys(tmp_path: Path) -> None:
+    text = TEXT + "fine_tuning: &short {epochs: 1, lr: 0.01}\n"
+    text = text.replace("training: {lr", "training: {<<: *short, lr").replace(
+        text.splitlines()[-1] + "\n", ""
+    )
+    text = "fine_tuning: &short {epochs: 1, lr: 0.01}\n" + text.replace(", epochs: 2", "")
+    recipe = read_recipe(write(tmp_path, text))
+    assert (recipe.training.lr, recipe.training.epochs) == (0.1, 1)
+
+
+def test_more_seeds_than_folds_begin_again_at_the_first() -> None:
+    runs = recipe_from(plain(data={"kind": "synthetic", "n_folds": 2}, seeds=3)).repetitions()
+    assert [(run.fold, run.seed) for run in runs] == [(1, 1), (2, 2), (1, 3)]
+
+
+def test_the_json_schema_says_the_bounds() -> None:
+    schema = Recipe.model_json_schema()
+    assert schema["$defs"]["Pruning"]["properties"]["ratios"]["items"] == {
+        "exclusiveMaximum": 1,
+        "exclusiveMinimum": 0,
+        "type": "number",
+    }
+    json.dumps(schema)
+
+
+def test_a_recipe_is_frozen() -> None:
+    recipe = recipe_from(plain())
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"name": 3}, "name: 3 is not allowed; give text"),
+        ({"name": ""}, "name: '' is not allowed; give text"),
+        (
+            {"networks": [{"kind": "vgg", "widht": 8}]},
+            "networks.0.widht: no key 'widht'; there are kind, width; did you mean 'width'?",
+        ),
+        (
+            {"networks": [{"kind": "vgg"}, {"kind": "resnet", "width": 2.5}]},
+            "networks.1.width: 2.5 is not allowed; give a whole number of at least 1",
+        ),
+        (
+            {"networks": [{"kind": "vgg", "width": True}]},
+            "networks.0.width: True is not allowed; give a number",
+        ),
+        (
+            {"networks": [{"kind": "mobilnet"}]},
+            "networks.0.kind: no kind 'mobilnet'; there are mobilenet, resnet, vgg; "
+            "did you mean 'mobilenet'?",
+        ),
+        (
+            {"networks": [{"width": 8}]},
+            "networks.0.kind: missing; give one of mobilenet, resnet, vgg",
+        ),
+        (
+            {"networks": [8]},
+            "networks.0: 8 is not allowed; give a mapping with a kind (mobilenet, resnet, vgg)",
+        ),
+        (
+            {"networks": []},
+            "networks: [] is not allowed; give a list of at least 1, each a mapping with a kind "
+            "(mobilenet, resnet, vgg)",
+        ),
+        (
+            {"networks": [{"kind": "vgg"}, {"kind": "vgg", "width": 8}]},
+            "networks: vgg, vgg: rows name a network by its kind; give each kind once, "
+            "and other widths in a recipe of their own",
+        ),
+        ({"data": {"kind": "esc10"}}, "data.root: missing; give a path"),
+        ({"data": {"kind": "esc10", "root": 3}}, "data.root: 3 is not allowed; give a path"),
+        (
+            {"data": {"kind": "esc50", "root": "x"}},
+            "data.kind: no kind 'esc50'; there are esc10, synthetic; did you mean 'esc10'?",
+        ),
+        (
+            {"sparsity": {"total_shrink": [0.5]}},
+            "sparsity.total_shrink: 0, the dense network, is not among them; "
+            "all are measured against it",
+        ),
+        (
+            {"sparsity": {"total_shrink": [0, -1]}},
+            "sparsity.total_shrink.1: -1 is not allowed; give a number of at least 0",
+        ),
+        (
+            {"sparsity": {"total_shrink": [0, 1, 1.0]}},
+            "sparsity.total_shrink: 1.0 is given twice; give each once",
+        ),
+        (
+            {"sparsity": {"total_shrink": [0], "ramp": float("nan")}},
+            "sparsity.ramp: nan is not allowed; give a number of at least 0 and at most 1",
+        ),
+        (
+            {"sparsity": {"total_shrink": [0], "penalty": "bn_l2"}},
+            "sparsity.penalty: no choice 'bn_l2'; there are bn_l1, bn_l1_proximal; "
+            "did you mean 'bn_l1'?",
+        ),
+        (
+            {"training": {"lr": "fast"}},
+            "training.lr: 'fast' is not allowed; give a number above 0",
+        ),
+        (
+            {"pruning": {"criteria": ["l1norm"], "ratios": [0.5]}},
+            "pruning.criteria.0: no choice 'l1norm'; there are bn_scale, gm, l1, l2, random; "
+            "did you mean 'l1'?",
+        ),
+        (
+            {"pruning": {"criteria": [1], "ratios": [0.5]}},
+            "pruning.criteria.0: 1 is not allowed; give one of l1, l2, gm, bn_scale, random",
+        ),
+        (
+            {"pruning": {"criteria": "l1", "ratios": [0.5]}},
+            "pruning.criteria: 'l1' is not allowed; give a list of at least 1, "
+            "each one of l1, l2, gm, bn_scale, random",
+        ),
+        (
+            {"pruning": {"criteria": ["l1"], "ratios": [0.5, 1]}},
+            "pruning.ratios.1: 1 is not allowed; give a number above 0 and below 1",
+        ),
+        (
+            {"features": {"f_max": 30000}},
+            "features: f_min 50 and f_max 30000 do not fit rate 44100; give f_min < f_max <= 22050",
+        ),
+        (
+            {"seeds": None},
+            "neither of runs and seeds given; give runs, a list of fold and seed, "
+            "or seeds, how many",
+        ),
+        (
+            {"runs": [{"fold": 1, "seed": 1}]},
+            "both of runs and seeds given; give runs, a list of fold and seed, or seeds, how many",
+        ),
+        (
+            {"seeds": None, "runs": [{"fold": 6, "seed": 1}]},
+            "runs.0.fold: 6 is not allowed; the data has folds 1 to 5",
+        ),
+        (
+            {"seeds": None, "runs": [{"fold": 1, "seed": 1}, {"fold": 1, "seed": 1}]},
+            "runs: fold 1, seed 1 is given twice; give each once",
+        ),
+        (
+            {"seeds": None, "runs": [{"fold": 0, "seed": 1}]},
+            "runs.0.fold: 0 is not allowed; give a whole number of at least 1",
+        ),
+        ({"left_out": "all"}, "left_out: 'all' is not allowed; give a list, each text"),
+        ({3: 4}, "3: key 3 is not text; keys are words"),
+    ],
+)
+def test_every_wrong_value_is_named_with_its_path(changes: dict[Any, Any], line: str) -> None:
+    assert refusal(plain() | changes) == [line]
+
+
+def test_all_problems_are_said_at_once() -> None:
+    lines = refusal(plain(name=1, seeds=0, pruning={"criteria": ["l3"], "ratios": [2]}, epochs=3))
+    assert [line.partition(":")[0] for line in lines] == [
+        "name",
+        "pruning.criteria.0",
+        "pruning.ratios.0",
+        "seeds",
+        "epochs",
+    ]
+
+
+def test_missing_parts_are_named() -> None:
+    assert refusal({}) == [
+        "name: missing; give text",
+        "data: missing; give a mapping with a kind (esc10, synthetic)",
+        "networks: missing; give a list of at least 1, each a mapping with a kind "
+        "(mobilenet, resnet, vgg)",
+        "sparsity: missing; give a mapping with the keys penalty, total_shrink, ramp, bn_init",
+        "pruning: missing; give a mapping with the keys criteria, scopes, ratios, reduction, "
+        "normalisation",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.yaml", "", "recipe {} is empty; give at least name, data and networks"),
+        ("a.json", " \n", "recipe {} is empty; give at least name, data and networks"),
+        ("a.yaml", "- 1\n", "recipe {} holds [1]; a recipe is a mapping of keys to values"),
+        (
+            "a.yaml",
+            "name: x\nnetworks: [a\nseeds: 1\n",
+            "recipe {}, line 3, column 6 is not YAML: expected ',' or ']', but got ':'",
+        ),
+        (
+            "a.json",
+            '{\n"name": }',
+            "recipe {}, line 2, column 9 is not JSON: Expecting value",
+        ),
+        (
+            "a.yaml",
+            "name: x\ndata: {kind: esc10, kind: synthetic}\nname: y\n",
+            "recipe {} has 2 problems:\n"
+            "  line 2: key 'kind' was given in line 2 already; keep one\n"
+            "  line 3: key 'name' was given in line 1 already; keep one",
+        ),
+        (
+            "a.json",
+            '{"name": 1, "name": 2}',
+            "recipe {} has 1 problem:\n  key 'name' is given twice in one mapping; keep one",
+        ),
+        (
+            "a.yaml",
+            "name: !!python/object:os.system x\n",
+            "recipe {}, line 1, column 7 is not YAML: could not determine a constructor for the "
+            "tag 'tag:yaml.org,2002:python/object:os.system'",
+        ),
+        (
+            "a.yaml",
+            "name: 2026-13-45\n",
+            "recipe {} is not YAML: month must be in 1..12",
+        ),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, name: str, text: str, said: str) -> None:
+    path = write(tmp_path, text, name)
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(path)
+    assert str(caught.value) == said.format(path)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"cannot read recipe .*none\.yaml: No such file"):
+        read_recipe(tmp_path / "none.yaml")
+    with pytest.raises(RecipeError, match=r"cannot read recipe .*: Is a directory"):
+        read_recipe(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes("name: Bäche".encode("latin-1"))
+    with pytest.raises(RecipeError, match=r"latin\.yaml is not text in UTF-8"):
+        read_recipe(tmp_path / "latin.yaml")
+
+
+def test_the_fields_are_those_of_the_library() -> None:
+    from secateur.criteria.weight import CRITERIA
+    from secateur.plan.select import NORMALISATIONS, SCOPES
+    from secateur.scenes.features import LogMel
+    from secateur.train.schedule import Training
+
+    recipe = recipe_from(plain())
+    assert LogMel(**recipe.features.model_dump()) == LogMel()
+    assert Training(**recipe.training.model_dump()) == Training()
+    properties = Recipe.model_json_schema()["$defs"]["Pruning"]["properties"]
+    assert set(properties["criteria"]["items"]["enum"]) == set(CRITERIA)
+    assert set(properties["scopes"]["items"]["enum"]) == set(SCOPES)
+    assert set(properties["normalisation"]["enum"]) == set(NORMALISATIONS)
