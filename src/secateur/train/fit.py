@@ -1,0 +1,252 @@
+"""The one trainer: any network, any penalty, repeatable to the bit, resumed after a kill."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
+
+from secateur.errors import TrainingError
+from secateur.train import checkpoint as checkpoints
+from secateur.train.evaluate import (
+    Accuracy,
+    check_labels,
+    check_range,
+    evaluate,
+    modes_kept,
+    predict,
+)
+from secateur.train.penalties import Penalty
+from secateur.train.schedule import Training, course, make_optimizer, steps_per_epoch
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["Accuracy", "Epoch", "History", "Training", "evaluate", "fit", "predict"]
+
+LossFn = Callable[[Tensor, Tensor], Tensor]
+"""(logits, labels) -> one number."""
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+"""Changes a batch (batch, channels, mels, frames), drawing from the generator only."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch: mean loss and accuracy on the batches as they were trained on.
+
+    `epoch` counts from 1, `lr` is that of its last step, `seconds` are by the clock, `penalty`
+    holds what the penalty reports.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float
+    lr: float
+    seconds: float
+    penalty: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class History:
+    """All epochs of a training, those before a resumption included."""
+
+    epochs: tuple[Epoch, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Time the epochs took by the clock, in seconds."""
+        return sum(epoch.seconds for epoch in self.epochs)
+
+
+def fit(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    training: Training,
+    *,
+    seed: int,
+    loss_fn: LossFn = F.cross_entropy,
+    penalty: Penalty | None = None,
+    augment: Augment | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 5.0,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    fabric: Fabric | None = None,
+) -> History:
+    """Train `model` in place on x (n, channels, mels, frames) with labels y (n,).
+
+    The same arguments give the same weights, bit by bit. With `checkpoint`, the state is written
+    there after the last epoch, and after any other once `checkpoint_seconds` have passed. A
+    training that was killed goes on from it when the same call is made with the network as it was
+    at the start, and ends with the weights of an undisturbed one. The file stays; remove it when
+    the result is safe.
+
+    `fabric` chooses device and precision; by default the CPU in float32. Every module keeps the
+    mode it came in.
+
+    Raises:
+        TrainingError: the data, weights, penalty or checkpoint do not fit, or the training went
+            non-finite, which leaves the weights as they were at that step.
+    """
+    fabric = fabric or _cpu()
+    if fabric.world_size > 1:
+        raise TrainingError(
+            f"fit trains on one device, the given fabric has {fabric.world_size}; "
+            "make it with devices=1"
+        )
+    loss_fn = _smoothed(loss_fn, training.label_smoothing)
+    _check_start(model, x, y)
+    parameters = dict(model.named_parameters())
+    if penalty is not None:
+        penalty.check(parameters)
+    settings = (
+        {}
+        if checkpoint is None
+        else {
+            **asdict(training),
+            "seed": seed,
+            "loss_fn": checkpoints.described(loss_fn),
+            "penalty": checkpoints.described(penalty),
+            "augment": checkpoints.described(augment),
+            "precision": str(fabric.strategy.precision.precision),
+            "network at the start": checkpoints.digest(model.state_dict().items()),
+            "data": checkpoints.digest([("x", x), ("y", y)]),
+        }
+    )
+    rows: list[Epoch] = []
+    generator = torch.Generator().manual_seed(seed)
+    steps = list(course(training, len(x)))
+    n_batches = steps_per_epoch(training, len(x))
+
+    with modes_kept(model), torch.random.fork_rng(devices=[]), _channels_last(model):
+        torch.manual_seed(seed)
+        optimizer = make_optimizer(model, training)
+        forward, stepper = fabric.setup(model, optimizer)
+        state = checkpoints.read(checkpoint, settings) if checkpoint else None
+        if state is not None:
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            generator.set_state(state["generator"])
+            torch.set_rng_state(state["dropout generator"])
+            rows = [Epoch(**row) for row in state["history"]]
+        model.train()
+        written = time.perf_counter()
+
+        for epoch in range(len(rows), training.epochs):
+            started = time.perf_counter()
+            loss_sum, n_right, lr = 0.0, 0, 0.0
+            batches = torch.randperm(len(x), generator=generator).tensor_split(n_batches)
+            for step, batch in enumerate(batches, start=epoch * n_batches):
+                progress, lr = steps[step]
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+                inputs, labels = x[batch], fabric.to_device(y[batch])
+                if augment is not None:
+                    inputs = augment(inputs, generator)
+                logits = forward(fabric.to_device(inputs))
+                loss = loss_fn(logits, labels)
+                if not math.isfinite(loss.item()):
+                    raise _diverged(f"the loss became {loss.item()}", epoch, step, lr, training)
+                optimizer.zero_grad()
+                fabric.backward(loss)
+                if penalty is not None:
+                    penalty.after_backward(parameters, progress)
+                stepper.step()
+                if penalty is not None:
+                    penalty.after_step(parameters, progress, lr)
+                loss_sum += loss.item() * len(batch)
+                n_right += int((logits.argmax(1) == labels).sum())
+            if name := _first_non_finite(model):
+                raise _diverged(f"{name} became non-finite", epoch, step, lr, training)
+            rows.append(
+                Epoch(
+                    epoch=epoch + 1,
+                    loss=loss_sum / len(x),
+                    accuracy=n_right / len(x),
+                    lr=lr,
+                    seconds=time.perf_counter() - started,
+                    penalty={} if penalty is None else penalty.report(parameters),
+                )
+            )
+            due = time.perf_counter() - written >= checkpoint_seconds
+            if checkpoint is not None and (due or epoch + 1 == training.epochs):
+                checkpoints.write(
+                    checkpoint,
+                    settings,
+                    {
+                        "model": model.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "generator": generator.get_state(),
+                        "dropout generator": torch.get_rng_state(),
+                        "history": [asdict(row) for row in rows],
+                    },
+                )
+                written = time.perf_counter()
+            if on_epoch is not None:
+                on_epoch(rows[-1])
+    return History(tuple(rows))
+
+
+def _cpu() -> Fabric:
+    from lightning_fabric import Fabric  # takes a second to import
+
+    return Fabric(accelerator="cpu", devices=1)
+
+
+def _smoothed(loss_fn: LossFn, label_smoothing: float) -> LossFn:
+    if label_smoothing == 0:
+        return loss_fn
+    if loss_fn is not F.cross_entropy:
+        raise TrainingError(
+            f"label_smoothing {label_smoothing} is for cross_entropy, not {loss_fn!r}; "
+            "set it to 0 and smooth inside loss_fn"
+        )
+    return partial(F.cross_entropy, label_smoothing=label_smoothing)
+
+
+def _check_start(model: nn.Module, x: Tensor, y: Tensor) -> None:
+    check_labels(x, y)
+    if not x.isfinite().all():
+        at = int((~x.flatten(1).isfinite()).any(1).nonzero()[0])
+        raise TrainingError(
+            f"example {at} holds a value that is not finite; repair or leave out the example"
+        )
+    if name := _first_non_finite(model):
+        raise TrainingError(
+            f"{name} is not finite before training; build the network again or load sound weights"
+        )
+    check_range(y, predict(model, x[:1]).shape[1])
+
+
+def _first_non_finite(model: nn.Module) -> str | None:
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            return name
+    return None
+
+
+def _diverged(what: str, epoch: int, step: int, lr: float, training: Training) -> TrainingError:
+    return TrainingError(
+        f"{what} in epoch {epoch + 1}, step {step + 1}, at learning rate {lr:.3g}; "
+        f"lower lr (it is {training.lr:g}) or the penalty's strength, and start again"
+    )
+
+
+@contextmanager
+def _channels_last(model: nn.Module) -> Iterator[None]:
+    """Hold the filters of 2-D convolutions with their channels last: a third faster on a CPU."""
+    convert_conv2d_weight_memory_format(model, torch.channels_last)
+    try:
+        yield
+    finally:
+        convert_conv2d_weight_memory_format(model, torch.contiguous_format)
