@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from secateur.channels.groups import ChannelGroup, ChannelMap, Member
+from secateur.channels.trace import trace
 from secateur.errors import TrainingError
+from secateur.networks.families import NETWORKS
 from secateur.train.fit import fit
 from secateur.train.penalties import (
     BnL1,
@@ -197,6 +199,17 @@ def test_prunable_scales_are_norm_weights_of_groups() -> None:
         fingerprint="",
     )
     assert prunable_scales(channels) == {"bn.weight": (0, 1, 3)}
+
+
+@pytest.mark.parametrize("build", NETWORKS.values(), ids=NETWORKS)
+def test_every_scale_of_the_reference_networks_is_prunable(build: Any) -> None:
+    network = build(width=8)
+    scales = prunable_scales(trace(network, torch.randn(1, 1, 32, 32)))
+    assert scales == {
+        f"{name}.weight": tuple(range(m.num_features))
+        for name, m in network.named_modules()
+        if isinstance(m, nn.BatchNorm2d)
+    }
 
 
 def test_inactive_share_on_paper() -> None:

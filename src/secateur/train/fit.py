@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -109,10 +109,9 @@ def fit(
     parameters = dict(model.named_parameters())
     if penalty is not None:
         penalty.check(parameters)
-    settings = (
-        {}
-        if checkpoint is None
-        else {
+    settings: checkpoints.Settings = {}
+    if checkpoint is not None:
+        settings = {
             **asdict(training),
             "seed": seed,
             "loss_fn": checkpoints.described(loss_fn),
@@ -122,8 +121,6 @@ def fit(
             "network at the start": checkpoints.digest(model.state_dict().items()),
             "data": checkpoints.digest([("x", x), ("y", y)]),
         }
-    )
-    rows: list[Epoch] = []
     generator = torch.Generator().manual_seed(seed)
     steps = list(course(training, len(x)))
     n_batches = steps_per_epoch(training, len(x))
@@ -132,13 +129,8 @@ def fit(
         torch.manual_seed(seed)
         optimizer = make_optimizer(model, training)
         forward, stepper = fabric.setup(model, optimizer)
-        state = checkpoints.read(checkpoint, settings) if checkpoint else None
-        if state is not None:
-            model.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
-            generator.set_state(state["generator"])
-            torch.set_rng_state(state["dropout generator"])
-            rows = [Epoch(**row) for row in state["history"]]
+        saved = checkpoints.read(checkpoint, settings) if checkpoint else None
+        rows = _restore(saved, model, optimizer, generator) if saved else []
         model.train()
         written = time.perf_counter()
 
@@ -180,21 +172,36 @@ def fit(
             )
             due = time.perf_counter() - written >= checkpoint_seconds
             if checkpoint is not None and (due or epoch + 1 == training.epochs):
-                checkpoints.write(
-                    checkpoint,
-                    settings,
-                    {
-                        "model": model.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "generator": generator.get_state(),
-                        "dropout generator": torch.get_rng_state(),
-                        "history": [asdict(row) for row in rows],
-                    },
-                )
+                checkpoints.write(checkpoint, settings, _state(rows, model, optimizer, generator))
                 written = time.perf_counter()
             if on_epoch is not None:
                 on_epoch(rows[-1])
     return History(tuple(rows))
+
+
+def _state(
+    rows: list[Epoch], model: nn.Module, optimizer: torch.optim.Optimizer, order: torch.Generator
+) -> dict[str, Any]:
+    return {
+        "history": [asdict(row) for row in rows],
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "order generator": order.get_state(),
+        "global generator": torch.get_rng_state(),
+    }
+
+
+def _restore(
+    saved: Mapping[str, Any],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    order: torch.Generator,
+) -> list[Epoch]:
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    order.set_state(saved["order generator"])
+    torch.set_rng_state(saved["global generator"])
+    return [Epoch(**row) for row in saved["history"]]
 
 
 def _cpu() -> Fabric:
