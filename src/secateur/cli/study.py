@@ -1,0 +1,114 @@
+"""`secateur demo`, `study` and `report`: many runs, one page."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from secateur.study.recipe import Recipe
+    from secateur.study.store import Store
+
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", "-j", help="Worker processes; one a core by default, 0 for none."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the study.")] = Path(
+        "out/demo"
+    ),
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole main job on generated scenes: minutes, no data needed, ends with a report."""
+    from secateur.study.recipe import read_recipe
+
+    with as_file(files("secateur.study") / "demo.yaml") as path:
+        recipe = read_recipe(path)
+    _run(recipe, out, workers, as_json)
+
+
+def study(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML or JSON.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the study. [default: out/NAME]")
+    ] = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a recipe, or go on where it stopped; what is finished is never done again."""
+    from secateur.study.recipe import read_recipe
+
+    found = read_recipe(recipe)
+    _run(found, out or Path("out") / found.name, workers, as_json)
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a study.", show_default=False)],
+) -> None:
+    """Make the report again from the rows a study has so far; loads no torch."""
+    from secateur.study.store import Store
+
+    store = Store(folder)
+    typer.echo(_report(store.recipe(), store))
+
+
+def _run(recipe: Recipe, out: Path, workers: int | None, as_json: bool) -> None:
+    from rich.console import Console
+
+    from secateur.study.cells import units
+    from secateur.study.data import features
+    from secateur.study.execute import execute
+    from secateur.study.progress import progress
+    from secateur.study.run import FEATURES, run_unit
+    from secateur.study.store import Store
+
+    store = Store(out)
+    store.open(recipe)
+    console = Console(stderr=True)
+    with console.status("preparing log-mels") as shown:
+        features(
+            recipe,
+            out / FEATURES,
+            lambda done, total: shown.update(f"preparing log-mels: {done} of {total} clips"),
+        )
+    work = units(recipe)
+    with progress(store, work, console) as on_event:
+        outcome = execute(work, store, run_unit, workers=workers, on_event=on_event)
+    page = _report(recipe, store)
+    if as_json:
+        answer = {
+            "done": outcome.done,
+            "failed": outcome.failed,
+            "skipped": outcome.skipped,
+            "seconds": round(outcome.seconds, 1),
+            "report": str(page),
+        }
+        typer.echo(json.dumps(answer))
+    else:
+        typer.echo(
+            f"{outcome.done} cells done, {outcome.skipped} were there, {outcome.failed} failed, "
+            f"in {outcome.seconds:.0f} s"
+        )
+        typer.echo(page)
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+def _report(recipe: Recipe, store: Store) -> Path:
+    """Write `rows.csv` and `report.html` beside the rows."""
+    from secateur.report.page import build
+    from secateur.study.cells import units
+
+    cells = [cell for unit in units(recipe) for cell in unit.cells]
+    wanted = {cell.id for cell in cells}
+    rows = [*store.rows(cells), *(row for row in store.failures() if row["id"] in wanted)]
+    store.rows_csv(store.folder / "rows.csv", cells)
+    return build(recipe.model_dump(mode="json"), rows, store.folder / "report.html")
