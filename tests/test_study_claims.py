@@ -1,0 +1,137 @@
+"""Verdicts follow from intervals: on rows with known truth, and never from a fixed sentence."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from secateur.study.claims import (
+    NOT_SUPPORTED,
+    SUPPORTED,
+    UNDECIDED,
+    method_differences,
+    ws_regression,
+)
+from secateur.study.tradeoff import prunable_rows
+from simulated_rows import PENALTY, simulate
+
+
+@pytest.fixture(scope="module")
+def prunable():
+    return prunable_rows(simulate(networks=["vgg"]), epsilon=0.02)
+
+
+def with_ratios(prunable, slope, noise=(0.0, 0.0, 0.0, 0.0)):
+    strengths = sorted({row.strength for row in prunable})
+    return [
+        replace(row, ratio=0.5 + slope * row.ws + noise[strengths.index(row.strength)])
+        for row in prunable
+    ]
+
+
+def test_sparser_networks_with_more_to_prune_support_the_claim(prunable):
+    fit = ws_regression(prunable, "vgg", against="inactive")
+    assert fit.verdict == SUPPORTED
+    assert fit.low <= 1.0 <= fit.high  # every dead channel can go
+    assert fit.n == 4 and fit.r2 > 0.95
+
+
+def test_the_fit_is_scipys_over_one_point_a_strength(prunable):
+    rows = with_ratios(prunable, 0.1, noise=(0.02, -0.01, 0.0, 0.01))
+    ws = [next(r.ws for r in rows if r.strength == s) for s in (0.0, 0.8, 1.2, 1.6)]
+    ratio = [next(r.ratio for r in rows if r.strength == s) for s in (0.0, 0.8, 1.2, 1.6)]
+    expected = stats.linregress(ws, ratio)
+    fit = ws_regression(rows, "vgg")
+    assert fit.slope == pytest.approx(expected.slope)
+    assert fit.intercept == pytest.approx(expected.intercept)
+    assert fit.r2 == pytest.approx(expected.rvalue**2)
+    assert fit.high - fit.slope == pytest.approx(stats.t.ppf(0.975, 2) * expected.stderr)
+
+
+def test_the_verdict_turns_with_the_numbers(prunable):
+    assert ws_regression(with_ratios(prunable, 0.1), "vgg").verdict == SUPPORTED
+    assert ws_regression(with_ratios(prunable, -0.1), "vgg").verdict == NOT_SUPPORTED
+    noisy = with_ratios(prunable, 0.0, noise=(0.1, -0.1, 0.1, -0.1))
+    assert ws_regression(noisy, "vgg").verdict == UNDECIDED
+
+
+def test_too_few_or_equal_strengths_are_undecided(prunable):
+    two = [row for row in prunable if row.strength < 1]
+    same = [replace(row, ws=1.0) for row in prunable]
+    other = ws_regression(prunable, "resnet")
+    control = ws_regression([r for r in prunable if r.criterion == "random"], "vgg")
+    unmeasured = ws_regression([replace(row, ws=None) for row in prunable], "vgg")
+    for fit in (ws_regression(two, "vgg"), ws_regression(same, "vgg"), other, control, unmeasured):
+        assert fit.verdict == UNDECIDED and fit.slope is fit.low is fit.r2 is None
+    flat = ws_regression([replace(row, ratio=0.0) for row in prunable], "vgg")
+    assert (flat.slope, flat.r2, flat.verdict) == (0.0, None, UNDECIDED)
+    json.dumps(asdict(flat), allow_nan=False)
+
+
+def test_differences_are_paired_and_find_the_known_ones():
+    rows = simulate(networks=["vgg", "resnet"])
+    found = {(d.criterion, d.reference, d.network, d.scope): d for d in method_differences(rows)}
+    assert len(found) == 6 * 2 * 2
+    worse = found["l1", "random", "vgg", "uniform"]
+    assert worse.mean == pytest.approx(PENALTY["random"], abs=0.002)
+    assert worse.low <= worse.mean <= worse.high
+    assert (worse.verdict, worse.n_seeds, worse.n_pairs) == ("higher", 3, 3 * 4 * 5)
+    assert found["gm", "l1", "vgg", "global"].verdict == "lower"
+    assert worse.macs_ratio == 1.0
+    json.dumps([asdict(d) for d in found.values()], allow_nan=False)
+
+
+def test_the_shift_of_a_seed_cancels_in_pairs():
+    calm, wild = (simulate(networks=["vgg"], noise=0.004) for _ in range(2))
+    for row in wild:
+        row["accuracy"] += 0.1 * row["seed"]
+    for one, other in zip(method_differences(calm), method_differences(wild), strict=True):
+        assert (one.mean, one.low, one.verdict) == (
+            pytest.approx(other.mean),
+            pytest.approx(other.low),
+            other.verdict,
+        )
+
+
+def test_an_interval_that_covers_zero_is_a_tie():
+    rows = simulate(networks=["vgg"], criteria=["l1", "random"], scopes=["uniform"], noise=0)
+    for row in rows:
+        if row["kind"] == "pruned":
+            gain = {1: 0.02, 2: -0.01, 3: 0.01}[row["seed"]] if row["criterion"] == "l1" else 0
+            row["accuracy"] = 0.5 + gain
+    (difference,) = method_differences(rows)
+    assert (difference.low, difference.high) == pytest.approx((-0.01, 0.02))
+    assert difference.verdict == "tie"
+
+
+def test_equal_criteria_tie_at_zero():
+    rows = simulate(networks=["vgg"], criteria=["l1", "random"], scopes=["uniform"], noise=0)
+    for row in rows:
+        row["accuracy"] = 0.5
+    (difference,) = method_differences(rows)
+    assert (difference.mean, difference.verdict) == (0.0, "tie")
+
+
+def test_fewer_than_three_seeds_rank_nothing():
+    for seeds in ((1,), (1, 2)):
+        found = method_differences(simulate(networks=["vgg"], seeds=seeds))
+        assert {d.verdict for d in found} == {f"not ranked: {len(seeds)} seeds, 3 needed"}
+
+
+def test_differences_by_ratio_and_before_fine_tuning():
+    rows = simulate(networks=["vgg"], criteria=["l1", "random"], scopes=["uniform"])
+    by_ratio = method_differences(rows, measure="accuracy_cut", per_ratio=True)
+    assert [d.ratio for d in by_ratio] == [0.1, 0.3, 0.5, 0.7, 0.9]
+    assert np.mean([d.mean for d in by_ratio]) == pytest.approx(
+        method_differences(rows, measure="accuracy_cut")[0].mean
+    )
+
+
+def test_a_ratio_tried_by_one_criterion_alone_is_no_pair():
+    rows = simulate(networks=["vgg"], criteria=["l1", "random"], scopes=["uniform"])
+    kept = [r for r in rows if r.get("criterion") != "random" or r["ratio_asked"] < 0.5]
+    (difference,) = method_differences(kept)
+    assert difference.n_pairs == 3 * 4 * 2
+    assert method_differences([]) == ()
