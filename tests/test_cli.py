@@ -1,0 +1,164 @@
+"""The command line as a user meets it: real processes where it must be light, else calls."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from secateur.channels.cost import cost
+from secateur.channels.trace import trace
+from secateur.cli.main import main
+from secateur.networks.vgg import vgg
+from secateur.plan.plan import PruningPlan
+from secateur.surgery.package import load, save
+
+VGG = "secateur.networks.vgg:vgg"
+MOBILENET = "secateur.networks.mobilenet:mobilenet"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """The exit code of `secateur ARGUMENTS`."""
+    monkeypatch.setattr(sys, "argv", ["secateur", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def random_vgg(seed: int = 0) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    model = vgg(width=4)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.data.uniform_(0.1, 1)
+            module.running_mean.normal_()
+    return model
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["prune", "--help"], ["study", "--help"]])
+def test_help_loads_no_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys; from secateur.cli.main import main\n"
+        f"sys.argv = ['secateur', *{arguments!r}]\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert 'torch' not in sys.modules, 'torch was loaded'\n"
+        "assert 'scipy' not in sys.modules, 'scipy was loaded'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize("scope", ["uniform", "global"])
+@pytest.mark.parametrize("criterion", ["l1", "gm", "bn_scale", "random"])
+def test_prune_writes_a_plan_and_a_network_that_agree(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    criterion: str,
+    scope: str,
+) -> None:
+    save(random_vgg(), tmp_path / "w.safetensors")
+    out = tmp_path / "out"
+    options = ["--criterion", criterion, "--scope", scope, "--arg", "width=4", "-o", out]
+    weights = ["-w", tmp_path / "w.safetensors"]
+    assert run(monkeypatch, "prune", VGG, *weights, "--macs", "50%", *options) == 0
+    said = capsys.readouterr().out
+    assert "asked" in said and "reached" in said
+    plan = PruningPlan.from_json((out / "plan.json").read_text())
+    small = load(out / "network.safetensors", lambda: vgg(width=4))
+    reached = cost(trace(small, torch.zeros(1, 1, 64, 101)))
+    assert (reached.params, reached.macs) == (plan.after.params, plan.after.macs)
+    assert plan.after.macs <= plan.before.macs / 2
+
+
+def test_inspect_speaks_and_gives_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "inspect", MOBILENET, "--arg", "width=4") == 0
+    assert "is an output of the network" in capsys.readouterr().out
+    assert run(monkeypatch, "inspect", MOBILENET, "--arg", "width=4", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert {"cost", "channels", "skewness", "similarity"} == set(answer)
+
+
+def nan_file(path: Path) -> Path:
+    state = {name: tensor.clone() for name, tensor in random_vgg().state_dict().items()}
+    next(iter(state.values())).view(-1)[0] = float("nan")
+    save_file(state, path)
+    return path
+
+
+BAD = [
+    (["prune", "no.such.module:f", "--macs", "50%"], "cannot import"),
+    (["prune", "secateur.networks.vgg:vgh", "--macs", "50%"], "no function 'vgh'"),
+    (["prune", VGG, "--macs", "50%", "--arg", "wide=4"], "unexpected keyword"),
+    (["prune", VGG], "exactly one of pruning_ratio and macs"),
+    (["prune", VGG, "--macs", "much"], "cannot read the amount 'much'"),
+    (["prune", VGG, "--macs", "1"], "nearest reachable"),
+    (["prune", VGG, "--pruning-ratio", "1"], "in [0, 1)"),
+    (["prune", VGG, "--macs", "50%", "--criterion", "l1norm"], "did you mean 'l1'?"),
+    (["prune", VGG, "--macs", "50%", "--input", "64"], "failed on shapes"),
+    (["prune", VGG, "--macs", "50%", "--input", "a"], "is not a shape"),
+    (["prune", VGG, "--macs", "50%", "--ignore", "conv9"], "no channel group 'conv9'"),
+    (["prune", VGG, "--macs", "50%", "-w", "nowhere.safetensors"], "no file"),
+    (["study", "nowhere.yaml"], "nowhere.yaml"),
+    (["report", "nowhere"], "holds no study"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), BAD, ids=[says for _, says in BAD])
+def test_bad_input_is_one_clear_line_and_writes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *arguments) == 2
+    said = capsys.readouterr()
+    assert says in said.err
+    assert "Traceback" not in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda p: save(vgg(width=8), p), "give the factory the arguments"),
+        (lambda p: save(torch.nn.Linear(2, 2), p), "does not fit"),
+        (lambda p: p.write_bytes(b"no tensors here"), "not a readable safetensors file"),
+        (nan_file, "holds NaN"),
+    ],
+    ids=["other width", "other network", "not safetensors", "NaN"],
+)
+def test_weights_that_do_not_fit(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    make: object,
+    says: str,
+) -> None:
+    file = tmp_path / "w.safetensors"
+    make(file)  # type: ignore[operator]
+    out = tmp_path / "out"
+    code = run(
+        monkeypatch, "prune", VGG, "--arg", "width=4", "-w", file, "--macs", "50%", "-o", out
+    )
+    assert code == 2
+    assert says in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_debug_shows_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--debug", "prune", VGG) == 2
+    assert "Traceback" in capsys.readouterr().err

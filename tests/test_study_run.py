@@ -1,0 +1,141 @@
+"""One unit of a study, really trained and cut; the whole command killed twice and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from secateur.channels.trace import trace
+from secateur.study.cells import units
+from secateur.study.recipe import Recipe, recipe_from
+from secateur.study.run import run_unit
+from secateur.study.store import Store
+from secateur.surgery.package import load
+
+TINY = {
+    "name": "tiny",
+    "data": {
+        "kind": "synthetic",
+        "n_locations": 4,
+        "clips_per_location": 1,
+        "seconds": 1.0,
+        "rate": 16000,
+        "n_folds": 2,
+    },
+    "features": {"rate": 16000, "n_fft": 1024, "hop": 512, "n_mels": 32, "seconds": 1.0},
+    "networks": [{"kind": "vgg", "width": 4}, {"kind": "mobilenet", "width": 4}],
+    "sparsity": {"penalty": "bn_l1_proximal", "total_shrink": [0, 0.5]},
+    "training": {"epochs": 3, "batch_size": 10},
+    "pruning": {"criteria": ["l1", "random"], "scopes": ["uniform", "global"], "ratios": [0.5]},
+    "fine_tuning": {"epochs": 1},
+    "seeds": 1,
+}
+
+
+def settled(rows: tuple[dict, ...]) -> list[dict]:
+    """Rows without what the clock measured."""
+    return sorted(
+        ({k: v for k, v in row.items() if k != "seconds"} for row in rows), key=lambda r: r["id"]
+    )
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return recipe_from(TINY)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> Store:
+    store = Store(tmp_path_factory.mktemp("undisturbed") / "study")
+    store.open(recipe)
+    for unit in units(recipe):
+        run_unit(unit, store.folder, recipe)
+    return store
+
+
+def test_rows_are_whole_and_add_up(undisturbed: Store, recipe: Recipe) -> None:
+    assert undisturbed.failures() == ()
+    for unit in units(recipe):
+        base = undisturbed.row(unit.base.id)
+        assert 0 <= base["accuracy"] <= 1
+        assert (base["bn_lambda"] > 0) == (unit.base.total_shrink > 0)
+        definitions = {(r["layer"], r["definition"]) for r in base["skewness"]}
+        assert {("pooled", "bn_scale"), ("pooled", "filter_l1")} <= definitions
+        assert {r["layer"] for r in base["similarity"]} > {"global"}
+        for cell in unit.pruned:
+            row = undisturbed.row(cell.id)
+            assert row["base"] == base["id"]
+            assert row["macs"] < base["macs"]
+            assert row["params"] < base["params"]
+            assert row["ratio_reached"] == pytest.approx(1 - row["channels"] / base["channels"])
+            assert row["ratio_reached"] == pytest.approx(cell.ratio, abs=0.05)
+
+
+def test_the_penalty_makes_scales_smaller(undisturbed: Store, recipe: Recipe) -> None:
+    gini = {
+        (unit.base.network.kind, unit.base.total_shrink): next(
+            r["gini"]
+            for r in undisturbed.row(unit.base.id)["skewness"]
+            if (r["layer"], r["definition"]) == ("pooled", "bn_scale")
+        )
+        for unit in units(recipe)
+    }
+    for network in ("vgg", "mobilenet"):
+        assert gini[network, 0.5] > gini[network, 0]
+
+
+def test_saved_base_is_the_one_that_was_measured(undisturbed: Store, recipe: Recipe) -> None:
+    from secateur.networks.vgg import vgg
+
+    unit = next(u for u in units(recipe) if u.base.network.kind == "vgg")
+    path = undisturbed.path(unit.base.id) / "network.safetensors"
+    model = load(path, lambda: vgg(n_classes=10, width=4, bn_init=0.5))
+    row = undisturbed.row(unit.base.id)
+    assert sum(p.numel() for p in model.parameters()) == row["params"]
+    assert trace(model, torch.zeros(1, 1, 32, 32)).layers[0].name
+
+
+def test_a_finished_unit_is_not_run_again(undisturbed: Store, recipe: Recipe) -> None:
+    before = len(undisturbed.events())
+    run_unit(units(recipe)[0], undisturbed.folder, recipe)
+    assert len(undisturbed.events()) == before
+
+
+@pytest.mark.slow
+def test_killed_twice_and_resumed_gives_the_same_rows(
+    tmp_path: Path, undisturbed: Store, recipe: Recipe
+) -> None:
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    command = [sys.executable, "-m", "secateur.cli", "study", "tiny.json", "-o", "study", "-j", "2"]
+    wanted = [cell for unit in units(recipe) for cell in unit.cells]
+    store = Store(tmp_path / "study")
+    for share in (0.2, 0.6):
+        driver = subprocess.Popen(
+            command, cwd=tmp_path, stderr=subprocess.DEVNULL, env=os.environ | {"NO_COLOR": "1"}
+        )
+        deadline = time.monotonic() + 240
+        while sum(store.has(cell.id) for cell in wanted) < share * len(wanted):
+            assert driver.poll() is None, "the study ended before it could be killed"
+            assert time.monotonic() < deadline, "the study makes no progress"
+            time.sleep(0.02)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    finished = {cell.id: store.row(cell.id) for cell in wanted if store.has(cell.id)}
+    assert len(finished) < len(wanted)
+    done = subprocess.run(
+        [*command, "--json"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    outcome = json.loads(done.stdout)
+    assert outcome["failed"] == 0
+    assert Path(tmp_path / outcome["report"]).is_file()
+    assert settled(store.rows()) == settled(undisturbed.rows())
+    for id, row in finished.items():
+        assert store.row(id) == row
