@@ -161,6 +161,11 @@ def test_a_recipe_is_frozen() -> None:
             "data.kind: no kind 'esc50'; there are esc10, synthetic; did you mean 'esc10'?",
         ),
         (
+            {"data": {"kind": "synthetic", "n_locations": 3}},
+            "data: n_locations 3 is too few for n_folds 4; "
+            "no location may be in two folds, give at least one a fold",
+        ),
+        (
             {"sparsity": {"total_shrink": [0.5]}},
             "sparsity.total_shrink: 0, the dense network, is not among them; "
             "all are measured against it",
@@ -219,7 +224,7 @@ def test_a_recipe_is_frozen() -> None:
         ),
         (
             {"seeds": None, "runs": [{"fold": 6, "seed": 1}]},
-            "runs.0.fold: 6 is not allowed; the data has folds 1 to 5",
+            "runs.0.fold: 6 is not allowed; the data has folds 1 to 4",
         ),
         (
             {"seeds": None, "runs": [{"fold": 1, "seed": 1}, {"fold": 1, "seed": 1}]},
@@ -322,9 +327,12 @@ def test_the_fields_are_those_of_the_library() -> None:
     from secateur.criteria.weight import CRITERIA
     from secateur.plan.select import NORMALISATIONS, SCOPES
     from secateur.scenes.features import LogMel
+    from secateur.scenes.synthesis import Synthesis
     from secateur.train.schedule import Training
 
     recipe = recipe_from(plain())
+    assert recipe.data.kind == "synthetic"
+    assert Synthesis(**recipe.data.arguments()) == Synthesis()
     assert LogMel(**recipe.features.model_dump()) == LogMel()
     assert Training(**recipe.training.model_dump()) == Training()
     properties = Recipe.model_json_schema()["$defs"]["Pruning"]["properties"]

@@ -94,11 +94,13 @@ def execute(
                         _conclude(store, *result)
                     listen()
             except KeyboardInterrupt:
+                results.close()
                 how = f"stopped; {_tally(store, cells)}; run the same command again to go on"
                 with suppress(StorageError):
                     store.log("stop", text=how)
                 raise KeyboardInterrupt(how) from None
             except StorageError as error:
+                results.close()
                 raise StorageError(f"{error} ({_tally(store, cells)})") from error
             finally:
                 results.close()
@@ -228,15 +230,13 @@ def _conclude(store: Store, unit: Unit, failure: Failure | None) -> None:
     """Record a failure for every cell of the unit that has neither row nor failure by now."""
     if failure is not None and failure.no_room:
         raise StorageError(failure.error)
+    if failure is None and store.has_failed(unit.base.id):
+        failure = Failure(f"its base network {unit.base.id} failed", "")
+    elif failure is None:
+        failure = Failure("the work came to its end without writing this row", "")
     for cell in unit.cells:
-        if store.has(cell.id) or store.has_failed(cell.id):
-            continue
-        if failure is not None:
+        if not store.has(cell.id) and not store.has_failed(cell.id):
             store.fail(cell, failure.error, failure.traceback)
-        elif store.has_failed(unit.base.id):
-            store.fail(cell, f"its base network {unit.base.id} failed", "")
-        else:
-            store.fail(cell, "the work came to its end without writing this row", "")
 
 
 def _tally(store: Store, cells: Sequence[Cell]) -> str:

@@ -141,9 +141,10 @@ def _lines(console: Console, total: int, left: int) -> Iterator[Update]:
         words = [f"{done} of {total} cells"]
         if failed:
             words.append(f"{failed} failed")
-        if before < done < total:
-            remaining = (last - began) / (done - before) * (total - done)
-            words.append(f"about {_duration(remaining)} left")
+        waiting = total - done - failed
+        if done > before and waiting:
+            per_cell = (last - began) / (done - before)
+            words.append(f"about {_duration(per_cell * waiting)} left")
         console.print(", ".join(words), markup=False, highlight=False)
 
     now = (before, 0)

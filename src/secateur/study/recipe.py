@@ -87,13 +87,22 @@ class Synthetic(Part):
     """Generated acoustic scenes, the same everywhere for one `seed`."""
 
     kind: Literal["synthetic"]
-    n_locations: Count = 10
+    n_locations: Count = 12
     clips_per_location: Count = 8
-    seconds: Positive = 5.0
-    rate: Count = 16000
-    n_folds: Annotated[int, Field(ge=2), _NUMBER] = 5
-    difficulty: NotNegative = 1.0
+    seconds: Annotated[float, Field(ge=0.1, le=60), _NUMBER] = 1.0
+    rate: Annotated[int, Field(ge=4000, le=192000), _NUMBER] = 16000
+    n_folds: Annotated[int, Field(ge=2), _NUMBER] = 4
+    difficulty: Annotated[float, Field(ge=0, le=1), _NUMBER, _UNSIGNED_ZERO] = 0.5
     seed: CountOrNone = 0
+
+    @model_validator(mode="after")
+    def _a_location_a_fold(self) -> Self:
+        if self.n_locations < self.n_folds:
+            raise ValueError(
+                f"n_locations {self.n_locations} is too few for n_folds {self.n_folds}; "
+                "no location may be in two folds, give at least one a fold"
+            )
+        return self
 
     @property
     def folds(self) -> int:

@@ -309,11 +309,10 @@ class Store:
         try:
             file = os.open(self._events, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             try:
-                written = os.write(file, content)
+                while content:
+                    content = content[os.write(file, content) :]
             finally:
                 os.close(file)
-            if written < len(content):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise StorageError(
                 f"cannot write {self._events}: {error.strerror}; rows written before stand. "
