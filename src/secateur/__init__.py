@@ -11,7 +11,7 @@ The main road, on any network that runs:
 
     channels = sc.trace(model, example_input)               # which channels move together
     scores = sc.score(model, channels, [sc.l1])["l1"]       # what each is worth
-    plan = sc.uniform(scores, channels, sc.Budget(macs=0.5))  # which go; plan.to_json()
+    plan = sc.uniform(scores, channels, sc.Budget(macs="50%"))  # which go; plan.to_json()
     small = sc.cut(model, plan, example_input)              # a new module, proved and verified
     sc.save(small, "small.safetensors")
 

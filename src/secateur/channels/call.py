@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from secateur.channels.groups import Layer
-from secateur.channels.labels import Fields, Meeting, Pin, varying
+from secateur.channels.labels import Fields, Meeting, Pin
 
 if TYPE_CHECKING:
     from secateur.channels.trace import Run
@@ -51,36 +52,36 @@ class Call:
         return self.run.fields_of(tensor)
 
     def set(self, tensor: Tensor, fields: Fields) -> None:
-        """Give a tensor its fields; those that do not vary are dropped."""
-        self.run.set_fields(tensor, tuple(f for f in fields if varying(f)))
+        """Give a tensor its fields."""
+        self.run.set_fields(tensor, fields)
 
-    def set_all(self, fields: Fields | list[Tensor]) -> None:
-        """Give every output of matching number of dimensions the same fields."""
+    def set_all(self, fields: Fields) -> None:
+        """Give every output of the fields' number of dimensions these fields."""
         for out in self.outputs:
-            self.set(out, tuple(f for f in fields if f.ndim == out.ndim))
+            self.set(out, {d: labels for d, labels in fields.items() if labels.ndim == out.ndim})
+
+    def decide(self, choice: int) -> int:
+        """A choice that shapes alone suggest; the run on what is left repeats the first run's."""
+        return self.run.decide(choice)
 
     def along(self, tensor: Tensor, dim: int) -> Tensor | None:
         """Labels along one dimension, (size,), or None where its size is fixed.
 
-        A field that varies along other dimensions as well is united across them. Fields that do
-        not vary along `dim` are left alone.
+        A field that varies along other dimensions as well is united across them.
         """
-        for labels in self.fields(tensor):
-            if dim in varying(labels):
-                return self.flat(labels, dim)
-        return None
+        labels = self.fields(tensor).get(dim)
+        return None if labels is None else self.flat(labels, dim)
 
     def flat(self, labels: Tensor, dim: int) -> Tensor:
         """One field as a vector along `dim`, united across the other dimensions."""
-        others = [other for other in varying(labels) if other != dim]
-        return self.same_along(labels, others).flatten()
+        return self.same_along(labels, [k for k in range(labels.ndim) if k != dim]).flatten()
 
-    def same_along(self, labels: Tensor, dims: list[int]) -> Tensor:
+    def same_along(self, labels: Tensor, dims: Iterable[int]) -> Tensor:
         """Unite a field across `dims`; the first slice stands for all."""
         first = labels
         for dim in dims:
             first = first.narrow(dim, 0, 1)
-        if dims:
+        if first.numel() < labels.numel():
             self.unite(first, labels)
         return first
 
@@ -93,13 +94,21 @@ class Call:
         self.run.notebook.meetings.append(meeting)
 
     def contract(self, first: Tensor | None, second: Tensor | None) -> None:
-        """Two labelled dimensions are summed or matched together, one of them perhaps fixed."""
+        """Two labelled dimensions are matched one to one, one of them perhaps fixed."""
         if first is not None and second is not None:
+            if first.shape[-1] != second.shape[-1]:
+                raise ValueError(f"{first.shape[-1]} channels meet {second.shape[-1]}")
             self.unite(first, second)
         elif first is not None or second is not None:
             known = first if second is None else second
             assert known is not None
             self.pin(known, "meets a dimension of fixed size")
+
+    def same_in_every_group(self, labels: Tensor | None, groups: int) -> None:
+        """Unite equal positions of the groups of a grouped convolution, or of a shuffle."""
+        if labels is not None and groups > 1:
+            rows = labels.view(groups, -1)
+            self.unite(rows[:1], rows[1:])
 
     def pin(self, labels: Tensor, reason: str, *, silent: bool = False) -> None:
         """These labels cannot go."""
@@ -107,10 +116,18 @@ class Call:
         text = f"{reason} in {self.name}"
         self.run.notebook.pins.append(Pin(flat, text, self.source, silent))
 
+    def pin_others(
+        self, tensor: Tensor, dims: Iterable[int], reason: str, *, silent: bool = False
+    ) -> None:
+        """Pin what can shrink along any other dimension than `dims`."""
+        for dim, labels in self.fields(tensor).items():
+            if dim not in dims:
+                self.pin(labels, reason, silent=silent)
+
     def fixed(self, size: int, reason: str) -> Tensor:
-        """Labels for a stretch of fixed size: pinned from birth."""
+        """Labels for a stretch of fixed size, (size,): pinned from birth."""
         labels = self.run.notebook.label("", 0, size)
-        self.pin(labels, reason, silent=True)
+        self.pin(labels, reason)
         return labels
 
     def mixing(self, labels: Tensor, reason: str) -> None:
@@ -141,7 +158,7 @@ class Call:
         own = self.run.own_dims(weight, name, dims)
         self.run.producer[id(self.outputs[0])] = len(self.run.layers)
         self.run.layers.append(
-            Layer(name.rpartition(".")[0], kind, name, *own, conv_groups, positions, self.source)
+            Layer(layer_name(name), kind, name, *own, conv_groups, positions, self.source)
         )
 
     def norm(self, x: Tensor, scale: Tensor | None) -> None:
@@ -161,6 +178,16 @@ class Call:
     def source(self) -> str:
         """The line of the network's own code that made this call, `file.py:12`."""
         return network_line()
+
+
+def layer_name(parameter: str) -> str:
+    """The module of a parameter called `weight`; any other parameter is a layer of its own.
+
+    >>> layer_name("stem.conv.weight"), layer_name("stem.kernel")
+    ('stem.conv', 'stem.kernel')
+    """
+    module, _, leaf = parameter.rpartition(".")
+    return module if module and leaf == "weight" else parameter
 
 
 def network_line() -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from secateur.channels.call import layer_name
 from secateur.channels.groups import ChannelGroup, ChannelMap, Member, Mixing, Pinned, Role
 from secateur.channels.labels import Notebook
 
@@ -108,8 +109,7 @@ def _kinds(channel: Indices, owner: Indices) -> Indices:
 
 
 def _group_name(members: list[Member]) -> str:
-    producer = next((m for m in members if m.role == "out"), members[0])
-    return producer.parameter.rpartition(".")[0] or producer.parameter
+    return layer_name(next((m for m in members if m.role == "out"), members[0]).parameter)
 
 
 def _pinned_rows(

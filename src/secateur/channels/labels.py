@@ -1,12 +1,15 @@
 """Labels: one integer for every index along a parameter's dimension, and who meets whom.
 
-A tensor carries *fields*: integer tensors of its number of dimensions, of size 1 where the label
-does not vary, that say which channel an element belongs to. A dimension without a field has a
-fixed size. This module knows nothing of operators; `rules` does.
+A tensor carries *fields*: for every dimension that can shrink, an integer tensor with the tensor's
+number of dimensions that says which channel an element belongs to. A field has full size along its
+own dimension and elsewhere size 1, unless the label varies there too (after a view that splits
+channels into parts, say). A dimension without a field has a fixed size. This module knows nothing
+of operators; `rules` does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 
@@ -17,7 +20,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-Fields = tuple[Tensor, ...]
+Fields = Mapping[int, Tensor]
+"""Dimension -> labels along it."""
 
 
 @dataclass(frozen=True)
@@ -107,29 +111,37 @@ def as_field(labels: Tensor, dim: int, ndim: int) -> Tensor:
     return labels.view(shape)
 
 
-def regroup(labels: Tensor, before: tuple[int, ...], after: tuple[int, ...]) -> Tensor:
-    """What a view from shape `before` to shape `after` does to a field.
+def regroup(
+    labels: Tensor, dim: int, before: tuple[int, ...], after: tuple[int, ...]
+) -> tuple[Tensor, tuple[int, ...]]:
+    """What a view from shape `before` to shape `after` does to the field of dimension `dim`.
 
     Dimensions are matched into runs of equal product; only runs in which the label varies are
-    expanded, reshaped as the data is, and collapsed again where the label does not vary.
+    expanded, reshaped as the data is, and collapsed again where the label does not vary. Also
+    gives the dimensions that may take the place of `dim`: those along which the label varies now.
 
-    >>> regroup(torch.tensor([[[5]], [[7]]]).view(1, 2, 1), (4, 2, 3), (4, 6)).tolist()
-    [[5, 5, 5, 7, 7, 7]]
+    >>> labels, dims = regroup(torch.tensor([[[5]], [[7]]]).view(1, 2, 1), 1, (4, 2, 3), (4, 6))
+    >>> labels.tolist(), dims
+    ([[5, 5, 5, 7, 7, 7]], (1,))
     """
     sizes: list[int] = []
     expand: list[int] = []
-    collapse: list[int] = []
+    moved: list[int] = []
+    heirs: list[int] = []
     for old, new in _runs(before, after):
-        here = [labels.shape[dim] for dim in old]
-        moved = any(size > 1 for size in here)
-        expand += [before[dim] if moved else 1 for dim in old]
-        collapse += [len(sizes) + k for k in range(len(new)) if moved]
-        sizes += [after[dim] if moved else 1 for dim in new]
+        if dim in old or any(labels.shape[k] > 1 for k in old):
+            expand += [before[k] for k in old]
+            sizes += [after[k] for k in new]
+            moved += new
+        else:
+            expand += [1] * len(old)
+            sizes += [1] * len(new)
+        heirs += new if dim in old else ()
     out = labels.expand(expand).reshape(sizes)
-    for dim in collapse:
-        if out.shape[dim] > 1 and bool((out == out.narrow(dim, 0, 1)).all()):
-            out = out.narrow(dim, 0, 1)
-    return out
+    for k in moved:
+        if out.shape[k] > 1 and bool((out == out.narrow(k, 0, 1)).all()):
+            out = out.narrow(k, 0, 1)
+    return out, tuple(k for k in heirs if out.shape[k] > 1) or tuple(heirs)
 
 
 def _runs(

@@ -15,6 +15,7 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_leaves, tree_map_only
 
+from secateur.channels.arithmetic import meet
 from secateur.channels.call import Call, network_line
 from secateur.channels.collect import collect
 from secateur.channels.groups import ChannelMap, Layer
@@ -63,15 +64,16 @@ def record(
     run = Run(model, rules, given)
     args, kwargs = call_arguments(example_input)
     args, kwargs = tree_map_only(Tensor, run.input, (args, kwargs))
-    with evaluation_mode(model), torch.no_grad(), run:
+    with untouched(model), torch.no_grad(), run:
+        model.eval()
         try:
             out = functional_call(model, run.tensors, tuple(args), kwargs)
-        except (NotImplementedError, RuntimeError, ValueError, TypeError, IndexError) as error:
+        except Exception as error:
             raise _explain(model, error, run.failed_at) from error
     for tensor in tree_leaves(out):
         if isinstance(tensor, Tensor):
-            for field in run.fields_of(tensor):
-                run.pin(field, "is an output of the network")
+            for labels in run.fields_of(tensor).values():
+                run.pin(labels, "is an output of the network")
     return run
 
 
@@ -85,26 +87,28 @@ def call_arguments(example_input: Example) -> tuple[tuple[Any, ...], dict[str, A
 
 
 @contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Every module in evaluation mode; each one's own mode comes back whatever happens."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Whatever is set on a module inside, its mode among it, is as before afterwards."""
+    before = [(module, dict(module.__dict__)) for module in model.modules()]
     try:
         yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module, attributes in before:
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
 
 
 @dataclass(frozen=True)
 class Given:
     """Labels for a network that was cut: those that survive, along (parameter, dim).
 
-    `notebook` knows the owners of the original's labels and is otherwise empty.
+    `notebook` knows the owners of the original's labels and is otherwise empty; `decisions` are
+    the original's, in order.
     """
 
     labels: Mapping[tuple[str, int], Tensor]
     notebook: Notebook
+    decisions: Sequence[int]
 
 
 class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -120,12 +124,14 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.rules = rules
         self.given = given.labels if given else {}
         self.notebook = given.notebook if given else Notebook()
+        self.decided = given.decisions if given else ()
+        self.decisions: list[int] = []
         self.failed_at = ""
         self.layers: list[Layer] = []
         self.producer: dict[int, int] = {}
         self.mixings: list[tuple[Tensor, str, str, str]] = []
         self.unknown: dict[str, str] = {}
-        self.batch_size = 1
+        self.batch_size = 0
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.buffers: list[str] = []
         self.aliases: dict[str, str] = {}
@@ -151,8 +157,8 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def input(self, tensor: Tensor) -> Tensor:
         """The network's input on the meta device; its channels are pinned."""
         meta = tensor.detach().to("meta")
-        self._fields[id(meta)] = (meta, ())
-        if tensor.ndim:
+        self._fields[id(meta)] = (meta, {})
+        if tensor.ndim and not self.batch_size:
             self.batch_size = max(1, tensor.shape[0])
         return meta
 
@@ -162,18 +168,21 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return known[1]
         name = self._names.get(id(tensor))
         if name is None or name not in self.shapes:
-            return ()
-        fields = tuple(
-            as_field(self._new_labels(name, dim, size), dim, tensor.ndim)
-            for dim, size in enumerate(tensor.shape)
-            if size > 1
-        )
+            return {}
+        fields = {}
+        for dim, size in enumerate(tensor.shape):
+            if (labels := self.given.get((name, dim))) is None and size > 1:
+                labels = self.notebook.label(name, dim, size)
+            if labels is not None:
+                fields[dim] = as_field(labels, dim, tensor.ndim)
         self._fields[id(tensor)] = (tensor, fields)
         return fields
 
-    def _new_labels(self, name: str, dim: int, size: int) -> Tensor:
-        given = self.given.get((name, dim))
-        return self.notebook.label(name, dim, size) if given is None else given
+    def decide(self, choice: int) -> int:
+        """Note a choice, or repeat the one made at this point of the original's run."""
+        at = len(self.decisions)
+        self.decisions.append(self.decided[at] if at < len(self.decided) else choice)
+        return self.decisions[-1]
 
     def set_fields(self, tensor: Tensor, fields: Fields) -> None:
         """Remember a tensor's fields (and the tensor, so that its identity stays its own)."""
@@ -187,7 +196,7 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Which of the parameter's own dimensions lie along `dims` of a tensor made from it."""
         own: list[int | None] = []
         for dim in dims:
-            labels = next((f for f in self.fields_of(weight) if f.shape[dim] > 1), None)
+            labels = self.fields_of(weight).get(dim)
             found = None if labels is None else self.notebook.owner(int(labels.flatten()[0]))
             own.append(found[1] if found and found[0] == name else None)
         out_dim, in_dim = own
@@ -217,11 +226,13 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
             outputs = tuple(t for t in tree_iter(out) if isinstance(t, Tensor))
             name = func._schema.name.removeprefix("aten::").removesuffix("_")
             call = Call(self, func, name, args, kwargs, tuple(tensors), outputs)
-            self.rules.get(name, unknown)(call)
+            rule = self.rules.get(name, unknown)
+            in_place = func._schema.name.endswith("_")
+            (unknown if in_place and rule is not meet else rule)(call)
             if all(id(t) in self._names for t in tensors):
                 for made in outputs:
                     self._names.setdefault(id(made), self._names[id(tensors[0])])
-                    self._fields.setdefault(id(made), (made, ()))
+                    self._fields.setdefault(id(made), (made, {}))
         return out
 
     def _to_meta(self, tensor: Tensor) -> Tensor:

@@ -39,7 +39,8 @@ def prove(
         if parameter:
             stays = kept.get((parameter, dim), np.arange(channels.shapes[parameter][dim]))
             labels[parameter, dim] = torch.from_numpy(first + stays)
-    given = Given(labels, Notebook(owners=list(book.owners), n_labels=book.n_labels))
+    known = Notebook(owners=list(book.owners), n_labels=book.n_labels)
+    given = Given(labels, known, original.decisions)
     try:
         run = record(rebuild(model, meta), example_input, original.rules, given)
     except TraceError as error:
@@ -74,7 +75,7 @@ def _check_meetings(run: Run, original: Run) -> None:
     for pin in run.notebook.pins:
         own = pin.labels.numpy()
         here = np.unique(channel[own[own < n_labels]])
-        if len(here) > 1 and not pinned[here].all():
+        if not pinned[here].all():
             raise ProofError(
                 f"after the cut a prunable dimension {pin.reason} at {pin.source}; "
                 "ignore the groups this line works on"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from secateur.channels.groups import ChannelMap
-from secateur.channels.trace import Example, call_arguments, evaluation_mode
+from secateur.channels.trace import Example, call_arguments
 from secateur.errors import VerificationError
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.mask import mask
@@ -80,7 +80,8 @@ def _random_like(example_input: Example) -> Example:
 def _outputs(model: nn.Module, example: Example) -> list[Tensor]:
     args, kwargs = call_arguments(example)
     exact = copy.deepcopy(model).to("cpu", torch.float64)
-    with evaluation_mode(exact), torch.no_grad():
+    exact.eval()
+    with torch.no_grad():
         out: Any = exact(*args, **kwargs)
     return [tensor for tensor in tree_leaves(out) if isinstance(tensor, Tensor)]
 

@@ -1,0 +1,144 @@
+"""Operators that compute: their inputs meet, are contracted, or are reduced."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Literal
+
+from torch import Tensor
+
+from secateur.channels.call import Call
+from secateur.channels.labels import as_field
+from secateur.channels.operands import dims_of, drop, met, operand, without
+
+
+def meet(call: Call) -> None:
+    """Element-wise: labels of elements that meet are united; a size-1 side is broadcast."""
+    out = call.outputs[0]
+    call.set_all(met(call, [operand(call, t, out.ndim) for t in call.tensors], out.shape))
+
+
+def keep(call: Call) -> None:
+    """Same shape in and out, no meeting: the labels ride along."""
+    call.set_all(call.fields(call.tensors[0]))
+
+
+def softmax(call: Call) -> None:
+    """The labels ride along; over channels it mixes them."""
+    x = call.args[0]
+    if (labels := call.fields(x).get(call.args[1] % max(x.ndim, 1))) is not None:
+        call.mixing(labels, f"{call.name} over channels")
+    keep(call)
+
+
+def constant(call: Call) -> None:
+    """A new tensor of a fixed size: no labels."""
+
+
+def convolution(call: Call) -> None:
+    """Contract input channels with weight inputs; plain, grouped, depthwise and transposed.
+
+    A convolution with one input channel a group is depthwise: its groups shrink with its inputs.
+    """
+    x, weight, bias = call.args[:3]
+    transposed, groups = call.args[6], call.args[8]
+    out_dim, in_dim = (1, 0) if transposed else (0, 1)
+    inputs, w_out, w_in = call.along(x, 1), call.along(weight, out_dim), call.along(weight, in_dim)
+    call.pin_others(weight, (0, 1), "is a kernel size", silent=True)
+    call.pin_others(x, (0, 1), "is a place in an image")
+    if call.decide(int(groups > 1 and groups == x.shape[1])):
+        if transposed:
+            if w_out is not None:
+                call.pin(w_out, "is a depth multiplier")
+            out_dim, in_dim, w_out, w_in = in_dim, out_dim, w_in, None
+        multiplier = weight.shape[1] if transposed else weight.shape[0] // groups
+        several = None if inputs is None else inputs.repeat_interleave(multiplier)
+        call.contract(inputs if transposed else several, w_out)
+        outputs = several if transposed else w_out
+    else:
+        rows = None if inputs is None else inputs.view(groups, -1)
+        if transposed:
+            call.contract(rows, None if w_in is None else w_in.view(groups, -1))
+            call.same_in_every_group(w_in, groups)
+            outputs = None if w_out is None else w_out.repeat(groups)
+        else:
+            call.contract(rows, w_in)
+            call.same_in_every_group(w_out, groups)
+            outputs = w_out
+    call.role(w_in, "in")
+    call.role(w_out, "out")
+    if isinstance(bias, Tensor):
+        call.contract(outputs, call.along(bias, 0))
+    places = prod((x if transposed else call.outputs[0]).shape[2:])
+    kind: Literal["transposed", "convolution"] = "transposed" if transposed else "convolution"
+    call.layer(kind, weight, (out_dim, in_dim), groups, places * x.shape[0] // call.batch_size)
+    fields = {} if outputs is None else {1: as_field(outputs, 1, x.ndim)}
+    if (examples := call.fields(x).get(0)) is not None:
+        fields[0] = call.same_along(examples, range(1, x.ndim))
+    call.set_all(fields)
+
+
+def matrix_product(call: Call) -> None:
+    """(n, k) times (k, m), batched or not, with a bias or not: contract k, then rows meet columns.
+
+    Of two tensors neither of which is a weight, a zeroed channel need not be zero on both sides.
+    """
+    first, second = call.args[-2:]
+    k_first, k_second = first.ndim - 1, second.ndim - 2
+    inner = call.along(first, k_first), call.along(second, k_second)
+    call.contract(*inner)
+    weights = call.is_weight(first), call.is_weight(second)
+    if inner[0] is not None and not any(weights):
+        call.mixing(inner[0], "a product of feature maps over channels")
+    operands = [without(call, first, k_first), without(call, second, k_second)]
+    if call.name in ("addmm", "baddbmm"):
+        operands.append(operand(call, call.args[0], first.ndim))
+    out = call.outputs[0]
+    if first.ndim == 2 and any(weights) and not all(weights):
+        weight, out_dim, uses = (first, 0, out.shape[1]) if weights[0] else (second, 1, len(out))
+        call.role(inner[0] if weights[0] else inner[1], "in")
+        call.role(call.along(weight, out_dim), "out")
+        call.layer("linear", weight, (out_dim, 1 - out_dim), 1, uses // call.batch_size)
+    call.set(out, met(call, operands, out.shape))
+
+
+def batch_norm(call: Call) -> None:
+    """Channel by channel: scale, shift and statistics meet the input's channels."""
+    x = call.args[0]
+    channels = call.along(x, 1)
+    for tensor in call.args[1:5]:
+        if isinstance(tensor, Tensor):
+            own = call.along(tensor, 0)
+            call.contract(channels, own)
+            call.role(own, "norm")
+    call.pin_others(x, (1,), "is a place in a batch norm")
+    call.norm(x, call.args[1])
+    call.set_all({d: labels for d, labels in call.fields(x).items() if d == 1})
+
+
+def reduce(call: Call) -> None:
+    """Mean, sum, maximum or spread over dimensions; over a labelled one it mixes channels."""
+    x = call.args[0]
+    asked = call.argument("dim", 2 if "norm" in call.name else 1)
+    dims = dims_of(None if isinstance(asked, bool) else asked or None, x.ndim)
+    fields: dict[int, Tensor] = {}
+    for d, labels in call.fields(x).items():
+        if d in dims:
+            call.mixing(labels, f"{call.name} over channels")
+        elif call.outputs[0].ndim == x.ndim:
+            fields[d] = call.same_along(labels, dims)
+        else:
+            fields |= drop(call, {d: labels}, dims)
+    call.set_all(fields)
+
+
+def pool(call: Call) -> None:
+    """Windows over the last dimensions: channels ride along, places lose their names."""
+    x = call.args[0]
+    n_places = next(int(letter) for letter in call.name if letter.isdigit())
+    channels = range(x.ndim - n_places)
+    call.pin_others(x, channels, "is a place in an image")
+    places = range(x.ndim - n_places, x.ndim)
+    call.set_all(
+        {d: call.same_along(f, places) for d, f in call.fields(x).items() if d in channels}
+    )

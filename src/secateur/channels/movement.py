@@ -1,0 +1,217 @@
+"""Operators that move elements: the same operator is applied to the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from secateur.channels.call import Call
+from secateur.channels.labels import as_field, regroup
+from secateur.channels.operands import dims_of, drop, met, operand, without
+
+_DIM_OF = {
+    "slice": ("dim", 1),
+    "select": ("dim", 1),
+    "index_select": ("dim", 1),
+    "unbind": ("dim", 1),
+    "flip": ("dims", 1),
+    "roll": ("dims", 2),
+    "split": ("dim", 2),
+    "split_with_sizes": ("dim", 2),
+}
+"""Where an operator is told its dimensions: keyword, position."""
+
+
+def view(call: Call) -> None:
+    """Any change of shape that keeps the order of elements.
+
+    Where a channel dimension is split into parts, one of the new dimensions can shrink and equal
+    positions of the parts are united: the one whose size the code leaves open, or the largest.
+    """
+    x, out = call.args[0], call.outputs[0]
+    asked = call.args[1] if isinstance(call.args[1], list | tuple) else ()
+    fields: dict[int, Tensor] = {}
+    for dim, labels in sorted(call.fields(x).items()):
+        moved, heirs = regroup(labels, dim, tuple(x.shape), tuple(out.shape))
+        if not heirs:
+            call.pin(labels, "is viewed away")
+            continue
+        new = call.decide(max(heirs, key=lambda k: (asked[k : k + 1] == [-1], out.shape[k], k)))
+        if labels.numel() == 1 and new < out.ndim:
+            moved = labels.reshape((1,) * out.ndim)
+        elif new not in heirs:
+            raise ValueError(f"channels come to lie along dimension {heirs[0]}, not {new}")
+        if new in fields:
+            call.pin(labels, "is flattened together with other channels")
+            call.pin(fields[new], "is flattened together with other channels")
+            continue
+        call.same_along(moved, [k for k in heirs if k != new])
+        fields[new] = moved.expand([n if k == new else -1 for k, n in enumerate(out.shape)])
+    call.set(out, fields)
+
+
+def move(call: Call) -> None:
+    """Rearrange dimensions: the same operator on the labels, and on their shape to find them."""
+    x, *rest = call.args
+    fields = {}
+    for dim, labels in call.fields(x).items():
+        marked = torch.empty([2 if k == dim else 1 for k in range(x.ndim)], device="meta")
+        new = call.function(marked, *rest, **call.kwargs).shape.index(2)
+        fields[new] = call.function(labels, *rest, **call.kwargs)
+    call.set(call.outputs[0], fields)
+
+
+def squeeze(call: Call) -> None:
+    """Drop the dimensions that the data drops, not those where a label does not vary."""
+    x = call.args[0]
+    dims = {dim for dim in dims_of(call.argument("dim", 1), x.ndim) if x.shape[dim] == 1}
+    call.set(call.outputs[0], drop(call, call.fields(x), dims))
+
+
+def expand(call: Call) -> None:
+    """A broadcast: new dimensions in front, labels as they were."""
+    out = call.outputs[0]
+    call.set(out, met(call, [operand(call, call.args[0], out.ndim)], out.shape))
+
+
+def repeat(call: Call) -> None:
+    """Copies in a row: so are the labels."""
+    out, times = call.outputs[0], call.args[1]
+    fields = {}
+    for dim, labels in operand(call, call.args[0], out.ndim).fields.items():
+        varies = [k == dim or size > 1 for k, size in enumerate(labels.shape)]
+        fields[dim] = labels.repeat([n if v else 1 for n, v in zip(times, varies, strict=True)])
+    call.set(out, fields)
+
+
+def along_one(call: Call) -> None:
+    """Slice, split, flip, roll along dimensions: the same operator on the labels."""
+    x, *rest = call.args
+    dims = dims_of(call.argument(*_DIM_OF[call.name]), x.ndim)
+    results: list[dict[int, Tensor]] = [{} for _ in call.outputs]
+    for dim, labels in call.fields(x).items():
+        pieces: Sequence[Tensor] = [labels] * len(results)
+        if any(k == dim or labels.shape[k] > 1 for k in dims):
+            full = labels.expand([x.shape[k] if k in dims else -1 for k in range(x.ndim)])
+            moved = call.function(full, *rest, **call.kwargs)
+            pieces = [moved] if isinstance(moved, Tensor) else moved
+        for result, piece in zip(results, pieces, strict=True):
+            result[dim] = piece
+    for out, fields in zip(call.outputs, results, strict=True):
+        call.set(out, fields)
+
+
+def pick(call: Call) -> None:
+    """Indexing by position: the indexed dimension cannot shrink; elsewhere labels ride along."""
+    x, dims = call.args[0], dims_of(call.argument(*_DIM_OF[call.name]), call.args[0].ndim)
+    for k, out in enumerate(call.outputs):
+        fields = {}
+        for dim, labels in call.fields(x).items():
+            if dim in dims:
+                call.pin(labels, "is picked by its position")
+            elif call.name == "index_select":
+                fields[dim] = call.same_along(labels, dims)
+            else:
+                index = call.args[2] if call.name == "select" else k
+                (along,) = dims
+                fields[dim] = labels.select(along, index if labels.shape[along] > 1 else 0)
+                fields[dim] = fields[dim].unsqueeze(along)
+        call.set(out, fields if call.name == "index_select" else drop(call, fields, dims))
+
+
+def concatenate(call: Call) -> None:
+    """Join along a dimension: labels are joined; pieces of a fixed size get labels of their own."""
+    pieces = [piece for piece in call.args[0] if piece.numel() or piece.ndim > 1]
+    out = call.outputs[0]
+    (dim,) = dims_of(call.argument("dim", 1) or 0, out.ndim)
+    fields = dict(
+        met(
+            call,
+            [without(call, p, dim) for p in pieces],
+            [1 if k == dim else n for k, n in enumerate(out.shape)],
+        )
+    )
+    joined = [call.fields(piece).get(dim) for piece in pieces]
+    if any(labels is not None for labels in joined):
+        parts = []
+        for piece, labels in zip(pieces, joined, strict=True):
+            if labels is None:
+                text = "is joined with a tensor of fixed size"
+                labels = as_field(call.fixed(piece.shape[dim], text), dim, out.ndim)
+            parts.append(labels)
+        fields[dim] = _joined(parts, dim)
+    call.set(out, fields)
+
+
+def _joined(parts: Sequence[Tensor], dim: int) -> Tensor:
+    """Fields one after the other along `dim`, broadcast along the others."""
+    sizes = [max(sizes) for sizes in zip(*(part.shape for part in parts), strict=True)]
+    same = [part.expand([-1 if k == dim else n for k, n in enumerate(sizes)]) for part in parts]
+    return torch.cat(same, dim)
+
+
+def stack(call: Call) -> None:
+    """Join along a new dimension: what lies along the others meets."""
+    pieces, out = call.args[0], call.outputs[0]
+    (dim,) = dims_of(call.argument("dim", 1) or 0, out.ndim)
+    common = met(call, [operand(call, piece, piece.ndim) for piece in pieces], pieces[0].shape)
+    fields = {}
+    for k, labels in common.items():
+        own = [call.fields(piece).get(k, labels).unsqueeze(dim) for piece in pieces]
+        fields[k + (k >= dim)] = _joined(own, dim)
+    call.set(out, fields)
+
+
+def pad(call: Call) -> None:
+    """Constant padding; padded channels are of a fixed size."""
+    x, widths = call.args[0], call.args[1]
+    fields = dict(call.fields(x))
+    for k in range(len(widths) // 2):
+        dim = x.ndim - 1 - k
+        before, after = widths[2 * k : 2 * k + 2]
+        for own, labels in fields.items():
+            if own != dim and (before or after):
+                fields[own] = call.same_along(labels, [dim])
+            elif own == dim:
+                stays = x.shape[dim] + min(before, 0) + min(after, 0)
+                parts = [labels.narrow(dim, max(-before, 0), stays)]
+                for n, at in ((before, 0), (after, 2)):
+                    if n > 0:
+                        ends = as_field(call.fixed(n, "is padded to a fixed size"), dim, x.ndim)
+                        parts.insert(at, ends)
+                fields[own] = _joined(parts, dim)
+    call.set(call.outputs[0], fields)
+
+
+def halve(call: Call) -> None:
+    """Gated linear unit: the halves of a dimension meet."""
+    x = call.args[0]
+    (dim,) = dims_of(call.args[1], x.ndim)
+    fields = dict(call.fields(x))
+    for own, labels in fields.items():
+        if own == dim or labels.shape[dim] > 1:
+            first, second = labels.chunk(2, dim)
+            call.unite(first, second)
+            fields[own] = first
+    call.set(call.outputs[0], fields)
+
+
+def shuffle_channels(call: Call) -> None:
+    """Deal channels out group by group: equal positions of the groups are united."""
+    x, groups = call.args
+    call.same_in_every_group(call.along(x, 1), groups)
+    fields = call.fields(x).items()
+    call.set_all({d: call.function(f, groups) if f.shape[1] > 1 else f for d, f in fields})
+
+
+def shuffle_pixels(call: Call) -> None:
+    """Channels become places: the channels that make one are united."""
+    x, factor = call.args
+    dim = x.ndim - 3
+    call.pin_others(x, (dim,), "is a place in an image")
+    if (channels := call.along(x, dim)) is not None:
+        rows = channels.view(-1, factor * factor)
+        call.unite(rows[:, :1], rows[:, 1:])
+        call.set_all({dim: as_field(rows[:, 0], dim, x.ndim)})
