@@ -92,7 +92,7 @@ class Synthetic(Part):
     seconds: Annotated[float, Field(ge=0.1, le=60), _NUMBER] = 1.0
     rate: Annotated[int, Field(ge=4000, le=192000), _NUMBER] = 16000
     n_folds: Annotated[int, Field(ge=2), _NUMBER] = 4
-    difficulty: Annotated[float, Field(ge=0, le=1), _NUMBER, _UNSIGNED_ZERO] = 0.5
+    difficulty: Annotated[float, Field(ge=0, le=1), _NUMBER, _UNSIGNED_ZERO] = 0.4
     seed: CountOrNone = 0
 
     @model_validator(mode="after")
