@@ -60,11 +60,12 @@ class LogMel:
                 f"LogMel f_min={self.f_min!r}, f_max={self.f_max!r}: give "
                 f"0 <= f_min < f_max <= rate / 2 = {self.rate / 2:g} Hz"
             )
-        n_empty = int((_mel_bank(self) == 0).all(dim=1).sum())
-        if n_empty:
+        too_many = self.n_mels > self.n_fft  # then do not even draw the bank
+        n_empty = 0 if too_many else int((_mel_bank(self) == 0).all(dim=1).sum())
+        if too_many or n_empty:
             raise DataError(
-                f"LogMel n_mels={self.n_mels}: {n_empty} bands hold no bin of the transform with "
-                f"n_fft={self.n_fft}; lower n_mels or raise n_fft"
+                f"LogMel n_mels={self.n_mels}: {n_empty or 'some'} of its bands hold no bin of the "
+                f"transform with n_fft={self.n_fft}; lower n_mels or raise n_fft"
             )
 
     @property
@@ -115,7 +116,7 @@ def log_mel(waveforms: Tensor, settings: LogMel) -> Tensor:
     return (10.0 * torch.log10(bands.clamp_min(_FLOOR))).to(torch.float32).unsqueeze(1)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def _mel_bank(settings: LogMel) -> Tensor:
     """Triangular mel filters, (n_mels, n_fft // 2 + 1): Slaney's scale, unit area in Hz."""
     ends = _hz_to_mel(np.array([settings.f_min, settings.f_top]))
@@ -191,7 +192,7 @@ def standardise(
     """
     train = np.asarray(x_train, dtype=np.float32)
     mean = train.mean(axis=(0, 1, 3), keepdims=True, dtype=np.float64)
-    sd = train.std(axis=(0, 1, 3), keepdims=True, dtype=np.float64, mean=mean)
+    sd = train.std(axis=(0, 1, 3), keepdims=True, dtype=np.float64)
     scale = np.where(sd > 0, sd, 1.0).astype(np.float32)
     shift = mean.astype(np.float32)
     return (train - shift) / scale, (np.asarray(x_test, dtype=np.float32) - shift) / scale
