@@ -9,7 +9,7 @@ Reference: Cai and Li, arXiv 2210.15960 (the claims).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -27,6 +27,13 @@ CONTROL = "random"
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
 UNDECIDED = "undecided at this sample size"
+NOT_TESTED = "not tested"
+
+LITTLE = 0.02
+"""Two criteria whose accuracies differ by less than this make little difference."""
+
+INACTIVE_AT_LEAST = 0.01
+"""A strength produced inactive channels when their mean share reaches this."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,94 @@ class MethodDifference:
     n_seeds: int
     n_pairs: int
     verdict: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the literature, what this study says of it, and the numbers that say so."""
+
+    statement: str
+    verdict: str
+    because: str
+
+
+def networks_with_inactive_channels(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Networks in which some strength above 0 produced inactive channels, averaged over seeds.
+
+    For any other network the study has tested nothing about sparsity.
+    """
+    shares: dict[tuple[str, float], list[float]] = {}
+    for row in rows:
+        if row["kind"] == "base" and row["strength"] > 0 and row["inactive"] is not None:
+            shares.setdefault((row["network"], row["strength"]), []).append(row["inactive"])
+    sparse = {name for (name, _), own in shares.items() if np.mean(own) >= INACTIVE_AT_LEAST}
+    return tuple(sorted(sparse))
+
+
+def sparsity_claim(regressions: Iterable[Regression], tested: Collection[str]) -> Claim:
+    """Sparser channels allow more pruning: supported when every tested family rises."""
+    fits = [fit for fit in regressions if fit.family in tested]
+    if not fits:
+        verdict, because = NOT_TESTED, "no strength produced inactive channels"
+    else:
+        verdict = _together([fit.verdict for fit in fits])
+        because = "prunable ratio per unit of skewness: " + "; ".join(map(_slope, fits))
+    return Claim("Sparser channels allow more pruning at acceptable accuracy", verdict, because)
+
+
+def methods_claim(differences: Iterable[MethodDifference], margin: float = LITTLE) -> Claim:
+    """The criterion matters little: supported when every interval lies inside ± `margin`.
+
+    The control is left out. One interval that lies outside on one side refutes it.
+    """
+    statement = f"The criterion matters little (less than {100 * margin:g} points of accuracy)"
+    pairs = [d for d in differences if CONTROL not in (d.criterion, d.reference)]
+    ranked = [d for d in pairs if d.low is not None and d.n_seeds >= MIN_SEEDS]
+    if not pairs:
+        return Claim(statement, NOT_TESTED, "no two criteria were tried on the same base networks")
+    if not ranked:
+        return Claim(statement, UNDECIDED, f"{pairs[0].verdict}")
+    widest = max(ranked, key=lambda d: abs(d.mean))
+    inside = [-margin < (d.low or 0.0) and (d.high or 0.0) < margin for d in ranked]
+    outside = [(d.low or 0.0) >= margin or (d.high or 0.0) <= -margin for d in ranked]
+    verdict = NOT_SUPPORTED if any(outside) else SUPPORTED if all(inside) else UNDECIDED
+    ties = sum(d.verdict == "tie" for d in ranked)
+    because = (
+        f"{ties} of {len(ranked)} comparisons are ties; the widest is {widest.criterion} against "
+        f"{widest.reference} in {widest.network}, {widest.scope}: {100 * widest.mean:+.1f} points "
+        f"({100 * (widest.low or 0.0):+.1f} to {100 * (widest.high or 0.0):+.1f})"
+    )
+    return Claim(statement, verdict, because)
+
+
+def family_claim(regressions: Iterable[Regression], tested: Collection[str]) -> Claim:
+    """MobileNets gain more than the others: supported when its slope lies above all of theirs."""
+    statement = "MobileNets gain more from sparsity than the other families"
+    fits = {fit.family: fit for fit in regressions if fit.family in tested}
+    ours = fits.pop("mobilenet", None)
+    if ours is None or not fits:
+        return Claim(statement, NOT_TESTED, "it needs a MobileNet and another family, both sparse")
+    because = "; ".join(map(_slope, [ours, *fits.values()]))
+    if ours.low is None or ours.high is None:
+        return Claim(statement, UNDECIDED, because)
+    lows = [fit.low for fit in fits.values() if fit.low is not None]
+    highs = [fit.high for fit in fits.values() if fit.high is not None]
+    if any(low > ours.high for low in lows):
+        return Claim(statement, NOT_SUPPORTED, because)
+    above_all = len(highs) == len(fits) and all(ours.low > high for high in highs)
+    return Claim(statement, SUPPORTED if above_all else UNDECIDED, because)
+
+
+def _together(verdicts: list[str]) -> str:
+    if NOT_SUPPORTED in verdicts:
+        return NOT_SUPPORTED
+    return SUPPORTED if set(verdicts) == {SUPPORTED} else UNDECIDED
+
+
+def _slope(fit: Regression) -> str:
+    if fit.slope is None:
+        return f"{fit.family} has {fit.n} strengths that differ in it, 3 needed"
+    return f"{fit.family} {fit.slope:+.2f} ({fit.low:+.2f} to {fit.high:+.2f})"
 
 
 def ws_regression(

@@ -1,0 +1,166 @@
+"""Everything the page says, computed once from the rows. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from secateur.errors import ReportError
+from secateur.study.claims import (
+    Claim,
+    MethodDifference,
+    Regression,
+    family_claim,
+    method_differences,
+    methods_claim,
+    networks_with_inactive_channels,
+    sparsity_claim,
+    ws_regression,
+)
+from secateur.study.tradeoff import Curve, PrunableRatio, Row, curves, prunable_rows
+
+EPSILONS = (0.01, 0.02, 0.05)
+"""Losses of accuracy at which the prunable ratio is shown."""
+
+MAIN_EPSILON = 0.02
+"""The loss of accuracy at which the claims are judged."""
+
+_NEEDED = {
+    "base": "id network strength seed fold accuracy params macs channels skewness similarity "
+    "inactive seconds",
+    "pruned": "id base network strength seed fold criterion scope ratio_asked ratio_reached params "
+    "macs channels accuracy_cut accuracy seconds",
+    "failed": "id cell error",
+}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A study's rows by kind, and what was computed from them.
+
+    `expected` is the number of rows the recipe asks for, None where it cannot be told. `prunable`
+    and `regressions` are keyed by epsilon, the latter also by what the line is drawn against;
+    `differences` by the measure (`accuracy`, `accuracy_cut`), over all ratios and for each.
+    """
+
+    recipe: Mapping[str, Any]
+    bases: tuple[Row, ...]
+    pruned: tuple[Row, ...]
+    failed: tuple[Row, ...]
+    expected: int | None
+    curves: tuple[Curve, ...]
+    prunable: Mapping[float, tuple[PrunableRatio, ...]]
+    regressions: Mapping[tuple[float, str], tuple[Regression, ...]]
+    differences: Mapping[str, tuple[MethodDifference, ...]]
+    tested: tuple[str, ...]
+    claims: tuple[Claim, ...]
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Networks in the order the recipe gives them, then any other."""
+        asked = [network["kind"] for network in self.recipe.get("networks", ())]
+        return _in_order(asked, {base["network"] for base in self.bases})
+
+    @property
+    def criteria(self) -> tuple[str, ...]:
+        """Criteria in the order the recipe gives them, then any other."""
+        asked = self.recipe.get("pruning", {}).get("criteria", ())
+        return _in_order(asked, {row["criterion"] for row in self.pruned})
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Scopes in the order the recipe gives them, then any other."""
+        asked = self.recipe.get("pruning", {}).get("scopes", ())
+        return _in_order(asked, {row["scope"] for row in self.pruned})
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """Strengths of the base networks there are, ascending."""
+        return tuple(sorted({base["strength"] for base in self.bases}))
+
+    @property
+    def n_seeds(self) -> int:
+        """Number of seeds with at least one base network."""
+        return len({base["seed"] for base in self.bases})
+
+
+def find(recipe: Mapping[str, Any], rows: Iterable[Row]) -> Findings:
+    """Compute everything the page says.
+
+    Raises:
+        ReportError: there are no rows, or one of them lacks a value.
+    """
+    rows = list(rows)
+    if not rows:
+        raise ReportError(
+            "there are no rows to report on; run the study first, or name the folder that holds it"
+        )
+    for row in rows:
+        _check(row)
+    kinds = {kind: tuple(row for row in rows if row["kind"] == kind) for kind in _NEEDED}
+    families = sorted({base["network"] for base in kinds["base"]})
+    prunable = {epsilon: prunable_rows(rows, epsilon) for epsilon in EPSILONS}
+    regressions = {
+        (epsilon, against): tuple(ws_regression(prunable[epsilon], f, against) for f in families)
+        for epsilon in EPSILONS
+        for against in ("ws", "inactive")
+    }
+    differences = {
+        measure: (
+            *method_differences(rows, measure),
+            *method_differences(rows, measure, per_ratio=True),
+        )
+        for measure in ("accuracy", "accuracy_cut")
+    }
+    tested = networks_with_inactive_channels(rows)
+    main = regressions[MAIN_EPSILON, "ws"]
+    return Findings(
+        recipe=recipe,
+        bases=kinds["base"],
+        pruned=kinds["pruned"],
+        failed=kinds["failed"],
+        expected=_expected(recipe),
+        curves=curves(rows),
+        prunable=prunable,
+        regressions=regressions,
+        differences=differences,
+        tested=tested,
+        claims=(
+            sparsity_claim(main, tested),
+            methods_claim(d for d in differences["accuracy"] if d.ratio is None),
+            family_claim(main, tested),
+        ),
+    )
+
+
+def _check(row: Row) -> None:
+    kind = row.get("kind")
+    if kind not in _NEEDED:
+        raise ReportError(
+            f"row {row.get('id')!r} has kind {kind!r}; there are {', '.join(_NEEDED)}. "
+            "Was it written by another version?"
+        )
+    missing = [name for name in _NEEDED[kind].split() if name not in row]
+    if missing:
+        raise ReportError(
+            f"{kind} row {row.get('id')!r} lacks {', '.join(missing)}; was it written by another "
+            "version? Remove it and run the study again"
+        )
+
+
+def _expected(recipe: Mapping[str, Any]) -> int | None:
+    """Rows the recipe asks for: base networks times (one, and one a cut)."""
+    try:
+        repetitions = len(recipe["runs"]) if recipe.get("runs") else recipe["seeds"]
+        grid = [recipe["pruning"][name] for name in ("criteria", "scopes", "ratios")]
+        bases = len(recipe["networks"]) * len(recipe["sparsity"]["total_shrink"]) * repetitions
+        return int(bases * (1 + prod(map(len, grid))))
+    except (KeyError, TypeError):
+        return None
+
+
+def _in_order(asked: Iterable[str], there: set[str]) -> tuple[str, ...]:
+    known = [name for name in asked if name in there]
+    return (*known, *sorted(there - set(known)))

@@ -1,0 +1,155 @@
+"""Charts of the unpruned networks: how sparse they are, and whether the criteria agree on them."""
+
+from __future__ import annotations
+
+import altair as alt
+
+from secateur.report import figures
+from secateur.report.drawing import Control, Figure, Key, colour, colours_of, spec, tooltip, values
+from secateur.report.findings import Findings
+
+
+def sparsity(findings: Findings) -> Figure:
+    """Weight Skewness, Gini index and inactive share by strength."""
+    data = figures.sparsity(findings)
+    colours = colours_of(findings.networks)
+    panels = []
+    for index, title, form in (
+        ("ws", "Weight Skewness", ".1f"),
+        ("gini", "Gini index", ".2f"),
+        ("inactive_share", "Inactive channels", "%"),
+    ):
+        own = [row for row in data if row["index"] == index]
+        if not own:
+            continue
+        base = alt.Chart(values(own)).encode(
+            x=alt.X("strength:Q", title="Strength (total shrink of the scales)"),
+            color=colour("network", colours),
+        )
+        mean = base.mark_line(point={"size": 45}).encode(
+            y=alt.Y("mean:Q", title=title, axis=alt.Axis(format=form)),
+            tooltip=tooltip(own, "network", "strength", "mean", "least", "most", "n"),
+        )
+        span = base.mark_rule(opacity=0.5).encode(y="least:Q", y2="most:Q")
+        panels.append(spec(span + mean, title))
+    return Figure(
+        "sparsity",
+        "Sparsity by strength",
+        "Pooled over all prunable channels, from the absolute batch-norm scales. Dots are means "
+        "over base networks, bars run from the lowest to the highest. Weight Skewness is not "
+        "monotone at light sparsity and is blind to a common shift: read it with its companions.",
+        tuple(panels),
+        legend=tuple(Key(name, colours[name], "dot") for name in findings.networks),
+    )
+
+
+def layers(findings: Findings) -> Figure:
+    """Weight Skewness and inactive share of every layer."""
+    data = figures.layers(findings)
+    largest = max((abs(row["ws"]) for row in data if row["ws"] is not None), default=1.0)
+    bound = min(max(largest, 1.0), 4.0)
+    marks = {
+        "ws": alt.Color(
+            "ws:Q",
+            title="Weight Skewness",
+            scale=alt.Scale(scheme="purpleorange", domain=[-bound, bound], clamp=True),
+        ),
+        "inactive_share": alt.Color(
+            "inactive_share:Q",
+            title="Inactive channels",
+            scale=alt.Scale(scheme="viridis", domain=[0, 1]),
+            legend=alt.Legend(format="%"),
+        ),
+    }
+    panels = []
+    for index, mark in marks.items():
+        for network in findings.networks:
+            own = [row for row in data if row["network"] == network and row[index] is not None]
+            if not own:
+                continue
+            own.sort(key=lambda row: int(row["order"]))
+            order = list(dict.fromkeys(row["layer"] for row in own))
+            tiles = (
+                alt.Chart(values(own))
+                .mark_rect()
+                .encode(
+                    x=alt.X("strength:O", title="Strength", axis=alt.Axis(labelAngle=0)),
+                    y=alt.Y("layer:N", sort=order, title=None, axis=alt.Axis(labelLimit=110)),
+                    color=mark,
+                    tooltip=tooltip(own, "layer", "n", "strength", "ws", "inactive_share"),
+                )
+            )
+            height = max(90, 19 * len(order))
+            panels.append(spec(tiles, network, height=height))
+    return Figure(
+        "layers",
+        "Sparsity by layer",
+        "Rows are the layers in the order the network uses them. Weight Skewness above 0 (orange) "
+        "means a few channels stand out above many weak ones, below 0 (purple) the reverse. An "
+        "empty cell is a layer whose skewness is undefined because its channels are all equal.",
+        tuple(panels),
+    )
+
+
+def similarity(findings: Findings) -> Figure:
+    """Heat-map of the rank correlations between criteria."""
+    data = figures.similarity(findings)
+    strengths = sorted({row["strength"] for row in data})
+    panels = []
+    for network in findings.networks:
+        own = [row for row in data if row["network"] == network]
+        if not own:
+            continue
+        names = list(dict.fromkeys(row["first"] for row in own))
+        cells = (
+            alt.Chart(values(own))
+            .transform_filter("datum.strength === strength && datum.over === over")
+            .encode(
+                x=alt.X("second:N", sort=names, title=None, axis=alt.Axis(labelAngle=0)),
+                y=alt.Y("first:N", sort=names, title=None),
+                tooltip=tooltip(own, "first", "second", "over", "rho"),
+            )
+        )
+        tiles = cells.mark_rect().encode(
+            color=alt.Color(
+                "rho:Q",
+                legend=None,
+                scale=alt.Scale(scheme="blues", domain=[0, 1], clamp=True),
+            )
+        )
+        # An undefined correlation stands in its own words; dark tiles carry white figures.
+        texts = (
+            cells.transform_calculate(text="datum.rho === null ? '–' : format(datum.rho, '.2f')")
+            .mark_text(fontSize=12)
+            .encode(
+                text="text:N",
+                color=alt.condition("datum.rho > 0.55", alt.value("white"), alt.value("#1b1e22")),
+            )
+        )
+        layered = alt.layer(tiles, texts).add_params(
+            alt.param(name="strength", value=strengths[0]), alt.param(name="over", value="mean")
+        )
+        panels.append(spec(layered, network, height=max(120, 46 * len(names))))
+    return Figure(
+        "similarity",
+        "Do the criteria put channels into the same order?",
+        "Spearman's rank correlation of filter scores in the unpruned networks, averaged over base "
+        "networks: 1 is the same order, 0 none. High values inside layers need not hold for all "
+        "filters together, because criteria scale differently with the size of a filter.",
+        tuple(panels),
+        controls=(
+            Control("strength", "Strength", tuple((s, f"{s:g}") for s in strengths), strengths[0]),
+            Control(
+                "over",
+                "Over",
+                (
+                    ("mean", "mean of layers"),
+                    ("minimum", "worst layer"),
+                    ("global", "all filters together"),
+                ),
+                "mean",
+            ),
+        )
+        if panels
+        else (),
+    )

@@ -1,0 +1,138 @@
+"""The study in a few sentences, made of its numbers; and its recipe in a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from secateur.report import figures
+from secateur.report.findings import MAIN_EPSILON, Findings
+from secateur.report.wording import count, listed, number, percent
+from secateur.study.claims import MIN_SEEDS
+
+NOTHING_TESTED = (
+    "No strength produced inactive channels: this study has tested nothing about sparsity. "
+    "Raise the total shrink or train longer, and look for a strength that kills some channels "
+    "and leaves the accuracy standing."
+)
+
+
+def sentences(findings: Findings) -> tuple[str, ...]:
+    """What was run, how accurate and how sparse the networks are, in three or four sentences."""
+    said = [_what_was_run(findings)]
+    dense = [row for row in figures.base_networks(findings) if row["strength"] == 0]
+    if dense:
+        parts = [f"{row['network']} {percent(row['accuracy'])}" for row in dense]
+        said.append(f"Trained without sparsification the networks reach {listed(parts)}.")
+    said += _how_sparse(findings)
+    said += _what_can_go(findings)
+    return tuple(said)
+
+
+def warnings(findings: Findings) -> tuple[str, ...]:
+    """What a reader must know before any number: what is missing, failed or was not tested."""
+    said = []
+    there = len(findings.bases) + len(findings.pruned)
+    if findings.expected is not None and there < findings.expected:
+        missing = findings.expected - there
+        said.append(
+            f"{count(missing, 'row')} of {findings.expected:,} "
+            f"{'is' if missing == 1 else 'are'} missing ({len(findings.failed):,} failed): the "
+            "study still runs or was stopped, and the numbers may change."
+        )
+    elif findings.failed:
+        said.append(f"{count(len(findings.failed), 'cell')} failed; see what failed below.")
+    if findings.bases and not findings.tested:
+        said.append(NOTHING_TESTED)
+    if findings.bases and findings.n_seeds < MIN_SEEDS:
+        said.append(
+            f"With {count(findings.n_seeds, 'seed')} no criterion is ranked above another; "
+            f"{MIN_SEEDS} are needed."
+        )
+    if not findings.pruned:
+        said.append("Nothing has been pruned yet: the sections on pruning are empty.")
+    return tuple(said)
+
+
+def recipe_lines(recipe: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Every setting of the recipe, in its own words: path and value; names and words left out.
+
+    >>> recipe_lines({"pruning": {"ratios": [0.1, 0.5]}, "seeds": 3, "runs": None})
+    (('pruning, ratios', '0.1, 0.5'), ('seeds', '3'))
+    """
+    left = {"name", "description", "left_out"}
+    return tuple(
+        (", ".join(path).replace("_", " "), value)
+        for path, value in _flat(recipe, ())
+        if path[0] not in left
+    )
+
+
+def _what_was_run(findings: Findings) -> str:
+    cells = {(row["criterion"], row["scope"], row["ratio_asked"]) for row in findings.pruned}
+    return (
+        f"{count(len(findings.bases), 'base network')} "
+        f"({count(len(findings.networks), 'family', 'families')}, "
+        f"{count(len(findings.strengths), 'strength')}, {count(findings.n_seeds, 'seed')}) "
+        f"and {count(len(findings.pruned), 'pruned network')} "
+        f"({count(len(findings.criteria), 'criterion', 'criteria')}, "
+        f"{count(len(findings.scopes), 'scope')}, {count(len({c[2] for c in cells}), 'ratio')}) "
+        "were trained and measured."
+    )
+
+
+def _how_sparse(findings: Findings) -> Iterator[str]:
+    data = figures.base_networks(findings)
+    parts = []
+    for network in findings.networks:
+        own = [row for row in data if row["network"] == network]
+        dense, sparse = own[0], own[-1]
+        if sparse["strength"] > dense["strength"] and sparse["ws"] is not None:
+            parts.append(
+                f"{network} from {percent(dense['inactive_share'], 0)} to "
+                f"{percent(sparse['inactive_share'], 0)} inactive channels (Weight Skewness "
+                f"{number(dense['ws'])} to {number(sparse['ws'])}, accuracy "
+                f"{percent(sparse['accuracy'])})"
+            )
+    if parts:
+        yield f"From the lowest to the highest strength, sparsification took {listed(parts)}."
+
+
+def _what_can_go(findings: Findings) -> Iterator[str]:
+    best: dict[str, tuple[float, str]] = {}
+    for row in findings.prunable[MAIN_EPSILON]:
+        if row.ratio is not None:
+            at_least = "at least " if row.beyond else ""
+            words = (
+                f"{at_least}{percent(row.ratio, 0)} of {row.network} "
+                f"({row.criterion}, {row.scope}, strength {row.strength:g})"
+            )
+            best[row.network] = max(best.get(row.network, (-1.0, "")), (row.ratio, words))
+    if best:
+        yield (
+            f"At an accepted loss of {percent(MAIN_EPSILON, 0)} the most that could go was "
+            f"{listed([words for _, words in best.values()])}; the best of many tries, so expect "
+            "somewhat less on new data."
+        )
+
+
+def _flat(
+    values: Mapping[str, Any], above: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    for name, value in values.items():
+        path = (*above, name)
+        if isinstance(value, Mapping):
+            yield from _flat(value, path)
+        elif value is not None and value != [] and value != "":
+            yield path, _words(value)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        kind = [str(value["kind"])] if "kind" in value else []
+        return " ".join([*kind, *(f"{k} {_words(v)}" for k, v in value.items() if k != "kind")])
+    if isinstance(value, list | tuple):
+        return ("; " if any(isinstance(v, Mapping) for v in value) else ", ").join(
+            map(_words, value)
+        )
+    return f"{value:g}" if isinstance(value, float) else str(value)

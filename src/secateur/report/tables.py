@@ -1,0 +1,399 @@
+"""Tables of a study: the numbers behind the figures, in words and with their intervals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from secateur.report import figures
+from secateur.report.figures import ALL_RATIOS, AREA_UPTO, BUDGETS
+from secateur.report.findings import EPSILONS, Findings
+from secateur.report.wording import (
+    NOTHING,
+    between,
+    count,
+    duration,
+    million,
+    number,
+    percent,
+    points,
+)
+
+_AT_MOST = 20
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text; the first `n_labels` columns name the row, the others hold numbers."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    n_labels: int = 1
+
+
+def base_networks(findings: Findings) -> Table:
+    """Dense and sparse base networks: accuracy with its interval, cost, sparsity."""
+    return Table(
+        "Base networks before pruning: means over seeds, accuracy with its interval",
+        (
+            "Network",
+            "Strength",
+            "Seeds",
+            "Accuracy",
+            "Interval",
+            "Weight Skewness",
+            "Gini",
+            "Hoyer",
+            "PQ-index",
+            "Inactive",
+            "MACs",
+            "Parameters",
+        ),
+        tuple(
+            (
+                row["network"],
+                f"{row['strength']:g}",
+                str(row["n_seeds"]),
+                percent(row["accuracy"]),
+                between(row["low"], row["high"], 100, 1),
+                number(row["ws"]),
+                number(row["gini"]),
+                number(row["hoyer"]),
+                number(row["pq_index"]),
+                percent(row["inactive_share"]),
+                million(row["macs"]),
+                f"{row['params']:,.0f}",
+            )
+            for row in figures.base_networks(findings)
+        ),
+        n_labels=2,
+    )
+
+
+def layers(findings: Findings) -> Table:
+    """Sparsity of every layer."""
+    return Table(
+        "Sparsity of every layer: means over base networks",
+        ("Network", "Strength", "Layer", "Channels", "Weight Skewness", "Inactive"),
+        tuple(
+            (
+                row["network"],
+                f"{row['strength']:g}",
+                row["layer"],
+                str(row["n"]),
+                number(row["ws"]),
+                percent(row["inactive_share"]),
+            )
+            for row in figures.layers(findings)
+        ),
+        n_labels=3,
+    )
+
+
+def prunable(findings: Findings) -> Table:
+    """Prunable ratios with their intervals at every epsilon, and the knee."""
+    cells: dict[tuple[str, float, str, str], dict[float, Mapping[str, Any]]] = {}
+    for row in figures.prunable(findings):
+        cell = (row["network"], row["strength"], row["criterion"], row["scope"])
+        cells.setdefault(cell, {})[row["epsilon"]] = row
+    return Table(
+        "Prunable ratio at each accepted loss, with its interval; ≥: held at all ratios tried",
+        (
+            "Network",
+            "Strength",
+            "Criterion",
+            "Scope",
+            "Weight Skewness",
+            "Inactive",
+            *(f"at −{percent(epsilon, 0)}" for epsilon in EPSILONS),
+            "Knee",
+        ),
+        tuple(
+            (
+                network,
+                f"{strength:g}",
+                criterion,
+                scope,
+                number(own[EPSILONS[0]]["ws"]),
+                percent(own[EPSILONS[0]]["inactive"]),
+                *(_ratio(own[epsilon]) for epsilon in EPSILONS),
+                percent(own[EPSILONS[0]]["knee"], 0),
+            )
+            for (network, strength, criterion, scope), own in cells.items()
+        ),
+        n_labels=4,
+    )
+
+
+def regressions(findings: Findings) -> Table:
+    """Slopes of prunable ratio on sparsity, with intervals and verdicts."""
+    against = {"ws": "Weight Skewness", "inactive": "inactive share"}
+    return Table(
+        "Straight lines of prunable ratio on sparsity, one point a strength, 95 % intervals",
+        ("Network", "Against", "Accepted loss", "Points", "Slope", "Interval", "R²", "Verdict"),
+        tuple(
+            (
+                fit.family,
+                against[fit.against],
+                percent(epsilon, 0),
+                str(fit.n),
+                number(fit.slope),
+                between(fit.low, fit.high),
+                number(fit.r2),
+                fit.verdict if fit.family in findings.tested else "not tested",
+            )
+            for (epsilon, _), fits in findings.regressions.items()
+            for fit in fits
+        ),
+        n_labels=3,
+    )
+
+
+def curves(findings: Findings) -> Table:
+    """Accuracy at every ratio of every cell of the grid."""
+    ratios = sorted({row["ratio"] for row in figures.accuracy_curves(findings)})
+    cells: dict[tuple[str, float, str, str], dict[float, Mapping[str, Any]]] = {}
+    for row in figures.accuracy_curves(findings):
+        cell = (row["network"], row["strength"], row["criterion"], row["scope"])
+        cells.setdefault(cell, {})[row["ratio"]] = row
+    return Table(
+        "Mean accuracy after fine-tuning by pruning ratio, in brackets right after the cut",
+        ("Network", "Strength", "Criterion", "Scope", *(percent(ratio, 0) for ratio in ratios)),
+        tuple(
+            (
+                network,
+                f"{strength:g}",
+                criterion,
+                scope,
+                *(_accuracies(own.get(ratio)) for ratio in ratios),
+            )
+            for (network, strength, criterion, scope), own in cells.items()
+        ),
+        n_labels=4,
+    )
+
+
+def differences(findings: Findings) -> Table:
+    """Every two criteria, over all ratios, after fine-tuning."""
+    return Table(
+        "Accuracy of the first criterion minus that of the second, in points, after fine-tuning, "
+        "over all strengths and ratios",
+        (
+            "Network",
+            "Scope",
+            "First",
+            "Second",
+            "Difference",
+            "Interval",
+            "MACs, first ÷ second",
+            "Seeds",
+            "Pairs",
+            "Verdict",
+        ),
+        tuple(
+            (
+                row.network,
+                row.scope,
+                row.criterion,
+                row.reference,
+                points(row.mean),
+                between(row.low, row.high, 100, 1),
+                number(row.macs_ratio),
+                str(row.n_seeds),
+                str(row.n_pairs),
+                row.verdict,
+            )
+            for row in findings.differences["accuracy"]
+            if row.ratio is None
+        ),
+        n_labels=4,
+    )
+
+
+def differences_by_ratio(findings: Findings) -> Table:
+    """Every criterion against the control, at each ratio, before and after fine-tuning."""
+    words = {"accuracy": "after fine-tuning", "accuracy_cut": "right after the cut"}
+    return Table(
+        "Accuracy above random pruning at each ratio, in points",
+        ("Network", "Scope", "Ratio", "Criterion", "When", "Difference", "Interval", "Verdict"),
+        tuple(
+            (
+                row["network"],
+                row["scope"],
+                row["ratio"],
+                row["criterion"],
+                words[row["measure"]],
+                points(row["mean"]),
+                between(row["low"], row["high"], 100, 1),
+                row["verdict"],
+            )
+            for row in figures.differences(findings)
+            if row["ratio"] != ALL_RATIOS
+        ),
+        n_labels=5,
+    )
+
+
+def similarity(findings: Findings) -> Table:
+    """Rank correlations of every pair of criteria, each pair once."""
+    cells: dict[tuple[str, float, str, str], dict[str, float | None]] = {}
+    for row in figures.similarity(findings):
+        first, second = sorted((row["first"], row["second"]))
+        if first != second:
+            cell = (row["network"], row["strength"], first, second)
+            cells.setdefault(cell, {})[row["over"]] = row["rho"]
+    return Table(
+        "Spearman's rank correlation of two criteria in the unpruned networks",
+        ("Network", "Strength", "First", "Second", "Mean of layers", "Worst layer", "All filters"),
+        tuple(
+            (
+                network,
+                f"{strength:g}",
+                first,
+                second,
+                *(number(own[over]) for over in ("mean", "minimum", "global")),
+            )
+            for (network, strength, first, second), own in cells.items()
+        ),
+        n_labels=4,
+    )
+
+
+def budgets(findings: Findings) -> Table:
+    """Accuracy at a few budgets of MACs."""
+    return Table(
+        "Accuracy at a budget of MACs, interpolated between the ratios tried",
+        (
+            "Network",
+            "Strength",
+            "Criterion",
+            "Scope",
+            "Unpruned",
+            *(f"{k}× fewer MACs" for k in BUDGETS),
+            f"Mean share of A0 kept, to {AREA_UPTO}×",
+        ),
+        tuple(
+            (
+                row["network"],
+                f"{row['strength']:g}",
+                row["criterion"],
+                row["scope"],
+                percent(row["unpruned"]),
+                *(percent(row[f"at_{k}"]) for k in BUDGETS),
+                percent(row["area"]),
+            )
+            for row in figures.budgets(findings)
+        ),
+        n_labels=4,
+    )
+
+
+def asked_and_reached(findings: Findings) -> Table:
+    """Pruning ratio asked beside the one reached, and the cost that is left."""
+    return Table(
+        "Channels to remove as asked and as reached, and what is left of the cost (lowest to "
+        "highest over all cuts)",
+        (
+            "Network",
+            "Scope",
+            "Asked",
+            "Reached",
+            "Range",
+            "MACs left",
+            "Range",
+            "Parameters left",
+            "Range",
+            "Cuts",
+        ),
+        tuple(
+            (
+                row["network"],
+                row["scope"],
+                percent(row["asked"], 0),
+                percent(row["reached"]),
+                between(row["least"], row["most"], 100, 1),
+                percent(row["macs"]),
+                between(row["macs_least"], row["macs_most"], 100, 1),
+                percent(row["params"]),
+                between(row["params_least"], row["params_most"], 100, 1),
+                str(row["n"]),
+            )
+            for row in figures.asked_and_reached(findings)
+        ),
+        n_labels=2,
+    )
+
+
+def failures(findings: Findings) -> Table:
+    """Errors with the number of cells each stopped and one of these cells."""
+    errors = Counter(row["error"] for row in findings.failed)
+    example = {row["error"]: _cell(row["cell"]) for row in reversed(findings.failed)}
+    rows = [(error, str(n), example[error]) for error, n in errors.most_common(_AT_MOST)]
+    if len(errors) > _AT_MOST:
+        rows.append((f"and {count(len(errors) - _AT_MOST, 'other error')}", "", ""))
+    return Table("What failed", ("Error", "Cells", "For example"), tuple(rows))
+
+
+def undefined(findings: Findings) -> Table:
+    """Prunable ratios that are not defined, or rest on fewer seeds than there are, and why."""
+    reasons: Counter[tuple[str, str]] = Counter()
+    for row in findings.prunable[EPSILONS[0]]:
+        if row.undefined:
+            reasons[row.network, f"prunable ratio {row.undefined}"] += 1
+        elif row.n_left_out:
+            left = f"{count(row.n_left_out, 'seed')} left out of the prunable ratio: incomplete"
+            reasons[row.network, left] += 1
+    for base in findings.bases:
+        for row in base["skewness"]:
+            if row["undefined"]:
+                where = f"layer {row['layer']}" if row["layer"] != "pooled" else "all layers"
+                reasons[
+                    base["network"], f"skewness of {where} ({row['definition']}) {row['undefined']}"
+                ] += 1
+    found = tuple((network, why, str(n)) for (network, why), n in reasons.most_common(_AT_MOST))
+    return Table("What could not be computed", ("Network", "What and why", "Times"), found, 2)
+
+
+def seconds(findings: Findings) -> Table:
+    """Time by network and stage."""
+    return Table(
+        "Time spent, summed over workers",
+        ("Network", "Stage", "Cells", "In all", "A cell"),
+        tuple(
+            (
+                row["network"],
+                row["stage"],
+                str(row["cells"]),
+                duration(row["seconds"]),
+                duration(row["seconds"] / row["cells"]),
+            )
+            for row in figures.seconds(findings)
+        ),
+        n_labels=2,
+    )
+
+
+def _ratio(row: Mapping[str, Any]) -> str:
+    at_least = "≥ " if row["beyond"] else ""
+    if row["n_seeds"] < 2:
+        return f"{at_least}{percent(row['ratio'])}"
+    return f"{at_least}{percent(row['ratio'])} ({between(row['low'], row['high'], 100, 0)})"
+
+
+def _accuracies(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return NOTHING
+    if row["ratio"] == 0:
+        return percent(row["accuracy"])
+    return f"{percent(row['accuracy'])} ({number(100 * row['accuracy_cut'], 1)})"
+
+
+def _cell(cell: Mapping[str, Any]) -> str:
+    wanted = ("network", "total_shrink", "fold", "seed", "base", "criterion", "scope", "ratio")
+    shown = {name: cell[name] for name in wanted if name in cell}
+    if isinstance(shown.get("network"), Mapping):
+        shown["network"] = shown["network"].get("kind")
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())
