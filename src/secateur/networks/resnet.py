@@ -25,7 +25,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A strided stem, blocks of `width`, 2 `width`, 4 `width` channels, average pooling, linear."""
+    """A stem, blocks of `width`, 2 `width`, 4 `width` channels, average pooling, linear."""
 
     def __init__(self, n_classes: int, width: int, in_channels: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_channels, n_mels, n_frames) -> (batch, n_classes)."""
-        x = self.stem(x)
+        x = F.max_pool2d(self.stem(x), 2)
         x = self.block3(self.block2(self.block1(x)))
         logits: Tensor = self.classifier(x.mean((2, 3)))
         return logits
@@ -46,11 +46,11 @@ class ResNet(nn.Module):
 def resnet(
     n_classes: int = 10, width: int = 16, in_channels: int = 1, bn_init: float = 1.0
 ) -> nn.Module:
-    """A ResNet of seven 3x3 convolutions; inputs from 8 x 8 up.
+    """A ResNet of seven 3x3 convolutions; inputs from 16 x 16 up.
 
     Parameters at 10 classes: width 8: 19_810, width 16: 77_754, width 40: 480_450.
 
-    Reference: He et al. 2016 (1512.03385), three stages of one basic block as in MLPerf Tiny.
+    Reference: He et al. 2016 (1512.03385): their stem, then one basic block a stage.
     """
     network = ResNet(n_classes, width, in_channels)
     initialise(network, bn_init)
