@@ -71,10 +71,12 @@ def convolution(call: Call) -> None:
         call.contract(outputs, call.along(bias, 0))
     places = prod((x if transposed else call.outputs[0]).shape[2:])
     kind: Literal["transposed", "convolution"] = "transposed" if transposed else "convolution"
-    call.layer(kind, weight, (out_dim, in_dim), groups, places * x.shape[0] // call.batch_size)
+    macs = places * x.shape[0] * weight.numel()
+    examples = call.along(x, 0)
+    call.layer(kind, weight, (out_dim, in_dim), groups, macs, examples)
     fields = {} if outputs is None else {1: as_field(outputs, 1, x.ndim)}
-    if (examples := call.fields(x).get(0)) is not None:
-        fields[0] = call.same_along(examples, range(1, x.ndim))
+    if examples is not None:
+        fields[0] = as_field(examples, 0, x.ndim)
     call.set_all(fields)
 
 
@@ -94,11 +96,15 @@ def matrix_product(call: Call) -> None:
     if call.name in ("addmm", "baddbmm"):
         operands.append(operand(call, call.args[0], first.ndim))
     out = call.outputs[0]
-    if first.ndim == 2 and any(weights) and not all(weights):
-        weight, out_dim, uses = (first, 0, out.shape[1]) if weights[0] else (second, 1, len(out))
-        call.role(inner[0] if weights[0] else inner[1], "in")
+    if weights[0] != weights[1]:
+        weight, out_dim, in_dim = second, k_first, k_second
+        if weights[0]:
+            weight, out_dim, in_dim = first, k_second, k_first
+        call.role(inner[1 - weights[0]], "in")
         call.role(call.along(weight, out_dim), "out")
-        call.layer("linear", weight, (out_dim, 1 - out_dim), 1, uses // call.batch_size)
+        macs = out.numel() * first.shape[k_first]
+        rows = call.along(second if weights[0] else first, in_dim)
+        call.layer("linear", weight, (out_dim, in_dim), 1, macs, rows)
     call.set(out, met(call, operands, out.shape))
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,11 +36,6 @@ class Call:
     kwargs: dict[str, Any]
     tensors: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-
-    @property
-    def batch_size(self) -> int:
-        """Examples in the traced batch."""
-        return self.run.batch_size
 
     def argument(self, name: str, position: int) -> Any:
         """An argument by name or position, or None."""
@@ -149,14 +145,21 @@ class Call:
         weight: Tensor,
         dims: tuple[int, int],
         conv_groups: int,
-        positions: int,
+        macs: int,
+        rows: Tensor | None,
     ) -> None:
-        """Note that a weight, (out, in) along `dims`, is applied `positions` times an example."""
+        """Note that a weight, (out, in) along `dims`, costs the batch `macs` here.
+
+        `rows` are the labels of what it is applied to one by one, if that can shrink.
+        """
         name = self.run.weight_name(weight)
         if name is None:
             return
+        positions = macs // prod(self.run.shapes[name]) // self.run.batch_size
         own = self.run.own_dims(weight, name, dims)
         self.run.producer[id(self.outputs[0])] = len(self.run.layers)
+        if rows is not None:
+            self.run.rows[len(self.run.layers)] = rows.flatten()
         self.run.layers.append(
             Layer(layer_name(name), kind, name, *own, conv_groups, positions, self.source)
         )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secateur.channels.call import layer_name
-from secateur.channels.groups import ChannelGroup, ChannelMap, Member, Mixing, Pinned, Role
+from secateur.channels.groups import ChannelGroup, ChannelMap, Layer, Member, Mixing, Pinned, Role
 from secateur.channels.labels import Notebook
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def collect(notebook: Notebook, run: Run, digest: Any) -> ChannelMap:
             digest.update(member.index.tobytes())
     return ChannelMap(
         groups=groups,
-        layers=tuple(run.layers),
+        layers=_layers(run, component, groups, in_group),
         pinned=_pinned_rows(notebook, component, owner_of, pinned, reasons),
         mixing=_mixing_rows(run, component, in_group),
         unknown=tuple(f"{name} ({source})" for name, source in run.unknown.items()),
@@ -132,6 +134,24 @@ def _pinned_rows(
             if not pin.silent:
                 rows.append(Pinned(parameter, dim, n, pin.reason, pin.source))
     return tuple(rows)
+
+
+def _layers(
+    run: Run, component: Indices, groups: tuple[ChannelGroup, ...], in_group: dict[int, str]
+) -> tuple[Layer, ...]:
+    """The layers, with the share of their positions that goes with each channel of a group."""
+    layers = list(run.layers)
+    n_channels = {group.name: group.n_channels for group in groups}
+    for at, labels in run.rows.items():
+        names = Counter(in_group.get(c, "") for c in component[labels.numpy()].tolist())
+        positions = layers[at].positions
+        per_channel = {
+            name: positions * n // len(labels) // n_channels[name]
+            for name, n in names.items()
+            if name
+        }
+        layers[at] = replace(layers[at], per_channel=per_channel)
+    return tuple(layers)
 
 
 def _mixing_rows(run: Run, component: Indices, in_group: dict[int, str]) -> tuple[Mixing, ...]:

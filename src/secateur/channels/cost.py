@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from secateur.channels.groups import ChannelMap
+from secateur.channels.groups import ChannelMap, Layer
 
 Removal = Mapping[str, Sequence[int]]
 """Group name -> indices of the channels that go."""
@@ -57,6 +57,11 @@ def cost(channels: ChannelMap, remove: Removal | None = None) -> Cost:
     buffers = set(channels.buffers)
     return Cost(
         params=sum(prod(shape) for name, shape in shapes.items() if name not in buffers),
-        macs=sum(layer.positions * prod(shapes[layer.weight]) for layer in channels.layers),
+        macs=sum(_positions(la, remove) * prod(shapes[la.weight]) for la in channels.layers),
         channels=sum(g.n_channels for g in channels.groups) - sum(map(len, remove.values())),
     )
+
+
+def _positions(layer: Layer, remove: Removal) -> int:
+    gone = sum(n * len(remove.get(group, ())) for group, n in layer.per_channel.items())
+    return layer.positions - gone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -43,7 +43,9 @@ class Layer:
     """One use of a weight in a contraction: what a criterion scores and what the cost counts.
 
     `positions` is how many times the whole weight is applied to one example, so that
-    MACs = positions * weight.numel(). `norm` names the batch norm that directly follows.
+    MACs = positions * weight.numel(). `norm` names the batch norm that directly follows. Where the
+    weight is applied to every channel on its own, `per_channel` maps these channels' group to the
+    positions that go with each channel.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Layer:
     positions: int
     source: str
     norm: str | None = None
+    per_channel: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def regroup(
 
     Dimensions are matched into runs of equal product; only runs in which the label varies are
     expanded, reshaped as the data is, and collapsed again where the label does not vary. Also
-    gives the dimensions that may take the place of `dim`: those along which the label varies now.
+    gives the dimensions that may take the place of `dim`.
 
     >>> labels, dims = regroup(torch.tensor([[[5]], [[7]]]).view(1, 2, 1), 1, (4, 2, 3), (4, 6))
     >>> labels.tolist(), dims
@@ -141,7 +141,7 @@ def regroup(
     for k in moved:
         if out.shape[k] > 1 and bool((out == out.narrow(k, 0, 1)).all()):
             out = out.narrow(k, 0, 1)
-    return out, tuple(k for k in heirs if out.shape[k] > 1) or tuple(heirs)
+    return out, tuple(heirs)
 
 
 def _runs(

@@ -38,11 +38,14 @@ def view(call: Call) -> None:
         if not heirs:
             call.pin(labels, "is viewed away")
             continue
-        new = call.decide(max(heirs, key=lambda k: (asked[k : k + 1] == [-1], out.shape[k], k)))
-        if labels.numel() == 1 and new < out.ndim:
-            moved = labels.reshape((1,) * out.ndim)
-        elif new not in heirs:
-            raise ValueError(f"channels come to lie along dimension {heirs[0]}, not {new}")
+        varies = [size > 1 for size in moved.shape]
+        new = call.decide(
+            max(heirs, key=lambda k: (varies[k], asked[k : k + 1] == [-1], out.shape[k], k))
+        )
+        if new not in heirs and out.shape[new : new + 1] != (1,):
+            if new >= out.ndim or bool((labels != labels.flatten()[0]).any()):
+                raise ValueError(f"channels come to lie along dimension {heirs[0]}, not {new}")
+            moved = labels.flatten()[:1].reshape((1,) * out.ndim)  # one channel is left
         if new in fields:
             call.pin(labels, "is flattened together with other channels")
             call.pin(fields[new], "is flattened together with other channels")

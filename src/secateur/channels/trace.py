@@ -129,9 +129,11 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.failed_at = ""
         self.layers: list[Layer] = []
         self.producer: dict[int, int] = {}
+        self.rows: dict[int, Tensor] = {}
         self.mixings: list[tuple[Tensor, str, str, str]] = []
         self.unknown: dict[str, str] = {}
-        self.batch_size = 0
+        self.batch_size = 1
+        self._has_input = False
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.buffers: list[str] = []
         self.aliases: dict[str, str] = {}
@@ -158,8 +160,8 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The network's input on the meta device; its channels are pinned."""
         meta = tensor.detach().to("meta")
         self._fields[id(meta)] = (meta, {})
-        if tensor.ndim and not self.batch_size:
-            self.batch_size = max(1, tensor.shape[0])
+        if tensor.ndim and not self._has_input:
+            self.batch_size, self._has_input = max(1, tensor.shape[0]), True
         return meta
 
     def fields_of(self, tensor: Tensor) -> Fields:

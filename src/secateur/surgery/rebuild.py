@@ -59,8 +59,6 @@ def _norm(shape: torch.Size, _: int) -> dict[str, int]:
     return {"num_features": shape[0]}
 
 
-_DEPTHWISE = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
 _WIDTHS: dict[type[nn.Module], Callable[[torch.Size, int], dict[str, int]]] = {
     nn.Conv1d: _convolution,
     nn.Conv2d: _convolution,
@@ -72,25 +70,33 @@ _WIDTHS: dict[type[nn.Module], Callable[[torch.Size, int], dict[str, int]]] = {
     nn.BatchNorm1d: _norm,
     nn.BatchNorm2d: _norm,
     nn.BatchNorm3d: _norm,
+    nn.InstanceNorm1d: _norm,
+    nn.InstanceNorm2d: _norm,
+    nn.InstanceNorm3d: _norm,
 }
 """Attributes that mirror the shape of a module's weight. Add a line for a type of your own."""
 
 
+def _weight(module: nn.Module) -> Tensor | None:
+    """The tensor whose shape a module's attributes mirror."""
+    for name in ("weight", "running_mean"):
+        if isinstance(tensor := getattr(module, name, None), Tensor):
+            return tensor
+    return None
+
+
 def _widths(module: nn.Module) -> dict[str, int]:
     rule = next((_WIDTHS[kind] for kind in type(module).__mro__ if kind in _WIDTHS), None)
-    weight = getattr(module, "weight", None)
-    if weight is None:
-        weight = getattr(module, "running_mean", None)
-    if rule is None or not isinstance(weight, Tensor):
+    weight = _weight(module)
+    if rule is None or weight is None:
         return {}
-    groups = getattr(module, "groups", 1)
-    return rule(weight.shape, groups)
+    return rule(weight.shape, getattr(module, "groups", 1))
 
 
 def _set_depthwise_groups(old: nn.Module, new: nn.Module) -> None:
     """A depthwise convolution has as many groups as inputs, so they shrink with them."""
-    if not isinstance(old, _DEPTHWISE) or not isinstance(new, _DEPTHWISE):
-        return
-    if 1 < old.groups == old.in_channels:
-        multiplier = old.weight.shape[0] // old.groups
-        new.groups = new.weight.shape[0] // multiplier
+    groups = getattr(old, "groups", 1)
+    before, after = _weight(old), _weight(new)
+    if groups > 1 and _widths(old).get("in_channels") == groups:
+        assert before is not None and after is not None
+        setattr(new, "groups", after.shape[0] // (before.shape[0] // groups))  # noqa: B010

@@ -1,0 +1,140 @@
+"""The contracts of `channels` and `surgery`, as checks that any network can be put through."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.flop_counter import FlopCounterMode
+
+from secateur.channels.cost import cost
+from secateur.channels.groups import ChannelMap
+from secateur.channels.trace import trace
+from secateur.plan.plan import PruningPlan
+from secateur.surgery.cut import cut
+from secateur.surgery.mask import mask
+
+EXACT = 1e-10
+
+
+def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
+    """In float64, every parameter and statistic random, so that nothing agrees by accident."""
+    generator = torch.Generator().manual_seed(seed)
+    model = model.double().eval()
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_floating_point():
+            drawn = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+            with torch.no_grad():
+                tensor.copy_(drawn + 0.5 if "running_var" in name else drawn * 1.5 - 0.7)
+    return model
+
+
+def random_plan(channels: ChannelMap, seed: int, least: int = 1) -> PruningPlan:
+    """Remove a random number of random channels of every group, leaving at least `least`."""
+    rng = np.random.default_rng(seed)
+    remove = {}
+    for group in channels.groups:
+        most = group.n_channels - least
+        if most > 0 and (n := int(rng.integers(0, most + 1))):
+            gone = rng.choice(group.n_channels, n, replace=False)
+            remove[group.name] = tuple(sorted(gone.tolist()))
+    return plan_of(channels, remove)
+
+
+def plan_of(channels: ChannelMap, remove: dict[str, tuple[int, ...]]) -> PruningPlan:
+    return PruningPlan(
+        remove=remove,
+        fingerprint=channels.fingerprint,
+        before=cost(channels),
+        after=cost(channels, remove),
+        asked={},
+        reached={},
+        how="by hand",
+        held_back={},
+    )
+
+
+def outputs(model: nn.Module, example: Any, seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    drawn = tree_map_only(
+        Tensor, lambda t: torch.randn(t.shape, generator=generator, dtype=torch.float64), example
+    )
+    with torch.no_grad():
+        if isinstance(drawn, dict):
+            out = model(**drawn)
+        else:
+            out = model(drawn) if isinstance(drawn, Tensor) else model(*drawn)
+    return tree_leaves(out)
+
+
+def difference(one: list[Tensor], other: list[Tensor]) -> float:
+    """Largest absolute difference over the largest absolute value."""
+    assert [a.shape for a in one] == [b.shape for b in other]
+    scale = max(float(b.abs().max()) for b in other)
+    worst = max(float((a - b).abs().max()) for a, b in zip(one, other, strict=True))
+    assert scale > 0, "the outputs are all zero: the test would see nothing"
+    return worst / scale
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same_state(model: nn.Module, before: dict[str, Tensor]) -> bool:
+    now = model.state_dict()
+    return now.keys() == before.keys() and all(torch.equal(now[k], before[k]) for k in now)
+
+
+def check_cut_equals_mask(model: nn.Module, example: Any, channels: ChannelMap, n: int) -> None:
+    """Contracts 1 and 3, and the cost: predicted, traced again, and counted."""
+    assert any(group.n_channels > 1 for group in channels.groups), "nothing can be pruned"
+    before = state_of(model)
+    for seed in range(n):
+        plan = random_plan(channels, seed)
+        small = cut(model, plan, example)
+        assert same_state(model, before)
+        masked = mask(model, plan, channels)
+        error = difference(outputs(small, example), outputs(masked, example))
+        assert error <= EXACT or _mixes(channels, plan)
+        check_cost(small, example, plan.after)
+
+
+def _mixes(channels: ChannelMap, plan: PruningPlan) -> bool:
+    return any(name in plan.remove for mixing in channels.mixing for name in mixing.groups)
+
+
+def check_cost(small: nn.Module, example: Any, predicted: Any) -> None:
+    traced = cost(trace(small, example))
+    assert (traced.params, traced.macs) == (predicted.params, predicted.macs)
+    assert predicted.params == sum(p.numel() for p in small.parameters())
+    one = tree_map_only(Tensor, lambda t: t[:1], example)
+    with FlopCounterMode(display=False) as counter:
+        outputs(small, one)
+    assert counter.get_total_flops() == 2 * predicted.macs
+
+
+def check_permutation(model: nn.Module, example: Any, channels: ChannelMap, seed: int = 0) -> None:
+    """Contract 2: permuting the channels of all groups, everywhere at once, changes nothing."""
+    permuted = copy.deepcopy(model)
+    tensors = dict(permuted.named_parameters()) | dict(permuted.named_buffers())
+    rng = np.random.default_rng(seed)
+    for group in channels.groups:
+        order = rng.permutation(group.n_channels)
+        for member in group.members:
+            tensor = tensors[member.parameter]
+            positions = np.arange(tensor.shape[member.dim])
+            for target, source in _by_use(member.index, member.index[order]):
+                positions[target] = source
+            moved = tensor.detach().index_select(member.dim, torch.from_numpy(positions))
+            with torch.no_grad():
+                tensor.copy_(moved)
+    assert difference(outputs(permuted, example), outputs(model, example)) <= EXACT
+
+
+def _by_use(targets: Any, sources: Any) -> Iterator[tuple[Any, Any]]:
+    yield from zip(targets.T, sources.T, strict=True)

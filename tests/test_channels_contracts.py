@@ -1,0 +1,43 @@
+"""The contracts over all toys: exact cuts, exact permutations, exact costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from contracts import check_cost, check_cut_equals_mask, check_permutation, randomised
+from secateur.channels.cost import cost
+from secateur.channels.trace import trace
+from toys import TOYS
+
+each = pytest.mark.parametrize("name", TOYS)
+
+
+def _made(name: str) -> tuple[nn.Module, Any]:
+    build, example = TOYS[name]
+    torch.manual_seed(0)
+    return randomised(build()), example
+
+
+@each
+def test_a_cut_network_equals_the_masked_one(name: str) -> None:
+    model, example = _made(name)
+    check_cut_equals_mask(model, example, trace(model, example), n=6)
+
+
+@each
+def test_permuting_channels_everywhere_changes_nothing(name: str) -> None:
+    model, example = _made(name)
+    channels = trace(model, example)
+    if name != "cumulative sum":
+        check_permutation(model, example, channels)
+
+
+@each
+def test_the_cost_of_the_whole_network_is_right(name: str) -> None:
+    model, example = _made(name)
+    if name not in ("recurrent head",):
+        check_cost(model, example, cost(trace(model, example)))
