@@ -121,7 +121,8 @@ def test_a_recipe_is_frozen() -> None:
         ({"name": ""}, "name: '' is not allowed; give text"),
         (
             {"networks": [{"kind": "vgg", "widht": 8}]},
-            "networks.0.widht: no key 'widht'; there are kind, width; did you mean 'width'?",
+            "networks.0.widht: no key 'widht'; there are kind, lr, weight_decay, "
+            "width; did you mean 'width'?",
         ),
         (
             {"networks": [{"kind": "vgg"}, {"kind": "resnet", "width": 2.5}]},
@@ -133,21 +134,21 @@ def test_a_recipe_is_frozen() -> None:
         ),
         (
             {"networks": [{"kind": "mobilnet"}]},
-            "networks.0.kind: no kind 'mobilnet'; there are mobilenet, resnet, vgg; "
+            "networks.0.kind: no choice 'mobilnet'; there are mobilenet, resnet, vgg; "
             "did you mean 'mobilenet'?",
         ),
         (
             {"networks": [{"width": 8}]},
-            "networks.0.kind: missing; give one of mobilenet, resnet, vgg",
+            "networks.0.kind: missing; give one of vgg, resnet, mobilenet",
         ),
         (
             {"networks": [8]},
-            "networks.0: 8 is not allowed; give a mapping with a kind (mobilenet, resnet, vgg)",
+            "networks.0: 8 is not allowed; give a mapping with the keys kind, width, lr, weight_decay",
         ),
         (
             {"networks": []},
-            "networks: [] is not allowed; give a list of at least 1, each a mapping with a kind "
-            "(mobilenet, resnet, vgg)",
+            "networks: [] is not allowed; give a list of at least 1, each a mapping with the keys kind, "
+            "width, lr, weight_decay",
         ),
         (
             {"networks": [{"kind": "vgg"}, {"kind": "vgg", "width": 8}]},
@@ -257,8 +258,8 @@ def test_missing_parts_are_named() -> None:
     assert refusal({}) == [
         "name: missing; give text",
         "data: missing; give a mapping with a kind (esc10, synthetic)",
-        "networks: missing; give a list of at least 1, each a mapping with a kind "
-        "(mobilenet, resnet, vgg)",
+        "networks: missing; give a list of at least 1, each a mapping with the keys kind, "
+        "width, lr, weight_decay",
         "sparsity: missing; give a mapping with the keys penalty, total_shrink, ramp, bn_init",
         "pruning: missing; give a mapping with the keys criteria, scopes, ratios, reduction, "
         "normalisation",

@@ -17,13 +17,11 @@ from secateur.study.recipe import (
     Esc10,
     Features,
     FineTuning,
-    MobileNet,
+    Network,
     Part,
     Recipe,
-    ResNet,
     Synthetic,
     Training,
-    Vgg,
 )
 
 
@@ -31,7 +29,7 @@ from secateur.study.recipe import (
 class BaseCell:
     """One trained network: its row holds accuracy, skewness and similarity before any cut."""
 
-    network: Vgg | ResNet | MobileNet
+    network: Network
     total_shrink: float
     fold: int
     seed: int
@@ -118,9 +116,7 @@ def content_id(content: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _unit(
-    recipe: Recipe, fold: int, seed: int, network: Vgg | ResNet | MobileNet, strength: float
-) -> Unit:
+def _unit(recipe: Recipe, fold: int, seed: int, network: Network, strength: float) -> Unit:
     sparsity, pruning = recipe.sparsity, recipe.pruning
     augmentations = tuple(sorted(recipe.augmentations))
     base = BaseCell(
@@ -131,7 +127,7 @@ def _unit(
         data=recipe.data,
         features=recipe.features,
         augmentations=augmentations,
-        training=recipe.training,
+        training=_training(recipe.training, network),
         penalty=sparsity.penalty,
         ramp=sparsity.ramp,
         bn_init=sparsity.bn_init,
@@ -152,6 +148,12 @@ def _unit(
             for criterion, scope, ratio in product(pruning.criteria, pruning.scopes, pruning.ratios)
         ),
     )
+
+
+def _training(training: Training, network: Network) -> Training:
+    """How a network's base is trained: by its own rate and weight decay, where it has some."""
+    own = network.model_dump(include={"lr", "weight_decay"}, exclude_none=True)
+    return training.model_copy(update=own)
 
 
 def _content(cell: Cell) -> dict[str, Any]:

@@ -7,6 +7,7 @@ driver ends, however it ends. A script that calls `execute` with two workers or 
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import threading
@@ -31,6 +32,8 @@ RunUnit = Callable[[Unit, Path, Recipe], None]
 """Writes the rows of a unit that are missing to the store in that folder; importable by name."""
 OnEvent = Callable[[Event], None]
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Options of glibc's mallopt."""
 _TICK_SECONDS = 0.2
 _TRIES = 2
 """A unit whose worker dies is tried again this often in all."""
@@ -203,7 +206,16 @@ def _start_worker() -> None:
     import torch
 
     torch.set_num_threads(1)
+    _keep_freed_memory()
     threading.Thread(target=_end_with_driver, daemon=True).start()
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep freed blocks: page faults cost a training step 10 to 30 % of its time."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        for option, value in ((_MMAP_THRESHOLD, 1 << 30), (_TRIM_THRESHOLD, 1 << 30)):
+            libc.mallopt(option, value)
 
 
 def _end_with_driver() -> None:

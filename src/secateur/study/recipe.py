@@ -142,31 +142,24 @@ class Features(Part):
         return self
 
 
-class Vgg(Part):
-    """Six plain convolutions; `width` is the channels of the first stage."""
+class Network(Part):
+    """A family and its size: `width` is the channels of the first stage.
 
-    kind: Literal["vgg"]
+    `lr` and `weight_decay`, where given, stand in for those of `training` when this network's base
+    is trained: families learn best at different ones. Fine-tuning is the same for all.
+    """
+
+    kind: Literal["vgg", "resnet", "mobilenet"]
     width: Count = 16
+    lr: Positive | None = None
+    weight_decay: NotNegative | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Family and size alone: how it is trained stands in the cell's training."""
+        return self.model_dump(include={"kind", "width"})
 
 
-class ResNet(Part):
-    """Three residual blocks; `width` is the channels of the first stage."""
-
-    kind: Literal["resnet"]
-    width: Count = 16
-
-
-class MobileNet(Part):
-    """Six inverted residuals; `width` is the channels of the first stage."""
-
-    kind: Literal["mobilenet"]
-    width: Count = 16
-
-
-Network = Annotated[Vgg | ResNet | MobileNet, Field(discriminator="kind")]
-
-
-def _kinds_once(networks: tuple[Vgg | ResNet | MobileNet, ...]) -> tuple[Any, ...]:
+def _kinds_once(networks: tuple[Network, ...]) -> tuple[Network, ...]:
     kinds = [network.kind for network in networks]
     if len(set(kinds)) < len(kinds):
         raise ValueError(
@@ -185,9 +178,9 @@ def _dense_among(strengths: tuple[float, ...]) -> tuple[float, ...]:
 class Sparsity(Part):
     """How channels are made to matter less before pruning.
 
-    `total_shrink` is the penalty's strength times the sum of learning rates over all steps, in
-    units of the batch-norm scale, which starts at `bn_init`; 0 is dense training. The penalty
-    grows from nothing over the first share `ramp` of the steps.
+    `total_shrink` is how far the penalty alone would move a batch-norm scale in a whole training,
+    as a multiple of `bn_init`, where scales start; 0 is dense training. The penalty grows from
+    nothing over the first share `ramp` of the steps.
     """
 
     penalty: Literal["bn_l1", "bn_l1_proximal"] = "bn_l1_proximal"

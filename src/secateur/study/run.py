@@ -183,11 +183,10 @@ def _build(cell: BaseCell, data: Split) -> nn.Module:
 
     from secateur.networks.families import NETWORKS
 
-    settings = cell.network.model_dump(exclude={"kind"})
     factory = NETWORKS[cell.network.kind]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cell.seed)
-        return factory(n_classes=data.n_classes, bn_init=cell.bn_init, **settings)
+        return factory(data.n_classes, cell.network.width, bn_init=cell.bn_init)
 
 
 def _load_base(cell: BaseCell, data: Split, folder: Path) -> nn.Module:
@@ -217,7 +216,7 @@ def _penalty(
         return 0.0, None
     proximal = cell.penalty == "bn_l1_proximal"
     strength = strength_for_shrink(
-        cell.total_shrink, training, n_examples, cell.ramp, proximal=proximal
+        cell.total_shrink * cell.bn_init, training, n_examples, cell.ramp, proximal=proximal
     )
     kind = BnL1Proximal if proximal else BnL1
     return strength, kind(strength, prunable_scales(channels), cell.ramp)
