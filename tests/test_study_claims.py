@@ -9,9 +9,15 @@ from scipy import stats
 
 from secateur.study.claims import (
     NOT_SUPPORTED,
+    NOT_TESTED,
     SUPPORTED,
     UNDECIDED,
+    Regression,
+    family_claim,
     method_differences,
+    methods_claim,
+    networks_with_inactive_channels,
+    sparsity_claim,
     ws_regression,
 )
 from secateur.study.tradeoff import prunable_rows
@@ -135,3 +141,60 @@ def test_a_ratio_tried_by_one_criterion_alone_is_no_pair():
     (difference,) = method_differences(kept)
     assert difference.n_pairs == 3 * 4 * 2
     assert method_differences([]) == ()
+
+
+def line(family, low, high, verdict=SUPPORTED):
+    slope = (low + high) / 2
+    return Regression(family, "ws", 4, slope, low, high, 0.0, 0.9, verdict)
+
+
+UNKNOWN = Regression("resnet", "ws", 2, None, None, None, None, None, UNDECIDED)
+
+
+def test_only_networks_with_inactive_channels_are_tested():
+    rows = simulate(networks=["vgg"]) + simulate(networks=["resnet"], dead=lambda _: 0.0)
+    assert networks_with_inactive_channels(rows) == ("vgg",)
+    assert networks_with_inactive_channels(simulate(strengths=[0.0])) == ()
+
+
+@pytest.mark.parametrize(
+    ("fits", "verdict"),
+    [
+        ([line("vgg", 0.1, 0.3), line("resnet", 0.1, 0.2)], SUPPORTED),
+        ([line("vgg", 0.1, 0.3), line("resnet", -0.1, 0.2, UNDECIDED)], UNDECIDED),
+        ([line("vgg", 0.1, 0.3), line("resnet", -0.3, -0.2, NOT_SUPPORTED)], NOT_SUPPORTED),
+        ([line("vgg", 0.1, 0.3), UNKNOWN], UNDECIDED),
+        ([line("mobilenet", 0.1, 0.3)], NOT_TESTED),
+        ([], NOT_TESTED),
+    ],
+)
+def test_the_claim_on_sparsity_needs_every_tested_family(fits, verdict):
+    assert sparsity_claim(fits, ["vgg", "resnet"]).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("mobilenet", "vgg", "verdict"),
+    [
+        (line("mobilenet", 0.5, 0.7), line("vgg", 0.1, 0.3), SUPPORTED),
+        (line("mobilenet", 0.1, 0.2), line("vgg", 0.3, 0.4), NOT_SUPPORTED),
+        (line("mobilenet", 0.2, 0.4), line("vgg", 0.1, 0.3), UNDECIDED),
+        (line("mobilenet", 0.5, 0.7), replace(UNKNOWN, family="vgg"), UNDECIDED),
+        (replace(UNKNOWN, family="mobilenet"), line("vgg", 0.1, 0.3), UNDECIDED),
+    ],
+)
+def test_the_claim_on_families_needs_intervals_apart(mobilenet, vgg, verdict):
+    assert family_claim([mobilenet, vgg], ["mobilenet", "vgg"]).verdict == verdict
+    assert family_claim([mobilenet, vgg], ["vgg"]).verdict == NOT_TESTED
+    assert family_claim([mobilenet], ["mobilenet"]).verdict == NOT_TESTED
+
+
+def test_the_claim_on_methods_is_an_equivalence_and_not_a_lack_of_difference():
+    found = method_differences(simulate(networks=["vgg"]))
+    assert methods_claim(found, margin=0.02).verdict == SUPPORTED  # gm is 1 point below l1
+    assert methods_claim(found, margin=0.005).verdict == NOT_SUPPORTED
+    noisy = [replace(d, low=-0.1, high=0.1, verdict="tie") for d in found]
+    assert methods_claim(noisy).verdict == UNDECIDED
+    few = method_differences(simulate(networks=["vgg"], seeds=(1, 2)))
+    assert methods_claim(few).verdict == UNDECIDED
+    control = [d for d in found if d.reference == "random"]
+    assert methods_claim(control).verdict == NOT_TESTED

@@ -25,7 +25,7 @@ HEIGHT = 230
 
 THEME: Spec = {
     "background": "transparent",
-    "font": "inherit",
+    "font": "system-ui, sans-serif",
     "view": {"stroke": None},
     "axis": {
         "labelColor": "currentColor",
@@ -39,6 +39,7 @@ THEME: Spec = {
         "labelFontSize": 12,
         "titleFontSize": 12,
         "titleFontWeight": "normal",
+        "labelOverlap": True,
     },
     "legend": {
         "labelColor": "currentColor",

@@ -23,7 +23,11 @@ def sparsity(findings: Findings) -> Figure:
         if not own:
             continue
         base = alt.Chart(values(own)).encode(
-            x=alt.X("strength:Q", title="Strength (total shrink of the scales)"),
+            x=alt.X(
+                "strength:Q",
+                title="Strength (total shrink of the scales)",
+                axis=alt.Axis(tickCount=5),
+            ),
             color=colour("network", colours),
         )
         mean = base.mark_line(point={"size": 45}).encode(
@@ -58,7 +62,7 @@ def layers(findings: Findings) -> Figure:
             "inactive_share:Q",
             title="Inactive channels",
             scale=alt.Scale(scheme="viridis", domain=[0, 1]),
-            legend=alt.Legend(format="%"),
+            legend=alt.Legend(format="%", values=[0, 0.25, 0.5, 0.75, 1]),
         ),
     }
     panels = []

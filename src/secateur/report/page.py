@@ -15,11 +15,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from secateur.files import write_text
-from secateur.report import summary, tables
+from secateur.report import gaps, summary, tables
 from secateur.report.drawing import THEME, Figure
 from secateur.report.findings import Findings, find
 from secateur.report.network_charts import layers, similarity, sparsity
 from secateur.report.pruning_charts import differences, macs, params, prunable
+from secateur.report.wording import minus
 from secateur.study.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED
 from secateur.study.tradeoff import Row
 from secateur.version import __version__
@@ -36,8 +37,8 @@ _TABLES = (
     tables.similarity,
     tables.budgets,
     tables.asked_and_reached,
-    tables.failures,
-    tables.undefined,
+    gaps.failures,
+    gaps.undefined,
     tables.seconds,
 )
 _TONES = {SUPPORTED: "yes", NOT_SUPPORTED: "no", UNDECIDED: "open", NOT_TESTED: "open"}
@@ -82,11 +83,11 @@ def render(findings: Findings) -> str:
         settings=summary.recipe_lines(findings.recipe),
         warnings=summary.warnings(findings),
         sentences=summary.sentences(findings),
-        claims=findings.claims,
+        claims=[(c.statement, c.verdict, minus(c.because)) for c in findings.claims],
         tones=_TONES,
         figures=figures,
         tables={make.__name__: make(findings) for make in _TABLES},
-        tracebacks=_tracebacks(findings),
+        tracebacks=gaps.tracebacks(findings),
         n_seeds=findings.n_seeds,
         n_rows=len(findings.bases) + len(findings.pruned),
         version=__version__,
@@ -94,14 +95,6 @@ def render(findings: Findings) -> str:
         theme=_script_json(THEME),
         bundle=_bundle(),
     )
-
-
-def _tracebacks(findings: Findings) -> dict[str, str]:
-    """One traceback for each of the first errors."""
-    found: dict[str, str] = {}
-    for row in findings.failed:
-        found.setdefault(row["error"], row.get("traceback", ""))
-    return {error: text for error, text in list(found.items())[:10] if text}
 
 
 def _script_json(value: Any) -> Markup:

@@ -21,7 +21,7 @@ from secateur.report.drawing import (
 )
 from secateur.report.figures import ALL_RATIOS, Data
 from secateur.report.findings import EPSILONS, MAIN_EPSILON, Findings
-from secateur.report.wording import percent
+from secateur.report.wording import loss
 from secateur.study.claims import CONTROL
 
 _MEASURES = {"accuracy": "after fine-tuning", "accuracy_cut": "right after the cut"}
@@ -91,7 +91,7 @@ def prunable(findings: Findings) -> Figure:
             Control(
                 "epsilon",
                 "Accuracy that may be lost",
-                tuple((value, percent(value, 0)) for value in EPSILONS),
+                tuple((value, loss(value)) for value in EPSILONS),
                 MAIN_EPSILON,
             ),
         ),
@@ -192,7 +192,7 @@ def _curves(findings: Findings, cost: str, title: str, axis: str) -> Figure:
         title,
         "Every line starts right, at the unpruned network, and moves left as channels go. Up and "
         "left is better. Bars: interval over seeds. The dotted line lies "
-        f"{percent(MAIN_EPSILON, 0)} below the dense network trained without sparsification.",
+        f"{loss(MAIN_EPSILON)} below the dense network trained without sparsification.",
         tuple(panels),
         controls=controls,
         legend=keys(findings.criteria, colours),

@@ -7,7 +7,7 @@ from typing import Any
 
 from secateur.report import figures
 from secateur.report.findings import MAIN_EPSILON, Findings
-from secateur.report.wording import count, listed, number, percent
+from secateur.report.wording import count, listed, loss, number, percent
 from secateur.study.claims import MIN_SEEDS
 
 NOTHING_TESTED = (
@@ -58,11 +58,11 @@ def recipe_lines(recipe: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Every setting of the recipe, in its own words: path and value; names and words left out.
 
     >>> recipe_lines({"pruning": {"ratios": [0.1, 0.5]}, "seeds": 3, "runs": None})
-    (('pruning, ratios', '0.1, 0.5'), ('seeds', '3'))
+    (('pruning · ratios', '0.1, 0.5'), ('seeds', '3'))
     """
     left = {"name", "description", "left_out"}
     return tuple(
-        (", ".join(path).replace("_", " "), value)
+        (" · ".join(path).replace("_", " "), value)
         for path, value in _flat(recipe, ())
         if path[0] not in left
     )
@@ -110,7 +110,8 @@ def _what_can_go(findings: Findings) -> Iterator[str]:
             best[row.network] = max(best.get(row.network, (-1.0, "")), (row.ratio, words))
     if best:
         yield (
-            f"At an accepted loss of {percent(MAIN_EPSILON, 0)} the most that could go was "
+            f"At an accepted loss of {loss(MAIN_EPSILON)} of accuracy the most "
+            "that could go was "
             f"{listed([words for _, words in best.values()])}; the best of many tries, so expect "
             "somewhat less on new data."
         )

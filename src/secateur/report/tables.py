@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,15 +12,13 @@ from secateur.report.findings import EPSILONS, Findings
 from secateur.report.wording import (
     NOTHING,
     between,
-    count,
     duration,
+    loss,
     million,
     number,
     percent,
     points,
 )
-
-_AT_MOST = 20
 
 
 @dataclass(frozen=True)
@@ -42,8 +39,7 @@ def base_networks(findings: Findings) -> Table:
             "Network",
             "Strength",
             "Seeds",
-            "Accuracy",
-            "Interval",
+            "Accuracy (interval)",
             "Weight Skewness",
             "Gini",
             "Hoyer",
@@ -57,8 +53,7 @@ def base_networks(findings: Findings) -> Table:
                 row["network"],
                 f"{row['strength']:g}",
                 str(row["n_seeds"]),
-                percent(row["accuracy"]),
-                between(row["low"], row["high"], 100, 1),
+                _with_interval(row["accuracy"], row["low"], row["high"]),
                 number(row["ws"]),
                 number(row["gini"]),
                 number(row["hoyer"]),
@@ -108,7 +103,7 @@ def prunable(findings: Findings) -> Table:
             "Scope",
             "Weight Skewness",
             "Inactive",
-            *(f"at −{percent(epsilon, 0)}" for epsilon in EPSILONS),
+            *(f"Loss of {loss(epsilon)}" for epsilon in EPSILONS),
             "Knee",
         ),
         tuple(
@@ -138,7 +133,7 @@ def regressions(findings: Findings) -> Table:
             (
                 fit.family,
                 against[fit.against],
-                percent(epsilon, 0),
+                loss(epsilon),
                 str(fit.n),
                 number(fit.slope),
                 between(fit.low, fit.high),
@@ -327,36 +322,6 @@ def asked_and_reached(findings: Findings) -> Table:
     )
 
 
-def failures(findings: Findings) -> Table:
-    """Errors with the number of cells each stopped and one of these cells."""
-    errors = Counter(row["error"] for row in findings.failed)
-    example = {row["error"]: _cell(row["cell"]) for row in reversed(findings.failed)}
-    rows = [(error, str(n), example[error]) for error, n in errors.most_common(_AT_MOST)]
-    if len(errors) > _AT_MOST:
-        rows.append((f"and {count(len(errors) - _AT_MOST, 'other error')}", "", ""))
-    return Table("What failed", ("Error", "Cells", "For example"), tuple(rows))
-
-
-def undefined(findings: Findings) -> Table:
-    """Prunable ratios that are not defined, or rest on fewer seeds than there are, and why."""
-    reasons: Counter[tuple[str, str]] = Counter()
-    for row in findings.prunable[EPSILONS[0]]:
-        if row.undefined:
-            reasons[row.network, f"prunable ratio {row.undefined}"] += 1
-        elif row.n_left_out:
-            left = f"{count(row.n_left_out, 'seed')} left out of the prunable ratio: incomplete"
-            reasons[row.network, left] += 1
-    for base in findings.bases:
-        for row in base["skewness"]:
-            if row["undefined"]:
-                where = f"layer {row['layer']}" if row["layer"] != "pooled" else "all layers"
-                reasons[
-                    base["network"], f"skewness of {where} ({row['definition']}) {row['undefined']}"
-                ] += 1
-    found = tuple((network, why, str(n)) for (network, why), n in reasons.most_common(_AT_MOST))
-    return Table("What could not be computed", ("Network", "What and why", "Times"), found, 2)
-
-
 def seconds(findings: Findings) -> Table:
     """Time by network and stage."""
     return Table(
@@ -378,9 +343,15 @@ def seconds(findings: Findings) -> Table:
 
 def _ratio(row: Mapping[str, Any]) -> str:
     at_least = "≥ " if row["beyond"] else ""
-    if row["n_seeds"] < 2:
-        return f"{at_least}{percent(row['ratio'])}"
-    return f"{at_least}{percent(row['ratio'])} ({between(row['low'], row['high'], 100, 0)})"
+    several = row["n_seeds"] > 1
+    low, high = (row["low"], row["high"]) if several else (None, None)
+    return at_least + _with_interval(row["ratio"], low, high)
+
+
+def _with_interval(share: float, low: float | None, high: float | None) -> str:
+    if low is None:
+        return percent(share)
+    return f"{percent(share)} ({between(low, high, 100, 1)})"
 
 
 def _accuracies(row: Mapping[str, Any] | None) -> str:
@@ -389,11 +360,3 @@ def _accuracies(row: Mapping[str, Any] | None) -> str:
     if row["ratio"] == 0:
         return percent(row["accuracy"])
     return f"{percent(row['accuracy'])} ({number(100 * row['accuracy_cut'], 1)})"
-
-
-def _cell(cell: Mapping[str, Any]) -> str:
-    wanted = ("network", "total_shrink", "fold", "seed", "base", "criterion", "scope", "ratio")
-    shown = {name: cell[name] for name in wanted if name in cell}
-    if isinstance(shown.get("network"), Mapping):
-        shown["network"] = shown["network"].get("kind")
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())

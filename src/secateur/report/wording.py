@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 NOTHING = "–"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """Share as a percentage.
+    r"""Share as a percentage; the space does not break.
 
     >>> percent(0.8125), percent(None)
-    ('81.2 %', '–')
+    ('81.2\xa0%', '–')
     """
-    return NOTHING if share is None else f"{minus(f'{100 * share:.{digits}f}')} %"
+    return NOTHING if share is None else f"{minus(f'{100 * share:.{digits}f}')}\N{NO-BREAK SPACE}%"
 
 
 def points(difference: float | None) -> str:
@@ -72,6 +74,15 @@ def count(n: int, what: str, many: str | None = None) -> str:
     return f"{n:,} {what if n == 1 else many or what + 's'}"
 
 
+def loss(share: float) -> str:
+    """Accepted loss of accuracy in percentage points.
+
+    >>> loss(0.01), loss(0.02)
+    ('1 point', '2 points')
+    """
+    return f"{100 * share:g} point{'' if share == 0.01 else 's'}"
+
+
 def listed(words: list[str]) -> str:
     """Words joined with commas and a last and.
 
@@ -82,7 +93,11 @@ def listed(words: list[str]) -> str:
 
 
 def minus(text: str) -> str:
-    """The text with a true minus sign; a rounded −0 loses it."""
+    """The text with true minus signs before numbers; a rounded −0 loses it.
+
+    >>> minus("-1.07"), minus("-0.0"), minus("batch-norm at -2")
+    ('−1.07', '0.0', 'batch-norm at −2')
+    """
     if text.startswith("-") and not text.strip("-0."):
         text = text[1:]
-    return text.replace("-", "−")
+    return re.sub(r"-(?=\d)", "−", text)

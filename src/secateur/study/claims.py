@@ -35,6 +35,8 @@ LITTLE = 0.02
 INACTIVE_AT_LEAST = 0.01
 """A strength produced inactive channels when their mean share reaches this."""
 
+_PER_UNIT = "prunable ratio per unit of skewness: "
+
 
 @dataclass(frozen=True)
 class Regression:
@@ -103,7 +105,7 @@ def sparsity_claim(regressions: Iterable[Regression], tested: Collection[str]) -
         verdict, because = NOT_TESTED, "no strength produced inactive channels"
     else:
         verdict = _together([fit.verdict for fit in fits])
-        because = "prunable ratio per unit of skewness: " + "; ".join(map(_slope, fits))
+        because = _PER_UNIT + "; ".join(map(_slope, fits))
     return Claim("Sparser channels allow more pruning at acceptable accuracy", verdict, because)
 
 
@@ -139,7 +141,7 @@ def family_claim(regressions: Iterable[Regression], tested: Collection[str]) -> 
     ours = fits.pop("mobilenet", None)
     if ours is None or not fits:
         return Claim(statement, NOT_TESTED, "it needs a MobileNet and another family, both sparse")
-    because = "; ".join(map(_slope, [ours, *fits.values()]))
+    because = _PER_UNIT + "; ".join(map(_slope, [ours, *fits.values()]))
     if ours.low is None or ours.high is None:
         return Claim(statement, UNDECIDED, because)
     lows = [fit.low for fit in fits.values() if fit.low is not None]

@@ -1,0 +1,261 @@
+"""The page: what it says of whole, partial and failed studies; a real browser draws it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from secateur.errors import ReportError
+from secateur.report.findings import find
+from secateur.report.page import build, draw, render
+from secateur.report.summary import NOTHING_TESTED, recipe_lines, sentences, warnings
+from secateur.study.claims import NOT_TESTED, SUPPORTED, UNDECIDED
+from simulated_rows import failed, recipe, simulate
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return find(recipe(), simulate())
+
+
+@pytest.fixture(scope="module")
+def page(whole):
+    return render(whole)
+
+
+def text_of(html):
+    """What a reader sees: no scripts, styles or tags."""
+    body = re.sub(r"<(script|style)\b.*?</\1>", "", html, flags=re.S)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
+
+
+def test_the_page_is_one_file_that_asks_for_nothing(page):
+    assert page.startswith("<!doctype html>")
+    assert '<html lang="en">' in page and "<title>simulated · Secateur study</title>" in page
+    assert not re.search(r"<(?:script|img|iframe|link|source)[^>]+(?:src|href)=.https?:", page)
+    assert "cdn." not in page and "@import" not in page
+
+
+def test_the_page_stays_small_besides_its_bundle(page):
+    import vl_convert
+
+    bundle = len(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    assert len(page.encode()) - bundle < 3_000_000
+
+
+def test_specs_in_the_page_are_json_and_cannot_end_their_script(page, whole):
+    raw = re.search(r'<script type="application/json" id="specs">(.*?)</script>', page, re.S)[1]
+    assert "<" not in raw
+    specs = json.loads(raw)
+    assert (
+        set(specs)
+        == set(draw(whole))
+        == {
+            "sparsity",
+            "layers",
+            "prunable",
+            "macs",
+            "params",
+            "differences",
+            "similarity",
+        }
+    )
+
+
+def test_words_from_outside_are_escaped():
+    hostile = recipe() | {"name": "</title><script>alert(1)</script>", "description": "<b>x"}
+    rows = [*simulate(networks=["vgg"], seeds=(1,)), failed("a", "<img src=x onerror=alert(1)>")]
+    for row in rows:
+        if row["kind"] != "failed":
+            row["network"] = "</script><b>"
+    html = render(find(hostile, rows))
+    assert "<script>alert" not in html and "<img src=x" not in html and "</script><b>" not in html
+
+
+def test_what_was_asked_stands_on_the_page(page):
+    text = text_of(page)
+    for said in ("vgg width 16; resnet width 16", "0, 0.8, 1.2, 1.6", "l1, l2, gm, random"):
+        assert said in text
+    assert "gradient and activation criteria" in text
+
+
+def test_recipe_lines_say_every_setting_once():
+    lines = dict(recipe_lines(recipe()))
+    assert lines["training · epochs"] == "40"
+    assert lines["pruning · ratios"] == "0.1, 0.3, 0.5, 0.7, 0.9"
+    assert "name" not in lines and "left out" not in lines
+
+
+def test_the_summary_is_made_of_the_numbers(whole):
+    said = " ".join(sentences(whole)).replace("\N{NO-BREAK SPACE}", " ")
+    assert "36 base networks (3 families, 4 strengths, 3 seeds)" in said
+    assert "1,440 pruned networks (4 criteria, 2 scopes, 5 ratios)" in said
+    assert "to 50 % inactive channels" in said
+    assert 3 <= len(sentences(whole)) <= 5
+    assert warnings(whole) == ()
+
+
+def test_verdicts_follow_the_rows(whole):
+    verdicts = {claim.statement.split()[0]: claim.verdict for claim in whole.claims}
+    assert verdicts == {"Sparser": UNDECIDED, "The": SUPPORTED, "MobileNets": UNDECIDED}
+    assert "mobilenet +0.04" in whole.claims[0].because
+
+
+def test_a_study_without_inactive_channels_has_tested_nothing(whole):
+    idle = find(recipe(), simulate(networks=["vgg"], dead=lambda strength: 0.0))
+    assert NOTHING_TESTED in warnings(idle)
+    assert "tested nothing about sparsity" in text_of(render(idle))
+    assert idle.claims[0].verdict == idle.claims[2].verdict == NOT_TESTED
+    assert NOTHING_TESTED not in warnings(whole)
+
+
+def test_dense_networks_alone_have_tested_nothing_either():
+    assert NOTHING_TESTED in warnings(find(recipe(), simulate(strengths=[0.0])))
+
+
+@pytest.mark.parametrize("take", [1, 5, 42, 100, 400])
+def test_a_running_study_has_a_page_that_says_what_is_missing(take):
+    some = find(recipe(), simulate()[:take])
+    expected = 3 * 4 * 3 * (1 + 4 * 2 * 5)
+    assert f"{expected - take:,} rows of {expected:,} are missing" in " ".join(warnings(some))
+    text = text_of(render(some))
+    assert " are missing" in text and "None" not in text and "nan" not in text
+    assert ("Nothing has been pruned yet" in text) == (take == 1)
+
+
+def test_failures_stand_on_the_page_with_their_error():
+    rows = [*simulate(networks=["vgg"]), *(failed(f"vgg-{k}") for k in range(3))]
+    text = text_of(render(find(recipe(), rows)))
+    assert "would not line up" in text and "Traceback (most recent call last)" in text
+    assert "criterion l1, scope global, ratio 0.5" in text
+
+
+def test_only_failures_still_give_a_page():
+    text = text_of(render(find(recipe(), [failed("x")])))
+    assert "No base network has been trained yet" in text and "would not line up" in text
+
+
+def test_a_recipe_that_cannot_be_counted_is_no_hindrance():
+    bare = find({"name": "bare"}, simulate(networks=["vgg"], seeds=(1, 2)))
+    assert bare.expected is None
+    assert "With 2 seeds no criterion is ranked" in " ".join(warnings(bare))
+    assert "bare" in render(bare)
+
+
+def test_no_rows_are_an_error(tmp_path):
+    with pytest.raises(ReportError, match="no rows to report on"):
+        build(recipe(), [], tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_rows_of_another_version_are_named():
+    rows = simulate(networks=["vgg"], seeds=(1,))
+    del rows[3]["macs"]
+    with pytest.raises(ReportError, match=r"pruned row 'vgg-0.0-1-l1-uniform-0.5' lacks macs"):
+        find(recipe(), rows)
+    with pytest.raises(ReportError, match="kind 'epoch'"):
+        find(recipe(), [{"kind": "epoch", "id": "e"}])
+
+
+def test_reporting_loads_no_torch_and_loads_fast():
+    code = (
+        "import time; import altair; began = time.process_time()\n"
+        "import secateur.report.page, sys\n"
+        "print(time.process_time() - began, 'torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, torch = ran.stdout.split()
+    assert torch == "False"
+    assert float(seconds) < 2
+
+
+@pytest.fixture(scope="module")
+def in_browser(tmp_path_factory):
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed; install it to see the page drawn")
+    folder = tmp_path_factory.mktemp("browser")
+
+    def visit(findings_recipe, rows, script=""):
+        file = build(findings_recipe, rows, folder / "report.html")
+        if script:
+            before, end, after = file.read_text().rpartition("</body>")
+            file.write_text(f"{before}<script>{script}</script>{end}{after}")
+        ran = subprocess.run(
+            [
+                chromium,
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                f"--user-data-dir={folder / 'profile'}",
+                "--virtual-time-budget=8000",
+                "--enable-logging=stderr",
+                "--v=0",
+                "--dump-dom",
+                file.as_uri(),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, "HOME": str(folder)},
+        )
+        return ran.stdout, [line for line in ran.stderr.splitlines() if "CONSOLE" in line]
+
+    return visit
+
+
+@pytest.mark.slow
+def test_a_browser_draws_every_panel_without_a_word_on_its_console(in_browser, whole):
+    dom, console = in_browser(recipe(), simulate())
+    panels = sum(len(figure.panels) for figure in draw(whole).values())
+    assert console == []
+    assert f'data-panels="{panels}"' in dom and "data-errors" not in dom
+    assert len(re.findall(r"<svg[^>]*class=\"marks\"", dom)) == panels
+    assert dom.count("mark-symbol") > 12 and dom.count("mark-rect") > 5
+
+
+@pytest.mark.slow
+def test_a_choice_of_the_reader_changes_the_figure(in_browser):
+    choose = """
+    (async () => {
+      while (!document.documentElement.dataset.panels) await new Promise((r) => setTimeout(r, 50));
+      const lines = () => document.querySelector("#macs .panel .mark-line path").getAttribute("d");
+      const before = lines();
+      const select = document.querySelector("#macs select[data-signal=strength]");
+      select.value = select.options[3].value;
+      select.dispatchEvent(new Event("change"));
+      await new Promise((r) => setTimeout(r, 500));
+      document.documentElement.dataset.changed = String(lines() !== before);
+    })();
+    """
+    dom, console = in_browser(recipe(), simulate(networks=["vgg"]), choose)
+    assert 'data-changed="true"' in dom and console == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("take", [1, 60])
+def test_a_browser_draws_a_partial_page_too(in_browser, take):
+    rows = simulate(networks=["vgg"])[:take]
+    dom, console = in_browser(recipe(), rows)
+    panels = sum(len(figure.panels) for figure in draw(find(recipe(), rows)).values())
+    assert console == []
+    assert f'data-panels="{panels}"' in dom and "data-errors" not in dom
+
+
+@pytest.mark.slow
+def test_a_figure_that_fails_is_told_on_the_page(in_browser):
+    breaks = "document.querySelector('#specs').textContent = 'broken'; Promise.reject('broken');"
+    dom, _ = in_browser(recipe(), simulate(networks=["vgg"], seeds=(1,)), breaks)
+    assert "data-errors" in dom and "A figure could not be drawn" in dom
