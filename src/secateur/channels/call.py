@@ -56,9 +56,12 @@ class Call:
         for out in self.outputs:
             self.set(out, {d: labels for d, labels in fields.items() if labels.ndim == out.ndim})
 
-    def decide(self, choice: int) -> int:
-        """A choice that shapes alone suggest; the run on what is left repeats the first run's."""
-        return self.run.decide(choice)
+    def decide(self, choice: int, *situation: int) -> int:
+        """A choice that sizes suggest; the run on what is left repeats the first run's.
+
+        `situation` tells apart what sizes cannot change: numbers of dimensions, say.
+        """
+        return self.run.decide((self.name, self.source, *situation), choice)
 
     def along(self, tensor: Tensor, dim: int) -> Tensor | None:
         """Labels along one dimension, (size,), or None where its size is fixed.

@@ -40,7 +40,8 @@ def view(call: Call) -> None:
             continue
         varies = [size > 1 for size in moved.shape]
         new = call.decide(
-            max(heirs, key=lambda k: (varies[k], asked[k : k + 1] == [-1], out.shape[k], k))
+            max(heirs, key=lambda k: (varies[k], asked[k : k + 1] == [-1], out.shape[k], k)),
+            *(x.ndim, out.ndim, dim),
         )
         if new not in heirs and out.shape[new : new + 1] != (1,):
             if new >= out.ndim or bool((labels != labels.flatten()[0]).any()):

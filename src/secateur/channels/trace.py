@@ -23,6 +23,9 @@ from secateur.channels.labels import Fields, Notebook, Pin, as_field
 from secateur.channels.rules import RULES, Rule, unknown
 from secateur.errors import TraceError
 
+Situation = tuple[str | int, ...]
+"""An operator, the line of the network's code that calls it, and what else tells it apart."""
+
 Example = Tensor | Sequence[Any] | Mapping[str, Any]
 """What the network is called with: a tensor, positional arguments, or keyword arguments."""
 
@@ -103,12 +106,12 @@ class Given:
     """Labels for a network that was cut: those that survive, along (parameter, dim).
 
     `notebook` knows the owners of the original's labels and is otherwise empty; `decisions` are
-    the original's, in order.
+    the original's, in order for each situation.
     """
 
     labels: Mapping[tuple[str, int], Tensor]
     notebook: Notebook
-    decisions: Sequence[int]
+    decisions: Mapping[Situation, Sequence[int]]
 
 
 class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -124,8 +127,8 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.rules = rules
         self.given = given.labels if given else {}
         self.notebook = given.notebook if given else Notebook()
-        self.decided = given.decisions if given else ()
-        self.decisions: list[int] = []
+        self.decided: Mapping[Situation, Sequence[int]] = given.decisions if given else {}
+        self.decisions: dict[Situation, list[int]] = {}
         self.failed_at = ""
         self.layers: list[Layer] = []
         self.producer: dict[int, int] = {}
@@ -180,11 +183,12 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._fields[id(tensor)] = (tensor, fields)
         return fields
 
-    def decide(self, choice: int) -> int:
-        """Note a choice, or repeat the one made at this point of the original's run."""
-        at = len(self.decisions)
-        self.decisions.append(self.decided[at] if at < len(self.decided) else choice)
-        return self.decisions[-1]
+    def decide(self, situation: Situation, choice: int) -> int:
+        """Note a choice, or repeat the one made as often met in the original's run."""
+        made = self.decisions.setdefault(situation, [])
+        before = self.decided.get(situation, ())
+        made.append(before[len(made)] if len(made) < len(before) else choice)
+        return made[-1]
 
     def set_fields(self, tensor: Tensor, fields: Fields) -> None:
         """Remember a tensor's fields (and the tensor, so that its identity stays its own)."""

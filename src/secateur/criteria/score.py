@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from secateur.channels.groups import ChannelGroup, ChannelMap, Layer
 from secateur.criteria.base import Criterion, filter_matrix
 from secateur.criteria.scores import Scores
-from secateur.errors import CriterionError
+from secateur.errors import CriterionError, unknown_name
 
 Reduction = Literal["sum", "mean", "max", "first"]
 Values = NDArray[np.float64]
@@ -38,9 +38,14 @@ def score(
 ) -> dict[str, Scores]:
     """Score every convolution's filters and every group's channels under each criterion.
 
+    A criterion that needs nothing (the random control) draws for channels anew, so that coupled
+    channels are as likely to go as others.
+
     Raises:
         CriterionError: a weight is not finite, or a criterion lacks what it needs.
     """
+    if reduction not in REDUCTIONS:
+        raise CriterionError(unknown_name("reduction", str(reduction), REDUCTIONS))
     for criterion in criteria:
         if not isinstance(criterion, Criterion):
             raise CriterionError(
@@ -89,7 +94,11 @@ def _scores(
         filters[layer.name] = value.numpy().astype(np.float64)
     by_weight = {layer.weight: layer.name for layer in layers}
     groups = {
-        group.name: _group_score(criterion, group, filters, by_weight, named, reduction)
+        group.name: criterion.formula(
+            group.n_channels, _generator(seed, f"group {group.name}")
+        ).numpy()
+        if criterion.needs == "nothing"
+        else _group_score(criterion, group, filters, by_weight, named, reduction)
         for group in channels.groups
     }
     return Scores(criterion.name, reduction, filters, groups)
@@ -115,7 +124,7 @@ def _group_score(
             if m.role == "norm" and m.parameter in named and m.parameter.endswith(".weight")
         ]
     if not parts:
-        lacks = "a batch norm" if criterion.needs == "bn_scale" else "a convolution"
+        lacks = "batch norm" if criterion.needs == "bn_scale" else "convolution"
         raise CriterionError(
             f"criterion {criterion.name!r} cannot score group {group.name!r}: it has no {lacks}; "
             "ignore the group or choose another criterion"

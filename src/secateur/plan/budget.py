@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from secateur.errors import BudgetError
 
@@ -32,13 +33,16 @@ class Budget:
     def __post_init__(self) -> None:
         if (self.pruning_ratio is None) == (self.macs is None):
             raise BudgetError("a budget needs exactly one of pruning_ratio and macs")
-        if self.pruning_ratio is not None and not 0 <= self.pruning_ratio < 1:
+        ratio: Any = self.pruning_ratio
+        if ratio is not None and (isinstance(ratio, str) or not 0 <= ratio < 1):
             raise BudgetError(
-                f"pruning_ratio is the share of channels removed, in [0, 1); got "
-                f"{self.pruning_ratio}"
+                f"pruning_ratio is the share of channels removed, in [0, 1); got {ratio!r}"
             )
-        if self.min_channels < 1:
-            raise BudgetError(f"min_channels is at least 1; got {self.min_channels}")
+        if not isinstance(self.min_channels, int) or self.min_channels < 1:
+            raise BudgetError(f"min_channels is a whole number from 1; got {self.min_channels!r}")
+        ignore: Any = self.ignore
+        if isinstance(ignore, str):
+            raise BudgetError(f"ignore is a tuple of group names; write ({ignore!r},)")
         if self.macs is not None:
             amount(self.macs, 100)
 
@@ -57,11 +61,11 @@ def amount(asked: int | str, whole: int) -> int:
     Raises:
         BudgetError: the text is not one of these, or is not positive.
     """
-    if isinstance(asked, int):
+    if isinstance(asked, int) and not isinstance(asked, bool):
         value: float = asked
     else:
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMG%]?)\s*", asked)
-        if match is None:
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMG%]?)\s*", str(asked))
+        if match is None or not isinstance(asked, str):
             raise BudgetError(f"cannot read the amount {asked!r}; write 30000000, '30M' or '50%'")
         number, unit = float(match[1]), match[2]
         if unit == "%" and number > 100:

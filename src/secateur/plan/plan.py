@@ -69,7 +69,8 @@ class PruningPlan:
             if name not in channels.by_name:
                 raise PlanError(unknown_name("channel group", name, channels.by_name))
             n = channels.by_name[name].n_channels
-            if list(gone) != sorted(set(gone)) or (gone and not 0 <= gone[0] <= gone[-1] < n):
+            known = all(isinstance(channel, int) and 0 <= channel < n for channel in gone)
+            if not known or list(gone) != sorted(set(gone)):
                 raise PlanError(f"group {name!r} has channels 0 to {n - 1}, each once; got {gone}")
             if len(gone) == n:
                 raise PlanError(f"the plan would empty group {name!r}; keep at least one of {n}")

@@ -29,8 +29,6 @@ NORMALISATIONS: Mapping[Normalisation, Callable[[Values], Values]] = {
 }
 """How the scores of different groups are made comparable before global selection."""
 
-_STEPS = 10_000
-
 
 def uniform(scores: Scores, channels: ChannelMap, budget: Budget) -> PruningPlan:
     """Take the same share from every group, lowest scores first.
@@ -41,19 +39,21 @@ def uniform(scores: Scores, channels: ChannelMap, budget: Budget) -> PruningPlan
     groups = _groups(scores, channels, budget)
     order = {group.name: _ascending(scores.groups[group.name]) for group in groups}
 
-    def remove(step: int) -> dict[str, tuple[int, ...]]:
+    def remove(share: float) -> dict[str, tuple[int, ...]]:
         taken = {}
         for group in groups:
-            n = int(np.floor(step / _STEPS * group.n_channels + 0.5))
+            n = _rounded(share * group.n_channels)
             n = min(n, group.n_channels - budget.min_channels)
             if n > 0:
                 taken[group.name] = tuple(sorted(order[group.name][:n].tolist()))
         return taken
 
     if budget.pruning_ratio is not None:
-        chosen = remove(round(budget.pruning_ratio * _STEPS))
+        chosen = remove(budget.pruning_ratio)
     else:
-        chosen = _first_within(remove, _STEPS, channels, budget)
+        sizes = {group.n_channels for group in groups}
+        shares = sorted({0.0} | {k / n for n in sizes for k in np.arange(0.5, n)})
+        chosen = _first_within(lambda step: remove(shares[step]), len(shares) - 1, channels, budget)
     return _plan(chosen, channels, budget, f"{scores.criterion}, uniform")
 
 
@@ -88,7 +88,7 @@ def global_(
         return {name: tuple(sorted(gone)) for name, gone in taken.items()}
 
     if budget.pruning_ratio is not None:
-        chosen = remove(int(np.floor(budget.pruning_ratio * len(flat) + 0.5)))
+        chosen = remove(_rounded(budget.pruning_ratio * len(flat)))
     else:
         chosen = _first_within(remove, len(order), channels, budget)
     how = f"{scores.criterion}, global, normalisation {normalisation}"
@@ -108,7 +108,20 @@ def _groups(scores: Scores, channels: ChannelMap, budget: Budget) -> list[Channe
                 f"the scores have no {group.n_channels} values for group {group.name!r}; "
                 "score this network with this channel map"
             )
-    return [g for g in channels.groups if g.name not in budget.ignore]
+    groups = [g for g in channels.groups if g.name not in budget.ignore]
+    if not groups and budget.pruning_ratio != 0:
+        why = "; ".join(f"{p.parameter} {p.reason}" for p in channels.pinned[:3])
+        why = "all are ignored" if channels.groups else why
+        raise BudgetError(
+            f"no group of channels can be pruned ({why}); "
+            "print the channel map to see what is pinned where"
+        )
+    return groups
+
+
+def _rounded(n: float) -> int:
+    """To the nearest whole number, halves up; a product that misses a half by rounding is one."""
+    return int(np.floor(n + 0.5 + 1e-9))
 
 
 def _ascending(values: Values) -> NDArray[np.int64]:
