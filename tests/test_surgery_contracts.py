@@ -1,0 +1,111 @@
+"""The contracts over the reference networks and over random ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from contracts import (
+    check_cost,
+    check_cut_equals_mask,
+    check_permutation,
+    difference,
+    outputs,
+    plan_of,
+    randomised,
+    same_state,
+    state_of,
+)
+from random_networks import RandomNetwork
+from secateur.channels.cost import cost
+from secateur.channels.groups import ChannelMap
+from secateur.channels.trace import trace
+from secateur.criteria.score import score
+from secateur.criteria.weight import CRITERIA
+from secateur.errors import PlanError
+from secateur.networks.families import NETWORKS
+from secateur.plan.budget import Budget
+from secateur.plan.select import global_, uniform
+from secateur.surgery.cut import cut
+from secateur.surgery.mask import mask
+from secateur.surgery.package import load, save
+from secateur.surgery.verify import verify
+from toys import image
+
+MELS = torch.zeros(2, 1, 32, 25, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_random_networks_keep_the_contracts(seed: int) -> None:
+    torch.manual_seed(seed)
+    model, example = randomised(RandomNetwork(seed), seed), image()
+    channels = trace(model, example)
+    assert not channels.unknown and not channels.mixing
+    check_cost(model, example, cost(channels))
+    check_permutation(model, example, channels, seed)
+    check_cut_equals_mask(model, example, channels, n=2)
+    assert ChannelMap.from_json(channels.to_json()).to_json() == channels.to_json()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_reference_networks_keep_the_contracts(name: str) -> None:
+    torch.manual_seed(0)
+    model = randomised(NETWORKS[name](width=8))
+    channels = trace(model, MELS)
+    assert not channels.unknown and not channels.mixing
+    assert {p.reason for p in channels.pinned} == {"is an output of the network"}
+    check_cost(model, MELS, cost(channels))
+    check_permutation(model, MELS, channels)
+    check_cut_equals_mask(model, MELS, channels, n=3)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("select", [uniform, global_])
+def test_every_criterion_s_plan_is_cut_exactly_and_saved(name: str, select, tmp_path) -> None:
+    torch.manual_seed(0)
+    model = randomised(NETWORKS[name](width=8))
+    channels = trace(model, MELS)
+    scores = score(model, channels, list(CRITERIA.values()))
+    for criterion in ("l1", "random"):
+        plan = select(scores[criterion], channels, Budget(macs="50%"))
+        small = cut(model, plan, MELS)
+        assert verify(model, small, plan, channels, MELS).exact
+        check_cost(small, MELS, plan.after)
+        path = save(small, tmp_path / "small.safetensors", plan)
+        again = load(path, lambda: NETWORKS[name](width=8).double()).eval()
+        assert difference(outputs(again, MELS), outputs(small, MELS)) == 0
+
+
+def test_an_empty_plan_changes_nothing() -> None:
+    model = randomised(NETWORKS["resnet"](width=8))
+    channels = trace(model, MELS)
+    plan = plan_of(channels, {})
+    for copy in (cut(model, plan, MELS), mask(model, plan, channels)):
+        assert copy is not model and same_state(copy, state_of(model))
+        assert not {id(p) for p in copy.parameters()} & {id(p) for p in model.parameters()}
+
+
+def test_a_plan_for_another_network_is_refused() -> None:
+    narrow, wide = (randomised(NETWORKS["vgg"](width=n)) for n in (4, 8))
+    channels = trace(wide, MELS)
+    plan = plan_of(channels, {channels.groups[0].name: (0,)})
+    for refuse in (
+        lambda: cut(narrow, plan, MELS),
+        lambda: mask(narrow, plan, trace(narrow, MELS)),
+    ):
+        with pytest.raises(PlanError, match="made for network"):
+            refuse()
+
+
+def test_the_fingerprint_does_not_depend_on_values_or_batch() -> None:
+    one, other = (randomised(NETWORKS["vgg"](width=4), seed) for seed in (1, 2))
+    assert trace(one, MELS).fingerprint == trace(other, MELS[:1]).fingerprint
+
+
+def test_a_cut_network_can_be_cut_again() -> None:
+    model = randomised(NETWORKS["mobilenet"](width=8))
+    for _ in range(3):
+        channels = trace(model, MELS)
+        scores = score(model, channels, [CRITERIA["l2"]])["l2"]
+        model = cut(model, global_(scores, channels, Budget(macs="60%")), MELS)
+    assert cost(trace(model, MELS)).macs > 0
