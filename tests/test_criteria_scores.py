@@ -93,9 +93,7 @@ def test_bn_scale_finds_a_norm_that_stands_after_the_activation() -> None:
 def test_without_a_batch_norm_there_is_no_scale() -> None:
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)).double()
     channels = trace(network, image())
-    with pytest.raises(
-        CriterionError, match="cannot score group '0': it has no batch norm"
-    ):
+    with pytest.raises(CriterionError, match="cannot score group '0': it has no batch norm"):
         score(network, channels, [bn_scale])
 
 

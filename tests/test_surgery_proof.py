@@ -1,0 +1,192 @@
+"""Networks whose code holds sizes: the proof names the operator and the line, nothing is cut."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from contracts import (
+    check_cut_equals_mask,
+    difference,
+    outputs,
+    plan_of,
+    randomised,
+    same_state,
+    state_of,
+)
+from secateur.channels.trace import trace
+from secateur.errors import ProofError, SurgeryError, VerificationError
+from secateur.surgery.cut import cut
+from secateur.surgery.mask import mask
+from secateur.surgery.verify import verify
+from toys import Net, conv, image, plain, residual
+
+
+def fixed_split(net: Any, x: Tensor) -> Tensor:
+    a, b = torch.split(net.conv1(x), [2, 4], dim=1)  # here
+    return net.conv2(torch.cat([a, torch.relu(b)], 1))
+
+
+def fixed_view(net: Any, x: Tensor) -> Tensor:
+    x = F.adaptive_avg_pool2d(net.conv1(x), 1)
+    return net.conv2(x.view(-1, 6, 1, 1))  # here
+
+
+def fixed_groups(net: Any, x: Tensor) -> Tensor:
+    x = net.conv1(x)
+    x = x.view(2, 2, 3, 6, 6).transpose(1, 2).reshape(2, 6, 6, 6)  # here
+    return net.conv2(x)
+
+
+def fixed_halves(net: Any, x: Tensor) -> Tensor:
+    x = net.conv1(x)
+    return net.conv2(torch.cat([x[:, 3:], x[:, :3]], 1))  # here
+
+
+def unequal_halves(net: Any, x: Tensor) -> Tensor:
+    x = net.conv1(x)
+    half = x.shape[1] // 2 - 1
+    a, b = x[:, :half], x[:, half:]
+    return net.conv2(torch.cat([b, a], 1))  # here
+
+
+def fixed_roll(net: Any, x: Tensor) -> Tensor:
+    return net.conv2(net.conv1(x).roll(2, 1))  # here
+
+
+def fixed_expand(net: Any, x: Tensor) -> Tensor:
+    return net.conv2(net.conv1(x).expand(-1, 6, -1, -1))  # here
+
+
+def fixed_thirds(net: Any, x: Tensor) -> Tensor:
+    x = net.conv1(x)
+    total = x[:, :2] + x[:, 2:4] + x[:, 4:6]  # here
+    return net.conv2(torch.cat([total, total, total], 1))
+
+
+def fixed_norm(net: Any, x: Tensor) -> Tensor:
+    x = net.conv1(x)
+    mean, var = x.new_zeros(6), x.new_ones(6)
+    return net.conv2(F.batch_norm(x, mean, var))
+
+
+HARD_CODED = {
+    fixed_split: (0,),
+    fixed_view: (0,),
+    fixed_groups: (1,),
+    fixed_halves: (0,),
+    unequal_halves: (2,),
+    fixed_roll: (5,),
+    fixed_expand: (0, 1, 2, 3, 4),
+    fixed_thirds: (1,),
+}
+each = pytest.mark.parametrize("forward", HARD_CODED, ids=lambda f: f.__name__)
+
+
+def _line(forward: Any) -> int:
+    lines, first = inspect.getsourcelines(forward)
+    return first + next(k for k, line in enumerate(lines) if "# here" in line)
+
+
+@each
+def test_it_ends_in_a_proof_error_that_names_operator_and_line(forward: Any) -> None:
+    model = randomised(Net(forward, conv1=conv(1, 6), conv2=conv(6, 2)))
+    channels = trace(model, image())
+    assert channels.groups
+    before = state_of(model)
+    plan = plan_of(channels, {channels.groups[0].name: HARD_CODED[forward]})
+    with pytest.raises(ProofError) as failure:
+        cut(model, plan, image())
+    message = str(failure.value)
+    lines = [int(n) for n in re.findall(r"test_surgery_proof\.py:(\d+)", message)]
+    assert lines and all(abs(n - _line(forward)) <= 1 for n in lines), message
+    assert re.search(r"split|view|convolution|cat|expand|add|slice", message)
+    assert same_state(model, before)
+
+
+@each
+def test_any_plan_is_cut_exactly_or_refused(forward: Any) -> None:
+    """All plans of the network: never silently wrong."""
+    model = randomised(Net(forward, conv1=conv(1, 6), conv2=conv(6, 2)))
+    channels = trace(model, image())
+    (first, *rest) = channels.groups
+    refused = 0
+    for bits in range(1, 2**first.n_channels - 1):
+        gone = tuple(k for k in range(first.n_channels) if bits >> k & 1)
+        remove = {first.name: gone} | {g.name: (0,) for g in rest if g.n_channels > 1}
+        plan = plan_of(channels, remove)
+        try:
+            small = cut(model, plan, image())
+        except ProofError:
+            refused += 1
+            continue
+        masked = mask(model, plan, channels)
+        assert difference(outputs(small, image()), outputs(masked, image())) <= 1e-10
+    assert refused
+
+
+def test_a_tensor_of_fixed_size_pins_instead() -> None:
+    model = randomised(Net(fixed_norm, conv1=conv(1, 6), conv2=conv(6, 2)))
+    channels = trace(model, image())
+    assert not channels.groups
+    assert {(p.parameter, p.reason) for p in channels.pinned} >= {
+        ("conv1.weight", "meets a dimension of fixed size in native_batch_norm")
+    }
+
+
+def test_a_difference_that_nothing_explains_is_an_error() -> None:
+    model = randomised(residual())
+    channels = trace(model, image())
+    plan = plan_of(channels, {"stem": (0,)})
+    small = cut(model, plan, image())
+    with torch.no_grad():
+        small.get_parameter("conv1.weight")[0, 0, 0, 0] += 1e-6
+    with pytest.raises(VerificationError, match="differs from the masked one by"):
+        verify(model, small, plan, channels, image())
+
+
+def test_verification_sees_a_wrong_shape_and_not_a_number() -> None:
+    model = randomised(plain())
+    channels = trace(model, image())
+    plan = plan_of(channels, {"0": (0,)})
+    wide = randomised(nn.Sequential(conv(1, 3), conv(3, 4)))
+    with pytest.raises(VerificationError, match="inf"):
+        verify(model, wide, plan, channels, image())
+    small = cut(model, plan, image())
+    with torch.no_grad():
+        small.get_parameter("3.bias")[0] = torch.nan
+    with pytest.raises(VerificationError, match="inf"):
+        verify(model, small, plan, channels, image())
+
+
+def test_a_network_in_single_precision_is_verified_in_double() -> None:
+    model = randomised(residual()).float()
+    channels = trace(model, image().float())
+    plan = plan_of(channels, {"stem": (0, 2), "conv1": (1,)})
+    small = cut(model, plan, image().float())
+    assert verify(model, small, plan, channels, image().float()).relative_error <= 1e-10
+    assert {p.dtype for p in small.parameters()} == {torch.float32}
+
+
+def test_what_cannot_be_copied_is_said() -> None:
+    model = randomised(plain())
+    model.cache = model[0].weight * 2  # no leaf: torch refuses to copy it
+    channels = trace(model, image())
+    with pytest.raises(SurgeryError, match="cannot be copied"):
+        cut(model, plan_of(channels, {"0": (0,)}), image())
+
+
+def test_cutting_down_to_one_channel_is_proved_like_any_other() -> None:
+    for build in (residual, plain):
+        model = randomised(build())
+        channels = trace(model, image())
+        remove = {g.name: tuple(range(1, g.n_channels)) for g in channels.groups}
+        small = cut(model, plan_of(channels, remove), image())
+        assert max(p.shape[0] for p in small.parameters()) <= 3
+        check_cut_equals_mask(model, image(), channels, n=1)
