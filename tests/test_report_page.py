@@ -91,6 +91,9 @@ def test_recipe_lines_say_every_setting_once():
     assert lines["training · epochs"] == "40"
     assert lines["pruning · ratios"] == "0.1, 0.3, 0.5, 0.7, 0.9"
     assert "name" not in lines and "left out" not in lines
+    network = {"kind": "vgg", "width": 8, "lr": None, "weight_decay": 0.1}
+    told = recipe_lines({"networks": [network], "data": {"kind": "esc10", "root": "/somewhere"}})
+    assert told == (("networks", "vgg width 8 weight decay 0.1"), ("data · kind", "esc10"))
 
 
 def test_the_summary_is_made_of_the_numbers(whole):
@@ -135,6 +138,13 @@ def test_failures_stand_on_the_page_with_their_error():
     text = text_of(render(find(recipe(), rows)))
     assert "would not line up" in text and "Traceback (most recent call last)" in text
     assert "criterion l1, scope global, ratio 0.5" in text
+
+
+def test_a_finished_study_with_failures_is_not_called_unfinished():
+    rows = [row for row in simulate() if row["id"] != "vgg-0.0-1-l1-global-0.5"]
+    assert warnings(find(recipe(), [*rows, failed("vgg-0.0-1")])) == (
+        "1 cell failed; see what failed below.",
+    )
 
 
 def test_only_failures_still_give_a_page():

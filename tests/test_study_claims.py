@@ -123,7 +123,7 @@ def test_equal_criteria_tie_at_zero():
 def test_fewer_than_three_seeds_rank_nothing():
     for seeds in ((1,), (1, 2)):
         found = method_differences(simulate(networks=["vgg"], seeds=seeds))
-        assert {d.verdict for d in found} == {f"not ranked: {len(seeds)} seeds, 3 needed"}
+        assert {d.verdict for d in found} == {f"not ranked: {len(seeds)} of the 3 seeds needed"}
 
 
 def test_differences_by_ratio_and_before_fine_tuning():

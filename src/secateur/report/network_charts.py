@@ -72,13 +72,15 @@ def layers(findings: Findings) -> Figure:
             if not own:
                 continue
             own.sort(key=lambda row: int(row["order"]))
+            shared = _shared_ending([row["layer"] for row in own])
+            own = [row | {"layer": row["layer"].removesuffix(shared)} for row in own]
             order = list(dict.fromkeys(row["layer"] for row in own))
             tiles = (
                 alt.Chart(values(own))
                 .mark_rect()
                 .encode(
                     x=alt.X("strength:O", title="Strength", axis=alt.Axis(labelAngle=0)),
-                    y=alt.Y("layer:N", sort=order, title=None, axis=alt.Axis(labelLimit=110)),
+                    y=alt.Y("layer:N", sort=order, title=None, axis=alt.Axis(labelLimit=140)),
                     color=mark,
                     tooltip=tooltip(own, "layer", "n", "strength", "ws", "inactive_share"),
                 )
@@ -88,8 +90,8 @@ def layers(findings: Findings) -> Figure:
     return Figure(
         "layers",
         "Sparsity by layer",
-        "Rows are the layers in the order the network uses them. Weight Skewness above 0 (orange) "
-        "means a few channels stand out above many weak ones, below 0 (purple) the reverse. An "
+        "Rows are layers in the order they were measured. Weight Skewness above 0 (orange) means a "
+        "few channels stand out above many weak ones, below 0 (purple) the reverse. An "
         "empty cell is a layer whose skewness is undefined because its channels are all equal.",
         tuple(panels),
     )
@@ -157,3 +159,13 @@ def similarity(findings: Findings) -> Figure:
         if panels
         else (),
     )
+
+
+def _shared_ending(names: list[str]) -> str:
+    """The last dotted part where all names have it: it tells nothing and takes room.
+
+    >>> _shared_ending(["stem.conv", "block1.conv"]), _shared_ending(["conv", "block1.conv"])
+    ('.conv', '')
+    """
+    endings = {f".{name.rpartition('.')[2]}" if "." in name else "" for name in names}
+    return endings.pop() if len(endings) == 1 else ""

@@ -80,6 +80,7 @@ def render(findings: Findings) -> str:
     )
     return environment.get_template("study.html.j2").render(
         recipe=findings.recipe,
+        main_settings=summary.main_lines(findings.recipe),
         settings=summary.recipe_lines(findings.recipe),
         warnings=summary.warnings(findings),
         sentences=summary.sentences(findings),

@@ -16,6 +16,19 @@ NOTHING_TESTED = (
     "and leaves the accuracy standing."
 )
 
+_GRID = {
+    "data · kind",
+    "networks",
+    "sparsity · total shrink",
+    "training · epochs",
+    "pruning · criteria",
+    "pruning · scopes",
+    "pruning · ratios",
+    "fine tuning · epochs",
+    "seeds",
+    "runs",
+}
+
 
 def sentences(findings: Findings) -> tuple[str, ...]:
     """What was run, how accurate and how sparse the networks are, in three or four sentences."""
@@ -33,14 +46,14 @@ def warnings(findings: Findings) -> tuple[str, ...]:
     """What a reader must know before any number: what is missing, failed or was not tested."""
     said = []
     there = len(findings.bases) + len(findings.pruned)
-    if findings.expected is not None and there < findings.expected:
-        missing = findings.expected - there
+    missing = max((findings.expected or 0) - there - len(findings.failed), 0)
+    if missing:
         said.append(
             f"{count(missing, 'row')} of {findings.expected:,} "
-            f"{'is' if missing == 1 else 'are'} missing ({len(findings.failed):,} failed): the "
-            "study still runs or was stopped, and the numbers may change."
+            f"{'is' if missing == 1 else 'are'} missing: the study still runs or was stopped, and "
+            "the numbers may change."
         )
-    elif findings.failed:
+    if findings.failed:
         said.append(f"{count(len(findings.failed), 'cell')} failed; see what failed below.")
     if findings.bases and not findings.tested:
         said.append(NOTHING_TESTED)
@@ -55,17 +68,24 @@ def warnings(findings: Findings) -> tuple[str, ...]:
 
 
 def recipe_lines(recipe: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Every setting of the recipe, in its own words: path and value; names and words left out.
+    """Every setting of the recipe, in its own words: path and value.
+
+    Names, descriptions and where data lie are left out: they change no result.
 
     >>> recipe_lines({"pruning": {"ratios": [0.1, 0.5]}, "seeds": 3, "runs": None})
     (('pruning · ratios', '0.1, 0.5'), ('seeds', '3'))
     """
-    left = {"name", "description", "left_out"}
+    left = {("name",), ("description",), ("left_out",), ("data", "root")}
     return tuple(
         (" · ".join(path).replace("_", " "), value)
         for path, value in _flat(recipe, ())
-        if path[0] not in left
+        if path not in left
     )
+
+
+def main_lines(recipe: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The settings that span the grid; the page shows them first and folds the others."""
+    return tuple(line for line in recipe_lines(recipe) if line[0] in _GRID)
 
 
 def _what_was_run(findings: Findings) -> str:
@@ -131,7 +151,12 @@ def _flat(
 def _words(value: Any) -> str:
     if isinstance(value, Mapping):
         kind = [str(value["kind"])] if "kind" in value else []
-        return " ".join([*kind, *(f"{k} {_words(v)}" for k, v in value.items() if k != "kind")])
+        rest = (
+            f"{k.replace('_', ' ')} {_words(v)}"
+            for k, v in value.items()
+            if k != "kind" and v is not None
+        )
+        return " ".join([*kind, *rest])
     if isinstance(value, list | tuple):
         return ("; " if any(isinstance(v, Mapping) for v in value) else ", ").join(
             map(_words, value)

@@ -228,7 +228,7 @@ def _difference(
     seeds = seed_means(bases, differences)
     interval = bootstrap_interval(seeds)
     if interval is None or len(seeds) < MIN_SEEDS:
-        verdict = f"not ranked: {len(seeds)} seeds, {MIN_SEEDS} needed"
+        verdict = f"not ranked: {len(seeds)} of the {MIN_SEEDS} seeds needed"
     else:
         verdict = "higher" if interval[0] > 0 else "lower" if interval[1] < 0 else "tie"
     low, high = interval or (None, None)
