@@ -32,7 +32,7 @@ def collect(notebook: Notebook, run: Run, digest: Any) -> ChannelMap:
     return ChannelMap(
         groups=groups,
         layers=_layers(run, component, groups, in_group),
-        pinned=_pinned_rows(notebook, component, owner_of, pinned, reasons),
+        pinned=_pinned_rows(run, component, in_group, pinned, reasons),
         mixing=_mixing_rows(run, component, in_group),
         unknown=tuple(f"{name} ({source})" for name, source in run.unknown.items()),
         shapes=run.shapes,
@@ -64,7 +64,10 @@ def _pinned(notebook: Notebook, component: Indices) -> tuple[NDArray[np.bool_], 
 def _groups(
     notebook: Notebook, component: Indices, owner_of: Indices, free: NDArray[np.bool_]
 ) -> tuple[tuple[ChannelGroup, ...], dict[int, str]]:
-    """The groups, in order of first appearance, and the group of every free channel."""
+    """The groups, in order of first appearance, and the group of every channel in one.
+
+    A channel that is alone of its kind makes no group: one must always stay.
+    """
     labels = np.flatnonzero(free)
     if not len(labels):
         return (), {}
@@ -84,6 +87,8 @@ def _groups(
             positions = rows[owner_of[rows] == owner] - first_label[owner]
             role = cast(Role, notebook.roles.get((parameter, dim), "free"))
             members.append(Member(parameter, dim, role, positions.reshape(len(channels), -1)))
+        if len(channels) == 1:
+            continue
         name = _group_name(members)
         taken[name] = taken.get(name, 0) + 1
         name = name if taken[name] == 1 else f"{name}:{taken[name]}"
@@ -115,25 +120,29 @@ def _group_name(members: list[Member]) -> str:
 
 
 def _pinned_rows(
-    notebook: Notebook,
+    run: Run,
     component: Indices,
-    owner_of: Indices,
+    in_group: dict[int, str],
     pinned: NDArray[np.bool_],
     reasons: dict[int, int],
 ) -> tuple[Pinned, ...]:
-    rows = []
-    for owner, (parameter, dim, _) in enumerate(notebook.owners):
+    """Filters and free parameters that cannot go, one row for each reason."""
+    notebook = run.notebook
+    line_of = {layer.weight: layer.source for layer in run.layers}
+    rows: Counter[tuple[str, int, str, str]] = Counter()
+    starts = [first for _, _, first in notebook.owners] + [notebook.n_labels]
+    for k, (parameter, dim, first) in enumerate(notebook.owners):
         if not parameter or notebook.roles.get((parameter, dim), "free") not in ("out", "free"):
             continue
-        channels = component[owner_of == owner]
-        why, count = np.unique(
-            [reasons[c] for c in channels[pinned[channels]].tolist()], return_counts=True
-        )
-        for k, n in zip(why.astype(int).tolist(), count.tolist(), strict=True):
-            pin = notebook.pins[k]
-            if not pin.silent:
-                rows.append(Pinned(parameter, dim, n, pin.reason, pin.source))
-    return tuple(rows)
+        for channel in component[first : starts[k + 1]].tolist():
+            if pinned[channel]:
+                pin = notebook.pins[reasons[channel]]
+                if not pin.silent:
+                    rows[parameter, dim, pin.reason, pin.source] += 1
+            elif channel not in in_group and parameter in line_of:
+                alone = "all move together, and one must stay"
+                rows[parameter, dim, alone, line_of[parameter]] += 1
+    return tuple(Pinned(p, dim, n, reason, at) for (p, dim, reason, at), n in rows.items())
 
 
 def _layers(

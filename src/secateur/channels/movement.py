@@ -35,17 +35,15 @@ def view(call: Call) -> None:
     fields: dict[int, Tensor] = {}
     for dim, labels in sorted(call.fields(x).items()):
         moved, heirs = regroup(labels, dim, tuple(x.shape), tuple(out.shape))
-        if not heirs:
+        varies = [size > 1 for size in moved.shape]
+        likely = sorted(heirs, key=lambda k: (varies[k], asked[k : k + 1] == [-1], out.shape[k], k))
+        new = call.decide(likely[-1] if likely else -1, x.ndim, out.ndim, dim)
+        if new < 0:
             call.pin(labels, "is viewed away")
             continue
-        varies = [size > 1 for size in moved.shape]
-        new = call.decide(
-            max(heirs, key=lambda k: (varies[k], asked[k : k + 1] == [-1], out.shape[k], k)),
-            *(x.ndim, out.ndim, dim),
-        )
         if new not in heirs and out.shape[new : new + 1] != (1,):
             if new >= out.ndim or bool((labels != labels.flatten()[0]).any()):
-                raise ValueError(f"channels come to lie along dimension {heirs[0]}, not {new}")
+                raise ValueError(f"channels come to lie along dimension {heirs}, not {new}")
             moved = labels.flatten()[:1].reshape((1,) * out.ndim)  # one channel is left
         if new in fields:
             call.pin(labels, "is flattened together with other channels")
