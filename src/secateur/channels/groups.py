@@ -106,8 +106,11 @@ class ChannelMap:
 
     @cached_property
     def by_weight(self) -> dict[str, Layer]:
-        """First use of every contraction weight."""
-        return {layer.weight: layer for layer in reversed(self.layers)}
+        """First use of every contraction weight, in the order of use."""
+        first: dict[str, Layer] = {}
+        for layer in self.layers:
+            first.setdefault(layer.weight, layer)
+        return first
 
     def to_json(self) -> str:
         """The whole map as JSON text."""
