@@ -61,7 +61,7 @@ class Call:
 
         `situation` tells apart what sizes cannot change: numbers of dimensions, say.
         """
-        return self.run.decide((self.name, self.source, *situation), choice)
+        return self.run.decide((self.source, *situation), choice)
 
     def along(self, tensor: Tensor, dim: int) -> Tensor | None:
         """Labels along one dimension, (size,), or None where its size is fixed.

@@ -21,10 +21,11 @@ from secateur.channels.collect import collect
 from secateur.channels.groups import ChannelMap, Layer
 from secateur.channels.labels import Fields, Notebook, Pin, as_field
 from secateur.channels.rules import RULES, Rule, unknown
+from secateur.channels.shapes import SHAPES
 from secateur.errors import TraceError
 
 Situation = tuple[str | int, ...]
-"""An operator, the line of the network's code that calls it, and what else tells it apart."""
+"""A line of the network's code, and numbers that tell calls on it apart."""
 
 Example = Tensor | Sequence[Any] | Mapping[str, Any]
 """What the network is called with: a tensor, positional arguments, or keyword arguments."""
@@ -224,7 +225,9 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
             args, kwargs = tree_map_only(Tensor, self._to_meta, (args, kwargs))
             tensors = [t for t in tree_iter((args, kwargs)) if isinstance(t, Tensor)]
         try:
-            out = func(*args, **kwargs)
+            on_meta = bool(tensors) and tensors[0].is_meta
+            make = SHAPES.get(func._schema.name, func) if on_meta else func
+            out = make(*args, **kwargs)
         except Exception:
             self.failed_at = f"{func._schema.name} at {network_line()}"
             raise
