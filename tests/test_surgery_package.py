@@ -1,0 +1,104 @@
+"""Networks as files: what is saved comes back, what does not fit is refused in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from contracts import plan_of, randomised, same_state, state_of
+from secateur.channels.trace import trace
+from secateur.errors import PackageError, StorageError
+from secateur.plan.plan import PruningPlan
+from secateur.surgery.cut import cut
+from secateur.surgery.package import load, load_weights, read, save
+from toys import TOYS, depthwise, image, plain, tied
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_a_cut_network_comes_back_from_its_file(name: str, tmp_path: Path) -> None:
+    build, example = TOYS[name]
+    model = randomised(build())
+    channels = trace(model, example)
+    plan = plan_of(channels, {group.name: (0,) for group in channels.groups})
+    small = cut(model, plan, example)
+    path = save(small, tmp_path / "deep" / "small.safetensors", plan)
+    again = load(path, lambda: build().double())
+    assert same_state(again, state_of(small))
+    _, metadata = read(path)
+    assert metadata["network"] == type(model).__name__
+
+
+def test_the_plan_travels_with_the_network(tmp_path: Path) -> None:
+    model = randomised(plain())
+    plan = plan_of(trace(model, image()), {"0": (1,)})
+    path = save(model, tmp_path / "net.safetensors", plan)
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        assert PruningPlan.from_json(file.metadata()["plan"]) == plan
+
+
+def test_shared_weights_are_stored_once_and_shared_again(tmp_path: Path) -> None:
+    path = save(tied(), tmp_path / "tied.safetensors")
+    assert "3.weight" not in read(path)[0]
+    again = load(path, tied)
+    assert again[3].weight is again[1].weight
+
+
+def test_weights_are_filled_in_place(tmp_path: Path) -> None:
+    source, target = randomised(depthwise(), 1), randomised(depthwise(), 2)
+    load_weights(target, save(source, tmp_path / "net.safetensors"))
+    assert same_state(target, state_of(source))
+
+
+def test_a_missing_or_broken_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match=r"no file .*gone.safetensors"):
+        load(tmp_path / "gone.safetensors", plain)
+    for content in (b"", b"not a network", b"\xff" * 100):
+        (tmp_path / "broken").write_bytes(content)
+        with pytest.raises(PackageError, match="not a readable safetensors file"):
+            load(tmp_path / "broken", plain)
+
+
+def test_another_network_s_file_is_refused(tmp_path: Path) -> None:
+    path = save(plain(), tmp_path / "net.safetensors")
+    with pytest.raises(PackageError, match="does not fit Sequential: lacks"):
+        load(path, depthwise)
+    wide = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 3, 3))
+    path = save(wide, tmp_path / "wide.safetensors")
+    with pytest.raises(PackageError, match="channels can only have gone"):
+        load(path, plain)
+    with pytest.raises(PackageError, match="arguments it was trained with"):
+        load_weights(plain(), path)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    broken = plain()
+    with torch.no_grad():
+        broken[3].weight[0] = torch.inf
+    path = save(broken, tmp_path / "net.safetensors")
+    target = randomised(plain()).float()
+    before = state_of(target)
+    with pytest.raises(PackageError, match=r"'3.weight' holds NaN or infinite"):
+        load_weights(target, path)
+    assert same_state(target, before)
+
+
+def test_counters_of_batches_may_be_absent(tmp_path: Path) -> None:
+    source = randomised(plain(), 1)
+    state = {k: v for k, v in source.state_dict().items() if "num_batches" not in k}
+    save_file(state, tmp_path / "net.safetensors")
+    target = randomised(plain(), 2)
+    load_weights(target, tmp_path / "net.safetensors")
+    assert same_state(target, state_of(source))
+
+
+def test_a_failed_save_leaves_what_stood_there(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="cannot write"):
+        save(plain(), tmp_path / "file" / "net.safetensors")
+    assert (tmp_path / "file").read_text() == "in the way"
