@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from secateur.channels.cost import kept_positions, remaining_shapes
 from secateur.channels.groups import ChannelMap
-from secateur.channels.labels import Meeting, Notebook, meeting_pairs
+from secateur.channels.labels import Notebook, meeting_pairs
 from secateur.channels.trace import Example, Given, Run, record
 from secateur.errors import ProofError, TraceError
 from secateur.plan.plan import PruningPlan
@@ -44,11 +44,12 @@ def prove(
     try:
         run = record(rebuild(model, meta), example_input, original.rules, given)
     except TraceError as error:
+        said = str(error).rpartition("; ")[0]
         raise ProofError(
-            f"the plan does not fit the network's code: {error}; ignore the groups this line "
+            f"the plan does not fit the network's code: {said}; ignore the groups this line "
             "works on, or write their sizes from the tensors' own shapes"
         ) from error
-    _check_meetings(run, original)
+    _check_meetings(run, original, channels)
 
 
 def _meta(model: nn.Module, name: str, shape: tuple[int, ...]) -> Tensor:
@@ -57,7 +58,7 @@ def _meta(model: nn.Module, name: str, shape: tuple[int, ...]) -> Tensor:
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
-def _check_meetings(run: Run, original: Run) -> None:
+def _check_meetings(run: Run, original: Run, channels: ChannelMap) -> None:
     n_labels = original.notebook.n_labels
     channel = original.notebook.components()
     pinned = np.zeros(channel.max(initial=-1) + 1, dtype=bool)
@@ -71,14 +72,17 @@ def _check_meetings(run: Run, original: Run) -> None:
         old = old[old < n_labels]
         met = np.isin(_keys(first[~fresh], second[~fresh], n_labels), known)
         if not met.all() or not pinned[channel[old]].all():
-            raise _misaligned(meeting)
+            raise ProofError(
+                f"after the cut {meeting.operator} at {meeting.source} brings channels together "
+                f"that did not meet before; {_advice(old if len(old) else first, run, channels)}"
+            )
     for pin in run.notebook.pins:
         own = pin.labels.numpy()
         here = np.unique(channel[own[own < n_labels]])
         if not pinned[here].all():
             raise ProofError(
                 f"after the cut a prunable dimension {pin.reason} at {pin.source}; "
-                "ignore the groups this line works on"
+                f"{_advice(own, run, channels)}"
             )
 
 
@@ -86,8 +90,12 @@ def _keys(first: Labels, second: Labels, n_labels: int) -> Labels:
     return np.minimum(first, second) * n_labels + np.maximum(first, second)
 
 
-def _misaligned(meeting: Meeting) -> ProofError:
-    return ProofError(
-        f"after the cut {meeting.operator} at {meeting.source} brings channels together that did "
-        "not meet before; ignore the groups this line works on"
-    )
+def _advice(labels: Labels, run: Run, channels: ChannelMap) -> str:
+    """Which groups to ignore, so that the line stays as it is."""
+    owners = {run.notebook.owner(label) for label in labels.tolist()}
+    names = [
+        repr(group.name)
+        for group in channels.groups
+        if any((member.parameter, member.dim) in owners for member in group.members)
+    ]
+    return f"ignore {', '.join(names) or 'the groups this line works on'}, or cut them otherwise"
