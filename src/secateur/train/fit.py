@@ -106,9 +106,8 @@ def fit(
         )
     loss_fn = _smoothed(loss_fn, training.label_smoothing)
     _check_start(model, x, y)
-    parameters = dict(model.named_parameters())
     if penalty is not None:
-        penalty.check(parameters)
+        penalty.check(dict(model.named_parameters()))
     settings: checkpoints.Settings = {}
     if checkpoint is not None:
         settings = {
@@ -122,54 +121,17 @@ def fit(
             "data": checkpoints.digest([("x", x), ("y", y)]),
         }
     generator = torch.Generator().manual_seed(seed)
-    steps = list(course(training, len(x)))
-    n_batches = steps_per_epoch(training, len(x))
 
     with modes_kept(model), torch.random.fork_rng(devices=[]), _channels_last(model):
         torch.manual_seed(seed)
         optimizer = make_optimizer(model, training)
-        forward, stepper = fabric.setup(model, optimizer)
+        run = _Run(model, x, y, training, loss_fn, penalty, augment, fabric, optimizer, generator)
         saved = checkpoints.read(checkpoint, settings) if checkpoint else None
         rows = _restore(saved, model, optimizer, generator) if saved else []
         model.train()
         written = time.perf_counter()
-
         for epoch in range(len(rows), training.epochs):
-            started = time.perf_counter()
-            loss_sum, n_right, lr = 0.0, 0, 0.0
-            batches = torch.randperm(len(x), generator=generator).tensor_split(n_batches)
-            for step, batch in enumerate(batches, start=epoch * n_batches):
-                progress, lr = steps[step]
-                for group in optimizer.param_groups:
-                    group["lr"] = lr
-                inputs, labels = x[batch], fabric.to_device(y[batch])
-                if augment is not None:
-                    inputs = augment(inputs, generator)
-                logits = forward(fabric.to_device(inputs))
-                loss = loss_fn(logits, labels)
-                if not math.isfinite(loss.item()):
-                    raise _diverged(f"the loss became {loss.item()}", epoch, step, lr, training)
-                optimizer.zero_grad()
-                fabric.backward(loss)
-                if penalty is not None:
-                    penalty.after_backward(parameters, progress)
-                stepper.step()
-                if penalty is not None:
-                    penalty.after_step(parameters, progress, lr)
-                loss_sum += loss.item() * len(batch)
-                n_right += int((logits.argmax(1) == labels).sum())
-            if name := _first_non_finite(model):
-                raise _diverged(f"{name} became non-finite", epoch, step, lr, training)
-            rows.append(
-                Epoch(
-                    epoch=epoch + 1,
-                    loss=loss_sum / len(x),
-                    accuracy=n_right / len(x),
-                    lr=lr,
-                    seconds=time.perf_counter() - started,
-                    penalty={} if penalty is None else penalty.report(parameters),
-                )
-            )
+            rows.append(run.train_epoch(epoch))
             due = time.perf_counter() - written >= checkpoint_seconds
             if checkpoint is not None and (due or epoch + 1 == training.epochs):
                 checkpoints.write(checkpoint, settings, _state(rows, model, optimizer, generator))
@@ -177,6 +139,75 @@ def fit(
             if on_epoch is not None:
                 on_epoch(rows[-1])
     return History(tuple(rows))
+
+
+class _Run:
+    """One training under way: everything an epoch needs, in one place."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        training: Training,
+        loss_fn: LossFn,
+        penalty: Penalty | None,
+        augment: Augment | None,
+        fabric: Fabric,
+        optimizer: torch.optim.Optimizer,
+        generator: torch.Generator,
+    ) -> None:
+        self.model, self.x, self.y, self.training = model, x, y, training
+        self.loss_fn, self.penalty, self.augment = loss_fn, penalty, augment
+        self.fabric, self.optimizer, self.generator = fabric, optimizer, generator
+        self.forward, self.stepper = fabric.setup(model, optimizer)
+        self.parameters = dict(model.named_parameters())
+        self.steps = list(course(training, len(x)))
+        self.n_batches = steps_per_epoch(training, len(x))
+
+    def train_epoch(self, epoch: int) -> Epoch:
+        """All batches once, in an order drawn from the generator."""
+        started = time.perf_counter()
+        loss_sum, n_right, lr = 0.0, 0, 0.0
+        order = torch.randperm(len(self.x), generator=self.generator)
+        for step, batch in enumerate(order.tensor_split(self.n_batches), epoch * self.n_batches):
+            progress, lr = self.steps[step]
+            loss, right = self._step(batch, progress, lr)
+            if not math.isfinite(loss):
+                raise _diverged(f"the loss became {loss}", epoch, step, lr, self.training)
+            loss_sum += loss * len(batch)
+            n_right += right
+        if name := _first_non_finite(self.model):
+            raise _diverged(f"{name} became non-finite", epoch, step, lr, self.training)
+        return Epoch(
+            epoch=epoch + 1,
+            loss=loss_sum / len(self.x),
+            accuracy=n_right / len(self.x),
+            lr=lr,
+            seconds=time.perf_counter() - started,
+            penalty={} if self.penalty is None else self.penalty.report(self.parameters),
+        )
+
+    def _step(self, batch: Tensor, progress: float, lr: float) -> tuple[float, int]:
+        """One batch: its mean loss and how many it got right; no step where the loss diverged."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        inputs, labels = self.x[batch], self.fabric.to_device(self.y[batch])
+        if self.augment is not None:
+            inputs = self.augment(inputs, self.generator)
+        logits = self.forward(self.fabric.to_device(inputs))
+        loss = self.loss_fn(logits, labels)
+        value = loss.item()
+        if not math.isfinite(value):
+            return value, 0
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        if self.penalty is not None:
+            self.penalty.after_backward(self.parameters, progress)
+        self.stepper.step()
+        if self.penalty is not None:
+            self.penalty.after_step(self.parameters, progress, lr)
+        return value, int((logits.argmax(1) == labels).sum())
 
 
 def _state(
