@@ -109,6 +109,22 @@ def test_a_finished_unit_is_not_run_again(undisturbed: Store, recipe: Recipe) ->
     assert len(undisturbed.events()) == before
 
 
+def test_the_report_is_made_again_without_torch(undisturbed: Store) -> None:
+    code = (
+        "import sys; from secateur.cli.main import main\n"
+        f"sys.argv = ['secateur', 'report', {str(undisturbed.folder)!r}, '--json']\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert 'torch' not in sys.modules, 'torch was loaded'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert Path(found["report"]).is_file()
+    assert len(found["base_networks"]) == 4
+    assert {claim["verdict"] for claim in found["claims"]}
+
+
 @pytest.mark.slow
 def test_killed_twice_and_resumed_gives_the_same_rows(
     tmp_path: Path, undisturbed: Store, recipe: Recipe

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from secateur.report.findings import Findings
     from secateur.study.recipe import Recipe
     from secateur.study.store import Store
 
@@ -52,17 +53,24 @@ def study(
 
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a study.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Make the report again from the rows a study has so far; loads no torch."""
+    from secateur.report.digest import digest, lines
     from secateur.study.store import Store
 
     store = Store(folder)
-    typer.echo(_report(store.recipe(), store))
+    findings, page = _report(store.recipe(), store)
+    if as_json:
+        typer.echo(json.dumps({"report": str(page)} | digest(findings), allow_nan=False))
+    else:
+        typer.echo("\n".join([*lines(findings), str(page)]))
 
 
 def _run(recipe: Recipe, out: Path, workers: int | None, as_json: bool) -> None:
     from rich.console import Console
 
+    from secateur.report.digest import lines
     from secateur.study.cells import units
     from secateur.study.data import features
     from secateur.study.execute import execute
@@ -82,7 +90,7 @@ def _run(recipe: Recipe, out: Path, workers: int | None, as_json: bool) -> None:
     work = units(recipe)
     with progress(store, work, console) as on_event:
         outcome = execute(work, store, run_unit, workers=workers, on_event=on_event)
-    page = _report(recipe, store)
+    findings, page = _report(recipe, store)
     if as_json:
         answer = {
             "done": outcome.done,
@@ -97,18 +105,23 @@ def _run(recipe: Recipe, out: Path, workers: int | None, as_json: bool) -> None:
             f"{outcome.done} cells done, {outcome.skipped} were there, {outcome.failed} failed, "
             f"in {outcome.seconds:.0f} s"
         )
-        typer.echo(page)
+        typer.echo("\n".join([*lines(findings), str(page)]))
     if outcome.failed:
         raise typer.Exit(1)
 
 
-def _report(recipe: Recipe, store: Store) -> Path:
+def _report(recipe: Recipe, store: Store) -> tuple[Findings, Path]:
     """Write `rows.csv` and `report.html` beside the rows."""
-    from secateur.report.page import build
+    from secateur.files import write_text
+    from secateur.report.findings import find
+    from secateur.report.page import render
     from secateur.study.cells import units
 
     cells = [cell for unit in units(recipe) for cell in unit.cells]
     wanted = {cell.id for cell in cells}
     rows = [*store.rows(cells), *(row for row in store.failures() if row["id"] in wanted)]
+    findings = find(recipe.model_dump(mode="json"), rows)
     store.rows_csv(store.folder / "rows.csv", cells)
-    return build(recipe.model_dump(mode="json"), rows, store.folder / "report.html")
+    page = store.folder / "report.html"
+    write_text(page, render(findings))
+    return findings, page
