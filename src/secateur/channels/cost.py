@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Literal, get_args
 
 import numpy as np
 
-from secateur.channels.groups import ChannelMap, Layer
+from secateur.channels.groups import ChannelGroup, ChannelMap, Layer
+from secateur.errors import PlanError, unknown_name
 
 Removal = Mapping[str, Sequence[int]]
 """Group name -> indices of the channels that go."""
+
+Dtype = Literal["float64", "float32", "float16", "bfloat16", "int8"]
+"""How a parameter is stored."""
+
+_BYTES: Mapping[str, int] = dict(zip(get_args(Dtype), (8, 4, 2, 2, 1), strict=True))
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,28 @@ class Cost:
     params: int
     macs: int
     channels: int
+
+    def bytes_at(self, dtype: Dtype) -> int:
+        """Bytes of all parameters stored as `dtype`; buffers and scales of a quantiser not counted.
+
+        >>> Cost(params=100, macs=0, channels=0).bytes_at("float16")
+        200
+
+        Raises:
+            PlanError: there is no such type.
+        """
+        if dtype not in _BYTES:
+            raise PlanError(unknown_name("storage type", dtype, _BYTES))
+        return self.params * _BYTES[dtype]
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one module's own parameters cost; a weight used twice counts its MACs twice."""
+
+    name: str
+    params: int
+    macs: int
 
 
 def remaining_shapes(channels: ChannelMap, remove: Removal) -> dict[str, tuple[int, ...]]:
@@ -59,6 +88,66 @@ def cost(channels: ChannelMap, remove: Removal | None = None) -> Cost:
         params=sum(prod(shape) for name, shape in shapes.items() if name not in buffers),
         macs=sum(_positions(la, remove) * prod(shapes[la.weight]) for la in channels.layers),
         channels=sum(g.n_channels for g in channels.groups) - sum(map(len, remove.values())),
+    )
+
+
+def layer_costs(channels: ChannelMap, remove: Removal | None = None) -> tuple[LayerCost, ...]:
+    """Cost of every module with parameters of its own once the channels in `remove` are gone.
+
+    Rows stand in the order of the network's parameters and add up to `cost`; a parameter of the
+    outermost module is a row of its own.
+    """
+    remove = remove or {}
+    shapes = remaining_shapes(channels, remove)
+    buffers = set(channels.buffers)
+    params: dict[str, int] = {}
+    for name, shape in shapes.items():
+        if name not in buffers:
+            params[_module(name)] = params.get(_module(name), 0) + prod(shape)
+    macs = dict.fromkeys(params, 0)
+    for layer in channels.layers:
+        count = _positions(layer, remove) * prod(shapes[layer.weight])
+        macs[_module(layer.weight)] = macs.get(_module(layer.weight), 0) + count
+    return tuple(LayerCost(name, params.get(name, 0), count) for name, count in macs.items())
+
+
+def group_costs(channels: ChannelMap) -> dict[str, Cost]:
+    """What would go with all channels of each group: the most that the group can give."""
+    uses: dict[str, list[Layer]] = {}
+    for layer in channels.layers:
+        for key in {layer.weight, *layer.per_channel}:
+            uses.setdefault(key, []).append(layer)
+    buffers = set(channels.buffers)
+    return {group.name: _group_cost(channels, group, uses, buffers) for group in channels.groups}
+
+
+def _group_cost(
+    channels: ChannelMap, group: ChannelGroup, uses: Mapping[str, list[Layer]], buffers: set[str]
+) -> Cost:
+    shapes = {member.parameter: list(channels.shapes[member.parameter]) for member in group.members}
+    for member in group.members:
+        shapes[member.parameter][member.dim] -= member.index.size
+    full = channels.shapes
+    params = sum(prod(full[name]) - prod(s) for name, s in shapes.items() if name not in buffers)
+    touched = {id(la): la for key in (group.name, *shapes) for la in uses.get(key, ())}
+    macs = 0
+    for layer in touched.values():
+        gone = layer.per_channel.get(group.name, 0) * group.n_channels
+        left = (layer.positions - gone) * prod(shapes.get(layer.weight, full[layer.weight]))
+        macs += layer.positions * prod(full[layer.weight]) - left
+    return Cost(params, macs, group.n_channels)
+
+
+def _module(parameter: str) -> str:
+    """The module a parameter belongs to; a parametrised weight belongs to its layer.
+
+    >>> _module("stem.conv.bias"), _module("fc.parametrizations.weight.original0"), _module("scale")
+    ('stem.conv', 'fc', 'scale')
+    """
+    return (
+        parameter.partition(".parametrizations.")[0]
+        if ".parametrizations." in parameter
+        else (parameter.rpartition(".")[0] or parameter)
     )
 
 

@@ -143,20 +143,10 @@ class ChannelMap:
         )
 
     def __str__(self) -> str:
-        """A table of groups, then what was left out and why."""
-        rows = [("group", "channels", "layers")]
-        for group in self.groups:
-            layers = [m.parameter.rpartition(".")[0] for m in group.members if m.role == "out"]
-            rows.append((group.name, str(group.n_channels), ", ".join(layers)))
-        widths = [max(len(row[k]) for row in rows) for k in range(2)]
-        lines = [f"{name:<{widths[0]}}  {n:>{widths[1]}}  {layers}" for name, n, layers in rows]
-        lines += [
-            f"pinned: {p.parameter} dim {p.dim} ({p.n_channels}): {p.reason}, {p.source}"
-            for p in self.pinned
-        ]
-        lines += [f"mixing: {m.operator}: {m.reason}, {m.source}" for m in self.mixing]
-        lines += [f"unknown operator: {name}" for name in self.unknown]
-        return "\n".join(lines)
+        """A table of groups, then what was left out and why; see `channels.table`."""
+        from secateur.channels.table import table  # it counts with `cost`, which needs this module
+
+        return table(self)
 
 
 def _plain(value: Any) -> Any:
