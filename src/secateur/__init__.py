@@ -28,6 +28,7 @@ from secateur.version import __version__
 if TYPE_CHECKING:
     from secateur.channels.cost import Cost as Cost
     from secateur.channels.cost import cost as cost
+    from secateur.channels.cost import layer_costs as layer_costs
     from secateur.channels.groups import ChannelMap as ChannelMap
     from secateur.channels.trace import trace as trace
     from secateur.criteria.score import score as score
@@ -44,12 +45,13 @@ if TYPE_CHECKING:
     from secateur.plan.select import uniform as uniform
     from secateur.surgery.cut import cut as cut
     from secateur.surgery.mask import mask as mask
+    from secateur.surgery.optimizer import cut_optimizer as cut_optimizer
     from secateur.surgery.package import load as load
     from secateur.surgery.package import save as save
     from secateur.surgery.verify import verify as verify
 
 _HOME = {
-    "channels.cost": ("Cost", "cost"),
+    "channels.cost": ("Cost", "cost", "layer_costs"),
     "channels.groups": ("ChannelMap",),
     "channels.trace": ("trace",),
     "criteria.score": ("score",),
@@ -61,6 +63,7 @@ _HOME = {
     "plan.select": ("global_", "uniform"),
     "surgery.cut": ("cut",),
     "surgery.mask": ("mask",),
+    "surgery.optimizer": ("cut_optimizer",),
     "surgery.package": ("load", "save"),
     "surgery.verify": ("verify",),
 }
