@@ -1,0 +1,166 @@
+"""What was cut can be put back, bit for bit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from secateur.channels.cost import kept_positions
+from secateur.channels.groups import ChannelMap
+from secateur.errors import PackageError, SurgeryError
+from secateur.files import replacing
+from secateur.plan.plan import PruningPlan
+from secateur.surgery.package import read
+from secateur.surgery.rebuild import rebuild
+
+FORMAT = "secateur.removed/1"
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What a cut takes away: with the cut network, enough to have the original back.
+
+    Attributes:
+        values: parameter or buffer -> its elements that go, flat, in the order of the original.
+        shapes: parameter or buffer -> its shape before the cut.
+        kept: parameter or buffer -> for every dimension that shrinks the positions that stay.
+        widths: module -> its attributes that are whole numbers or rows of them, before the cut
+            (`out_channels`, `groups`, …), since some cannot be read off the shapes.
+    """
+
+    values: Mapping[str, Tensor]
+    shapes: Mapping[str, tuple[int, ...]]
+    kept: Mapping[str, Mapping[int, tuple[int, ...]]]
+    widths: Mapping[str, Mapping[str, int | tuple[int, ...]]]
+
+    def save(self, path: str | Path) -> Path:
+        """Write to a safetensors file.
+
+        Raises:
+            StorageError: the file could not be written; an earlier one still stands.
+        """
+        path = Path(path)
+        plain = {"shapes": self.shapes, "kept": self.kept, "widths": self.widths}
+        metadata = {"format": FORMAT, "removed": json.dumps(plain, sort_keys=True)}
+        with replacing(path) as temporary:
+            save_file(dict(self.values), temporary, metadata)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Removed:
+        """Read what `save` wrote.
+
+        Raises:
+            PackageError: there is no such file, or it holds something else.
+        """
+        tensors, metadata = read(path)
+        if metadata.get("format") != FORMAT:
+            raise PackageError(
+                f"{path} holds {metadata.get('format', 'plain tensors')}, not what a cut removed; "
+                "write it with Removed.save"
+            )
+        plain: dict[str, dict[str, Any]] = json.loads(metadata["removed"])
+        return cls(
+            values=tensors,
+            shapes={name: tuple(shape) for name, shape in plain["shapes"].items()},
+            kept={
+                name: {int(dim): tuple(positions) for dim, positions in dims.items()}
+                for name, dims in plain["kept"].items()
+            },
+            widths={
+                name: {k: tuple(v) if isinstance(v, list) else v for k, v in attributes.items()}
+                for name, attributes in plain["widths"].items()
+            },
+        )
+
+
+def remember(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> Removed:
+    """Keep what `cut` would remove, so that `restore` can put it back; `model` is untouched.
+
+    Raises:
+        PlanError: the plan was made for another network.
+    """
+    plan.check(channels)
+    kept: dict[str, dict[int, tuple[int, ...]]] = {}
+    for (name, dim), positions in kept_positions(channels, plan.remove).items():
+        if len(positions) < channels.shapes[name][dim]:
+            kept.setdefault(name, {})[dim] = tuple(positions.tolist())
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    return Removed(
+        values={name: tensors[name].detach()[~_stays(tensors[name], kept[name])] for name in kept},
+        shapes={name: channels.shapes[name] for name in kept},
+        kept=kept,
+        widths={name: found for name, m in model.named_modules() if (found := _whole_numbers(m))},
+    )
+
+
+def restore(small: nn.Module, removed: Removed) -> nn.Module:
+    """Put back what was cut: a new module of the original's shapes; `small` is untouched.
+
+    Right after the cut the answer equals the original bit for bit. After fine-tuning, the channels
+    that stayed keep what they learned and the others return as they were. The answer is on the
+    devices and in the modes of `small`.
+
+    Raises:
+        SurgeryError: `small` is not the network these channels were cut from.
+    """
+    have = dict(small.named_parameters()) | dict(small.named_buffers())
+    tensors = {}
+    for name, values in removed.values.items():
+        shape, kept = removed.shapes[name], removed.kept[name]
+        left = tuple(len(kept[d]) if d in kept else size for d, size in enumerate(shape))
+        if name not in have or tuple(have[name].shape) != left:
+            found = tuple(have[name].shape) if name in have else "missing"
+            raise SurgeryError(
+                f"{name!r} is {found}, what was removed leaves {left} of {shape}; give the network "
+                "that these channels were cut from"
+            )
+        part = have[name].detach()
+        full = part.new_empty(shape)
+        stays = _stays(full, kept)
+        full[stays] = part.flatten()
+        full[~stays] = values.to(part)
+        tensors[name] = full
+    made = rebuild(small, tensors)
+    _set_widths(made, removed)
+    return made
+
+
+def _stays(tensor: Tensor, kept: Mapping[int, tuple[int, ...]]) -> Tensor:
+    """Which elements stay: those at kept positions along every dimension that shrinks."""
+    stays = torch.ones(tensor.shape, dtype=torch.bool, device=tensor.device)
+    for dim, positions in kept.items():
+        gone = np.setdiff1d(np.arange(tensor.shape[dim]), positions)
+        stays.index_fill_(dim, torch.from_numpy(gone).to(tensor.device), False)
+    return stays
+
+
+def _whole_numbers(module: nn.Module) -> dict[str, int | tuple[int, ...]]:
+    found: dict[str, int | tuple[int, ...]] = {}
+    for name, value in vars(module).items():
+        if _is_whole(value):
+            found[name] = value
+        elif isinstance(value, tuple | list) and value and all(map(_is_whole, value)):
+            found[name] = tuple(value)
+    return found
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _set_widths(made: nn.Module, removed: Removed) -> None:
+    modules = dict(made.named_modules())
+    for name, attributes in removed.widths.items():
+        for attribute, value in attributes.items():
+            now = getattr(modules.get(name), attribute, None)
+            if now is not None and (tuple(now) if isinstance(now, list) else now) != value:
+                setattr(modules[name], attribute, value if _is_whole(now) else type(now)(value))

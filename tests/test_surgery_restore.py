@@ -1,0 +1,113 @@
+"""What was cut comes back bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from contracts import outputs, plan_of, random_plan, randomised, same_state, state_of
+from secateur.channels.trace import trace
+from secateur.errors import PackageError, PlanError, SurgeryError
+from secateur.networks.families import NETWORKS
+from secateur.surgery.cut import cut
+from secateur.surgery.package import save
+from secateur.surgery.restore import Removed, remember, restore
+from toys import TOYS, depthwise, image, plain, tied
+
+
+def numbers(model: nn.Module) -> list[dict[str, object]]:
+    return [
+        {k: v for k, v in vars(m).items() if isinstance(v, int | tuple)} for m in model.modules()
+    ]
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_every_toy_comes_back(name: str) -> None:
+    build, example = TOYS[name]
+    model = randomised(build())
+    channels = trace(model, example)
+    plan = random_plan(channels, seed=5)
+    before = state_of(model)
+    removed = remember(model, plan, channels)
+    small = cut(model, plan, example)
+    state = state_of(small)
+    again = restore(small, removed)
+    assert same_state(model, before) and same_state(small, state)
+    assert same_state(again, before)
+    assert numbers(again) == numbers(model)
+    for one, other in zip(outputs(again, example), outputs(model, example), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_comes_back_from_a_file(name: str, tmp_path: Path) -> None:
+    model, example = randomised(NETWORKS[name](width=4)).float(), torch.zeros(1, 1, 32, 40)
+    channels = trace(model, example)
+    plan = random_plan(channels, seed=5)
+    path = remember(model, plan, channels).save(tmp_path / "removed.safetensors")
+    again = restore(cut(model, plan, example), Removed.load(path))
+    assert same_state(again, state_of(model))
+    assert trace(again, example).fingerprint == channels.fingerprint
+    taken = sum(v.numel() for v in Removed.load(path).values.values())
+    total = sum(p.numel() for p in model.parameters())
+    assert taken < total
+
+
+def test_one_channel_left_of_a_depthwise_convolution_grows_again() -> None:
+    model = randomised(depthwise())
+    channels = trace(model, image())
+    plan = plan_of(channels, {"0": (0, 1, 3)})
+    small = cut(model, plan, image())
+    assert small[1].groups == 1
+    again = restore(small, remember(model, plan, channels))
+    assert again[1].groups == 4
+    assert same_state(again, state_of(model))
+
+
+def test_what_was_learned_meanwhile_stays() -> None:
+    model = randomised(plain())
+    channels = trace(model, image())
+    plan = plan_of(channels, {"0": (1,)})
+    small = cut(model, plan, image())
+    with torch.no_grad():
+        small[0].bias += 1.0
+    again = restore(small, remember(model, plan, channels))
+    grown = again[0].bias - model[0].bias
+    torch.testing.assert_close(grown.detach(), torch.tensor([1.0, 0.0, 1.0, 1.0]).double())
+
+
+def test_tied_weights_stay_tied_and_modes_stay() -> None:
+    model = randomised(tied())
+    channels = trace(model, image())
+    plan = random_plan(channels, seed=1)
+    assert plan.remove
+    small = cut(model, plan, image()).train()
+    small[1].requires_grad_(False)
+    again = restore(small, remember(model, plan, channels))
+    assert again[3].weight is again[1].weight
+    assert again.training and not again[1].weight.requires_grad
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    model = randomised(plain())
+    channels = trace(model, image())
+    plan = plan_of(channels, {"0": (1,)})
+    removed = remember(model, plan, channels)
+    with pytest.raises(SurgeryError, match=r"'0.weight' is \(4, 1, 3, 3\), what was removed"):
+        restore(model, removed)
+    with pytest.raises(PackageError, match=r"holds secateur.network/1, not what a cut removed"):
+        Removed.load(save(model, tmp_path / "net.safetensors"))
+    with pytest.raises(PlanError, match="made for network"):
+        remember(model, plan, trace(depthwise().double(), image()))
+
+
+def test_an_empty_plan_removes_nothing(tmp_path: Path) -> None:
+    model = randomised(plain())
+    channels = trace(model, image())
+    removed = remember(model, plan_of(channels, {}), channels)
+    assert not removed.values
+    again = restore(model, Removed.load(removed.save(tmp_path / "none.safetensors")))
+    assert same_state(again, state_of(model))
