@@ -387,15 +387,17 @@ def averaged_over_channels() -> nn.Module:
 
 
 def layer_norm() -> nn.Module:
-    """An operator without a rule, after a convolution with nothing to fear."""
+    """Over channels and places at once."""
     return nn.Sequential(
         conv(1, 3), nn.ReLU(), conv(3, 4), nn.LayerNorm([4, 6, 6]), nn.ReLU(), conv(4, 2)
     )
 
 
-def sorted_channels() -> nn.Module:
+def bessel() -> nn.Module:
+    """An operator without a rule, after a convolution with nothing to fear."""
+
     def forward(net: Any, x: Tensor) -> Tensor:
-        return net.conv3(torch.cumsum(net.conv2(F.relu(net.conv1(x))), 1))
+        return net.conv3(torch.special.i0(net.conv2(F.relu(net.conv1(x)))))
 
     return Net(forward, conv1=conv(1, 3), conv2=conv(3, 4), conv3=conv(4, 2))
 
@@ -470,7 +472,7 @@ TOYS: dict[str, Toy] = {
     "normalised": (normalised, image()),
     "averaged over channels": (averaged_over_channels, image()),
     "layer norm": (layer_norm, image()),
-    "cumulative sum": (sorted_channels, image()),
+    "bessel function": (bessel, image()),
     "picked": (picked, image()),
 }
 """Name -> factory and example input. Something can be pruned in every one of them."""

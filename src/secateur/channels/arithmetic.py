@@ -108,20 +108,6 @@ def matrix_product(call: Call) -> None:
     call.set(out, met(call, operands, out.shape))
 
 
-def batch_norm(call: Call) -> None:
-    """Channel by channel: scale, shift and statistics meet the input's channels."""
-    x = call.args[0]
-    channels = call.along(x, 1)
-    for tensor in call.args[1:5]:
-        if isinstance(tensor, Tensor):
-            own = call.along(tensor, 0)
-            call.contract(channels, own)
-            call.role(own, "norm")
-    call.pin_others(x, (1,), "is a place in a batch norm")
-    call.norm(x, call.args[1])
-    call.set_all({d: labels for d, labels in call.fields(x).items() if d == 1})
-
-
 def reduce(call: Call) -> None:
     """Mean, sum, maximum or spread over dimensions; over a labelled one it mixes channels."""
     x = call.args[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -183,7 +183,7 @@ class Call:
     @cached_property
     def source(self) -> str:
         """The line of the network's own code that made this call, `file.py:12`."""
-        return network_line()
+        return network_line(self.run.module_names)
 
 
 def layer_name(parameter: str) -> str:
@@ -196,8 +196,13 @@ def layer_name(parameter: str) -> str:
     return module if module and leaf == "weight" else parameter
 
 
-def network_line() -> str:
-    """The innermost line on the stack that is neither torch's nor this stage's."""
+def network_line(module_names: Mapping[int, str]) -> str:
+    """The innermost line on the stack that is neither torch's nor this stage's.
+
+    Where there is none, as in a plain `nn.Sequential`, the innermost module, known by its id.
+    """
+    module = "inside torch's own modules"
+    found = False
     frame = sys._getframe(1)
     while frame.f_back is not None:
         name = frame.f_code.co_filename
@@ -205,5 +210,9 @@ def network_line() -> str:
             break
         if not name.startswith(_PASSED):
             return f"{Path(name).name}:{frame.f_lineno}"
+        if not found and frame.f_code.co_name == "forward":
+            own = frame.f_locals.get("self")
+            if found := id(own) in module_names:
+                module = f"module {module_names[id(own)]} ({type(own).__name__})"
         frame = frame.f_back
-    return "inside torch's own modules"
+    return module

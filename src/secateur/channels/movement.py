@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -22,6 +22,14 @@ _DIM_OF = {
     "split_with_sizes": ("dim", 2),
 }
 """Where an operator is told its dimensions: keyword, position."""
+
+
+def _dims(call: Call) -> Collection[int]:
+    """The dimensions an operator moves along; left out, it is the first, and of a roll all."""
+    asked = call.argument(*_DIM_OF[call.name])
+    if asked is None:
+        asked = [] if call.name == "roll" else 0
+    return dims_of(asked, call.args[0].ndim)
 
 
 def view(call: Call) -> None:
@@ -45,9 +53,9 @@ def view(call: Call) -> None:
             if new >= out.ndim or bool((labels != labels.flatten()[0]).any()):
                 raise ValueError(f"channels come to lie along dimension {heirs}, not {new}")
             moved = labels.flatten()[:1].reshape((1,) * out.ndim)  # one channel is left
-        if new in fields:
-            call.pin(labels, "is flattened together with other channels")
-            call.pin(fields[new], "is flattened together with other channels")
+        if new in fields:  # the first of several dimensions that become one can shrink
+            text = "is flattened together with other channels"
+            call.pin(labels, text, silent=call.is_weight(x))
             continue
         call.same_along(moved, [k for k in heirs if k != new])
         fields[new] = moved.expand([n if k == new else -1 for k, n in enumerate(out.shape)])
@@ -91,7 +99,10 @@ def repeat(call: Call) -> None:
 def along_one(call: Call) -> None:
     """Slice, split, flip, roll along dimensions: the same operator on the labels."""
     x, *rest = call.args
-    dims = dims_of(call.argument(*_DIM_OF[call.name]), x.ndim)
+    dims = _dims(call)
+    if not dims:
+        call.pin_others(x, (), "moves through all dimensions")
+        return
     results: list[dict[int, Tensor]] = [{} for _ in call.outputs]
     for dim, labels in call.fields(x).items():
         pieces: Sequence[Tensor] = [labels] * len(results)
@@ -107,7 +118,7 @@ def along_one(call: Call) -> None:
 
 def pick(call: Call) -> None:
     """Indexing by position: the indexed dimension cannot shrink; elsewhere labels ride along."""
-    x, dims = call.args[0], dims_of(call.argument(*_DIM_OF[call.name]), call.args[0].ndim)
+    x, dims = call.args[0], _dims(call)
     for k, out in enumerate(call.outputs):
         fields = {}
         for dim, labels in call.fields(x).items():

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from secateur.channels.arithmetic import (
-    batch_norm,
     constant,
     convolution,
     keep,
@@ -22,6 +21,18 @@ from secateur.channels.arithmetic import (
     softmax,
 )
 from secateur.channels.call import Call
+from secateur.channels.indexing import (
+    channels_to_windows,
+    embedding,
+    gates,
+    gather,
+    index,
+    picked_by_size,
+    pixels_to_channels,
+    scan,
+    windows,
+    windows_to_channels,
+)
 from secateur.channels.movement import (
     along_one,
     concatenate,
@@ -37,6 +48,7 @@ from secateur.channels.movement import (
     stack,
     view,
 )
+from secateur.channels.normalisation import batch_norm, group_norm, layer_norm
 
 Rule = Callable[[Call], None]
 
@@ -55,23 +67,28 @@ _KINDS: dict[Rule, str] = {
         pow reciprocal erf sign add sub mul div rsub maximum minimum where _prelu_kernel lerp
         addcmul addcdiv masked_fill eq ne lt le gt ge logical_and logical_or logical_not sin cos
         log_sigmoid_forward log1p expm1 floor ceil round isnan bitwise_and bitwise_or bitwise_not
-        copy fill native_dropout bernoulli""",
+        copy fill zero native_dropout bernoulli sgn square atan atan2 acos asin cosh sinh tan
+        logit exp2 log2 log10 trunc frac remainder fmod floor_divide nan_to_num hardshrink
+        softshrink rrelu_with_noise logaddexp heaviside isfinite isinf xlogy""",
     keep: """clone detach alias contiguous _to_copy lift_fresh zeros_like ones_like empty_like
-        full_like rand_like randn_like""",
-    softmax: "_softmax _log_softmax",
+        full_like rand_like randn_like tril triu """,
+    softmax: "_softmax _log_softmax _safe_softmax",
     constant: """empty zeros ones full arange new_zeros new_ones new_empty new_full scalar_tensor
         rand randn randint linspace _local_scalar_dense sym_size""",
     convolution: "convolution",
     matrix_product: "mm addmm bmm baddbmm",
     batch_norm: "native_batch_norm _native_batch_norm_legit_no_training cudnn_batch_norm",
     reduce: """mean sum amax amin max min var std var_mean std_mean prod logsumexp argmax argmin
-        linalg_vector_norm norm""",
+        linalg_vector_norm norm any all count_nonzero nansum median""",
     pool: """max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d
         upsample_nearest2d upsample_bilinear2d upsample_bicubic2d max_pool1d _adaptive_avg_pool1d
         upsample_nearest1d upsample_linear1d avg_pool1d adaptive_max_pool1d
         max_pool3d_with_indices avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d
         upsample_nearest3d upsample_trilinear3d reflection_pad1d reflection_pad2d
-        reflection_pad3d replication_pad1d replication_pad2d replication_pad3d""",
+        reflection_pad3d replication_pad1d replication_pad2d replication_pad3d
+        _upsample_bilinear2d_aa _upsample_bicubic2d_aa _upsample_nearest_exact1d
+        _upsample_nearest_exact2d _upsample_nearest_exact3d adaptive_max_pool1d max_pool2d
+        max_pool3d avg_pool1d""",
     view: "view _unsafe_view reshape _reshape_alias",
     move: "permute transpose t unsqueeze",
     squeeze: "squeeze",
@@ -85,6 +102,18 @@ _KINDS: dict[Rule, str] = {
     halve: "glu",
     shuffle_channels: "channel_shuffle native_channel_shuffle",
     shuffle_pixels: "pixel_shuffle",
+    pixels_to_channels: "pixel_unshuffle",
+    layer_norm: "native_layer_norm",
+    group_norm: "native_group_norm",
+    index: "index _unsafe_index",
+    gather: "gather",
+    embedding: "embedding",
+    scan: "cumsum cumprod logcumsumexp cummax cummin",
+    picked_by_size: "sort topk argsort kthvalue",
+    windows_to_channels: "im2col",
+    channels_to_windows: "col2im",
+    windows: "unfold",
+    gates: "unsafe_split",
 }
 
 RULES: Mapping[str, Rule] = {name: rule for rule, names in _KINDS.items() for name in names.split()}

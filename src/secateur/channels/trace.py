@@ -130,6 +130,7 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.notebook = given.notebook if given else Notebook()
         self.decided: Mapping[Situation, Sequence[int]] = given.decisions if given else {}
         self.decisions: dict[Situation, list[int]] = {}
+        self.module_names = {id(module): name for name, module in model.named_modules()}
         self.failed_at = ""
         self.layers: list[Layer] = []
         self.producer: dict[int, int] = {}
@@ -225,12 +226,17 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
             args, kwargs = tree_map_only(Tensor, self._to_meta, (args, kwargs))
             tensors = [t for t in tree_iter((args, kwargs)) if isinstance(t, Tensor)]
         try:
-            on_meta = bool(tensors) and tensors[0].is_meta
-            make = SHAPES.get(func._schema.name, func) if on_meta else func
-            out = make(*args, **kwargs)
+            return self._one(func, args, kwargs, tensors)
         except Exception:
-            self.failed_at = f"{func._schema.name} at {network_line()}"
+            self.failed_at = f"{func._schema.name} at {network_line(self.module_names)}"
             raise
+
+    def _one(
+        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Tensor]
+    ) -> Any:
+        on_meta = bool(tensors) and tensors[0].is_meta
+        make = SHAPES.get(func._schema.name, func) if on_meta else func
+        out = make(*args, **kwargs)
         if any(id(t) in self._names or self.fields_of(t) for t in tensors):
             outputs = tuple(t for t in tree_iter(out) if isinstance(t, Tensor))
             name = func._schema.name.removeprefix("aten::").removesuffix("_")
@@ -245,7 +251,9 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def _to_meta(self, tensor: Tensor) -> Tensor:
-        return tensor if tensor.is_meta else tensor.to("meta")
+        if tensor.is_meta:
+            return tensor
+        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
 def _explain(model: nn.Module, error: Exception, where: str) -> TraceError:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from secateur.channels.normalisation import groups_go_whole
 from secateur.errors import SurgeryError
 
 
@@ -36,7 +38,7 @@ def rebuild(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
             "that are not parameters or buffers out of its attributes"
         ) from error
     for old_module, new_module in zip(model.modules(), made.modules(), strict=True):
-        _set_depthwise_groups(old_module, new_module)
+        _set_groups(old_module, new_module)
         for attribute, value in _widths(new_module).items():
             if widths[id(old_module)].get(attribute) != value:
                 setattr(new_module, attribute, value)
@@ -59,7 +61,27 @@ def _norm(shape: torch.Size, _: int) -> dict[str, int]:
     return {"num_features": shape[0]}
 
 
-_WIDTHS: dict[type[nn.Module], Callable[[torch.Size, int], dict[str, int]]] = {
+def _group_norm(shape: torch.Size, _: int) -> dict[str, int]:
+    return {"num_channels": shape[0]}
+
+
+def _layer_norm(shape: torch.Size, _: int) -> dict[str, tuple[int, ...]]:
+    return {"normalized_shape": tuple(shape)}
+
+
+def _embedding(shape: torch.Size, _: int) -> dict[str, int]:
+    return {"num_embeddings": shape[0], "embedding_dim": shape[1]}
+
+
+def _recurrent(shape: torch.Size, _: int) -> dict[str, int]:
+    return {"input_size": shape[1]}
+
+
+def _prelu(shape: torch.Size, _: int) -> dict[str, int]:
+    return {"num_parameters": shape[0]}
+
+
+_WIDTHS: dict[type[nn.Module], Callable[[torch.Size, int], Mapping[str, Any]]] = {
     nn.Conv1d: _convolution,
     nn.Conv2d: _convolution,
     nn.Conv3d: _convolution,
@@ -73,19 +95,25 @@ _WIDTHS: dict[type[nn.Module], Callable[[torch.Size, int], dict[str, int]]] = {
     nn.InstanceNorm1d: _norm,
     nn.InstanceNorm2d: _norm,
     nn.InstanceNorm3d: _norm,
+    nn.GroupNorm: _group_norm,
+    nn.LayerNorm: _layer_norm,
+    nn.RMSNorm: _layer_norm,
+    nn.Embedding: _embedding,
+    nn.PReLU: _prelu,
+    nn.RNNBase: _recurrent,
 }
 """Attributes that mirror the shape of a module's weight. Add a line for a type of your own."""
 
 
 def _weight(module: nn.Module) -> Tensor | None:
     """The tensor whose shape a module's attributes mirror."""
-    for name in ("weight", "running_mean"):
+    for name in ("weight", "running_mean", "weight_ih_l0"):
         if isinstance(tensor := getattr(module, name, None), Tensor):
             return tensor
     return None
 
 
-def _widths(module: nn.Module) -> dict[str, int]:
+def _widths(module: nn.Module) -> Mapping[str, Any]:
     rule = next((_WIDTHS[kind] for kind in type(module).__mro__ if kind in _WIDTHS), None)
     weight = _weight(module)
     if rule is None or weight is None:
@@ -93,10 +121,16 @@ def _widths(module: nn.Module) -> dict[str, int]:
     return rule(weight.shape, getattr(module, "groups", 1))
 
 
-def _set_depthwise_groups(old: nn.Module, new: nn.Module) -> None:
-    """A depthwise convolution has as many groups as inputs, so they shrink with them."""
-    groups = getattr(old, "groups", 1)
+def _set_groups(old: nn.Module, new: nn.Module) -> None:
+    """What is counted in groups and shrinks by whole ones has fewer of them afterwards.
+
+    A depthwise convolution has as many groups as inputs; so has a group norm of many small groups.
+    """
     before, after = _weight(old), _weight(new)
-    if groups > 1 and _widths(old).get("in_channels") == groups:
-        assert before is not None and after is not None
-        setattr(new, "groups", after.shape[0] // (before.shape[0] // groups))  # noqa: B010
+    if before is None or after is None:
+        return
+    n_groups = getattr(old, "groups", 1)
+    if n_groups > 1 and _widths(old).get("in_channels") == n_groups:
+        setattr(new, "groups", after.shape[0] // (before.shape[0] // n_groups))  # noqa: B010
+    if isinstance(new, nn.GroupNorm) and groups_go_whole(before.shape[0], new.num_groups):
+        new.num_groups = after.shape[0] // (before.shape[0] // new.num_groups)
