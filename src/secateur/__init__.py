@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from secateur.plan.plan import PruningPlan as PruningPlan
     from secateur.plan.select import global_ as global_
     from secateur.plan.select import uniform as uniform
+    from secateur.surgery.absorb import Absorption as Absorption
+    from secateur.surgery.absorb import absorb as absorb
     from secateur.surgery.cut import cut as cut
     from secateur.surgery.mask import mask as mask
     from secateur.surgery.optimizer import cut_optimizer as cut_optimizer
@@ -64,6 +66,7 @@ _HOME = {
     "plan.budget": ("Budget",),
     "plan.plan": ("PruningPlan",),
     "plan.select": ("global_", "uniform"),
+    "surgery.absorb": ("Absorption", "absorb"),
     "surgery.cut": ("cut",),
     "surgery.mask": ("mask",),
     "surgery.optimizer": ("cut_optimizer",),

@@ -103,11 +103,11 @@ def layer_costs(channels: ChannelMap, remove: Removal | None = None) -> tuple[La
     params: dict[str, int] = {}
     for name, shape in shapes.items():
         if name not in buffers:
-            params[_module(name)] = params.get(_module(name), 0) + prod(shape)
+            params[owner_module(name)] = params.get(owner_module(name), 0) + prod(shape)
     macs = dict.fromkeys(params, 0)
     for layer in channels.layers:
         count = _positions(layer, remove) * prod(shapes[layer.weight])
-        macs[_module(layer.weight)] = macs.get(_module(layer.weight), 0) + count
+        macs[owner_module(layer.weight)] = macs.get(owner_module(layer.weight), 0) + count
     return tuple(LayerCost(name, params.get(name, 0), count) for name, count in macs.items())
 
 
@@ -138,17 +138,16 @@ def _group_cost(
     return Cost(params, macs, group.n_channels)
 
 
-def _module(parameter: str) -> str:
+def owner_module(parameter: str) -> str:
     """The module a parameter belongs to; a parametrised weight belongs to its layer.
 
-    >>> _module("stem.conv.bias"), _module("fc.parametrizations.weight.original0"), _module("scale")
-    ('stem.conv', 'fc', 'scale')
+    >>> owner_module("stem.conv.bias"), owner_module("scale")
+    ('stem.conv', 'scale')
+    >>> owner_module("fc.parametrizations.weight.original0")
+    'fc'
     """
-    return (
-        parameter.partition(".parametrizations.")[0]
-        if ".parametrizations." in parameter
-        else (parameter.rpartition(".")[0] or parameter)
-    )
+    layer, parametrised, _ = parameter.partition(".parametrizations.")
+    return layer if parametrised else parameter.rpartition(".")[0] or parameter
 
 
 def _positions(layer: Layer, remove: Removal) -> int:

@@ -39,11 +39,14 @@ def save(model: nn.Module, path: str | Path, plan: PruningPlan | None = None) ->
 def load(path: str | Path, build: Callable[[], nn.Module]) -> nn.Module:
     """Rebuild a network, cut or not, from a file and the factory of the uncut one.
 
+    A bias that the factory's layer could have and has not (`absorb` makes such) is added.
+
     Raises:
         PackageError: the file is not readable, or its tensors do not fit the factory.
     """
     tensors, _ = read(path)
     model = build()
+    _add_biases(model, tensors)
     _check_names(Path(path), tensors, model)
     for name, own in _stored(model).items():
         new = tensors[name]
@@ -95,6 +98,13 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if "plan" in metadata:
         metadata["plan"] = json.loads(metadata["plan"])
     return tensors, metadata
+
+
+def _add_biases(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    for name, module in model.named_modules():
+        bias = tensors.get(f"{name}.bias")
+        if bias is not None and module._parameters.get("bias", bias) is None:
+            module.register_parameter("bias", nn.Parameter(bias))
 
 
 def _stored(model: nn.Module) -> dict[str, Tensor]:
