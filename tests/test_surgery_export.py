@@ -109,14 +109,14 @@ def test_torch_compile(name: str) -> None:
     not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))),
     reason="onnx, onnxscript and onnxruntime are not all installed",
 )
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # torch's own
 @pytest.mark.parametrize("name", NETWORKS)
 def test_onnx_export(name: str, tmp_path: Path) -> None:
     import onnxruntime
 
     small, x = cut_family(name), torch.randn(MELS.shape)
     path = tmp_path / "small.onnx"
-    torch.onnx.export(small, (x,), path, dynamo=True)
+    torch.onnx.export(small, (x,), path, dynamo=True, verbose=False)
     session = onnxruntime.InferenceSession(path)
     (out,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     torch.testing.assert_close(torch.from_numpy(out), small(x).detach(), rtol=1e-4, atol=1e-5)
