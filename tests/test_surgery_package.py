@@ -42,6 +42,23 @@ def test_the_plan_travels_with_the_network(tmp_path: Path) -> None:
         assert PruningPlan.from_json(file.metadata()["plan"]) == plan
 
 
+def test_the_plan_in_the_file_is_held_against_the_factory(tmp_path: Path) -> None:
+    model = randomised(plain())
+    plan = plan_of(trace(model, image()), {"0": (1,)})
+    small = cut(model, plan, image())
+    path = save(small, tmp_path / "small.safetensors", plan)
+    again = load(path, lambda: plain().double(), image())
+    assert same_state(again, state_of(small))
+    with pytest.raises(PackageError, match=r"small.safetensors: the plan was made for network"):
+        load(path, lambda: depthwise().double(), image())
+    uncut = save(model, tmp_path / "uncut.safetensors", plan)
+    with pytest.raises(PackageError, match=r"'0.weight' is \(4, 1, 3, 3\), its plan leaves \(3, 1"):
+        load(uncut, lambda: plain().double(), image())
+    bare = save(small, tmp_path / "bare.safetensors")
+    with pytest.raises(PackageError, match="holds no plan to check"):
+        load(bare, lambda: plain().double(), image())
+
+
 def test_shared_weights_are_stored_once_and_shared_again(tmp_path: Path) -> None:
     path = save(tied(), tmp_path / "tied.safetensors")
     assert "3.weight" not in read(path)[0]

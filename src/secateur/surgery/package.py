@@ -12,7 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from secateur.errors import PackageError, unknown_name
+from secateur.channels.cost import remaining_shapes
+from secateur.channels.groups import ChannelMap
+from secateur.channels.trace import Example, trace
+from secateur.errors import PackageError, PlanError, unknown_name
 from secateur.files import replacing
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.rebuild import rebuild
@@ -36,16 +39,26 @@ def save(model: nn.Module, path: str | Path, plan: PruningPlan | None = None) ->
     return path
 
 
-def load(path: str | Path, build: Callable[[], nn.Module]) -> nn.Module:
+def load(
+    path: str | Path, build: Callable[[], nn.Module], example_input: Example | None = None
+) -> nn.Module:
     """Rebuild a network, cut or not, from a file and the factory of the uncut one.
 
     A bias that the factory's layer could have and has not (`absorb` makes such) is added.
 
+    Args:
+        path: what `save` wrote.
+        build: makes the uncut network.
+        example_input: if given, the factory's network is traced and must be the one that the plan
+            in the file was made for (by fingerprint), and every shape what the plan leaves.
+
     Raises:
-        PackageError: the file is not readable, or its tensors do not fit the factory.
+        PackageError: the file is not readable, or its tensors do not fit the factory or the plan.
     """
-    tensors, _ = read(path)
+    tensors, metadata = read(path)
     model = build()
+    if example_input is not None:
+        _check_plan(Path(path), tensors, metadata, trace(model, example_input))
     _add_biases(model, tensors)
     _check_names(Path(path), tensors, model)
     for name, own in _stored(model).items():
@@ -98,6 +111,26 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if "plan" in metadata:
         metadata["plan"] = json.loads(metadata["plan"])
     return tensors, metadata
+
+
+def _check_plan(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any], channels: ChannelMap
+) -> None:
+    if "plan" not in metadata:
+        raise PackageError(
+            f"{path} holds no plan to check; save with one, or load without example_input"
+        )
+    try:
+        plan = PruningPlan.from_json(json.dumps(metadata["plan"]))
+        plan.check(channels)
+    except PlanError as error:
+        raise PackageError(f"{path}: {error}, or give the factory it was made with") from error
+    for name, shape in remaining_shapes(channels, plan.remove).items():
+        if name in tensors and tuple(tensors[name].shape) != shape:
+            raise PackageError(
+                f"{path}: {name!r} is {tuple(tensors[name].shape)}, its plan leaves {shape}; save "
+                "the network together with the plan that cut it"
+            )
 
 
 def _add_biases(model: nn.Module, tensors: dict[str, Tensor]) -> None:
