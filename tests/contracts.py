@@ -46,14 +46,17 @@ def random_plan(channels: ChannelMap, seed: int, least: int = 1) -> PruningPlan:
     return plan_of(channels, remove)
 
 
-def plan_of(channels: ChannelMap, remove: dict[str, tuple[int, ...]]) -> PruningPlan:
+def plan_of(
+    channels: ChannelMap, remove: dict[str, tuple[int, ...]], ratio: float | None = None
+) -> PruningPlan:
+    before, after = cost(channels), cost(channels, remove)
     return PruningPlan(
         remove=remove,
         fingerprint=channels.fingerprint,
-        before=cost(channels),
-        after=cost(channels, remove),
-        asked={},
-        reached={},
+        before=before,
+        after=after,
+        asked={} if ratio is None else {"pruning_ratio": ratio},
+        reached={"pruning_ratio": 1 - after.channels / max(before.channels, 1)},
         how="by hand",
         held_back={},
     )

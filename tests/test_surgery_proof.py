@@ -20,10 +20,13 @@ from contracts import (
     same_state,
     state_of,
 )
+from secateur.channels.cost import cost
 from secateur.channels.trace import trace
 from secateur.errors import ProofError, SurgeryError, VerificationError
+from secateur.surgery import prove as prove_module
 from secateur.surgery.cut import cut
 from secateur.surgery.mask import mask
+from secateur.surgery.prove import settle
 from secateur.surgery.verify import verify
 from toys import Net, conv, image, plain, residual
 
@@ -102,7 +105,7 @@ def test_it_ends_in_a_proof_error_that_names_operator_and_line(forward: Any) -> 
     before = state_of(model)
     plan = plan_of(channels, {channels.groups[0].name: HARD_CODED[forward]})
     with pytest.raises(ProofError) as failure:
-        cut(model, plan, image())
+        cut(model, plan, image(), hold_back=False)
     message = str(failure.value)
     lines = [int(n) for n in re.findall(r"test_surgery_proof\.py:(\d+)", message)]
     assert lines and all(abs(n - _line(forward)) <= 1 for n in lines), message
@@ -124,13 +127,75 @@ def test_any_plan_is_cut_exactly_or_refused(forward: Any) -> None:
         remove = {first.name: gone} | {g.name: (0,) for g in rest if g.n_channels > 1}
         plan = plan_of(channels, remove)
         try:
-            small = cut(model, plan, image())
+            small = cut(model, plan, image(), hold_back=False)
         except ProofError:
             refused += 1
             continue
         masked = mask(model, plan, channels)
         assert difference(outputs(small, image()), outputs(masked, image())) <= 1e-10
     assert refused
+
+
+@each
+def test_what_does_not_line_up_is_held_back_and_the_rest_is_cut(forward: Any) -> None:
+    def three(net: Any, x: Tensor) -> Tensor:
+        x = forward(net, torch.relu(net.before(x)))
+        return net.after(torch.relu(x))
+
+    layers = {"conv1": conv(4, 6), "conv2": conv(6, 4)}
+    model = randomised(Net(three, before=conv(1, 4), after=conv(4, 2), **layers))
+    channels = trace(model, image())
+    guilty = next(g.name for g in channels.groups if g.name.startswith("conv1"))
+    asked = plan_of(
+        channels, {guilty: HARD_CODED[forward], "before": (1, 2), "conv2": (0,)}, ratio=0.5
+    )
+    settled = settle(model, asked, image())
+    assert set(settled.held_back) == {guilty} and set(settled.remove) == {"before", "conv2"}
+    assert re.search(r"test_surgery_proof\.py:\d+", settled.held_back[guilty])
+    assert settled.after == cost(channels, settled.remove)
+    assert settled.asked == asked.asked
+    assert settled.reached["pruning_ratio"] < asked.reached["pruning_ratio"]
+    assert settle(model, settled, image()) is settled
+    small = cut(model, settled, image(), hold_back=False)
+    assert small.before.out_channels == 2 and small.conv1.out_channels == 6
+    with pytest.warns(UserWarning, match="1 of 3 groups are held back, 'conv1"):
+        same = cut(model, asked, image())
+    assert difference(outputs(same, image()), outputs(small, image())) == 0
+    masked = mask(model, settled, channels)
+    assert difference(outputs(small, image()), outputs(masked, image())) <= 1e-10
+
+
+def test_an_error_in_python_code_blames_the_tensors_made_last() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        first, second = net.conv1(x).split(3, 1)  # of three channels there is one piece only
+        return net.conv2(first + second)
+
+    model = randomised(Net(forward, conv1=conv(1, 6), conv2=conv(3, 2)))
+    channels = trace(model, image())
+    settled = settle(model, plan_of(channels, {"conv1": (0, 1)}), image())
+    assert list(settled.held_back) == ["conv1"] and not settled.remove
+
+
+def test_a_line_that_fails_in_two_blocks_is_left_alone_in_all() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = conv(4, 6), conv(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            one, two = self.a(x).split([2, 4], 1)
+            return x + self.b(torch.cat([two, one], 1))
+
+    model = randomised(nn.Sequential(conv(1, 4), *(Block() for _ in range(12)), conv(4, 2)))
+    channels = trace(model, image())
+    plan = plan_of(channels, {g.name: (0,) for g in channels.groups})
+    tried = []
+    with pytest.MonkeyPatch.context() as patch:
+        counted = prove_module.objections
+        patch.setattr(prove_module, "objections", lambda *args: tried.append(1) or counted(*args))
+        settled = settle(model, plan, image())
+    assert set(settled.remove) == {"0"}
+    assert len(tried) <= 5
 
 
 def test_a_tensor_of_fixed_size_pins_instead() -> None:

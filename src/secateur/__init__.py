@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from secateur.surgery.optimizer import cut_optimizer as cut_optimizer
     from secateur.surgery.package import load as load
     from secateur.surgery.package import save as save
+    from secateur.surgery.prove import settle as settle
     from secateur.surgery.restore import Removed as Removed
     from secateur.surgery.restore import remember as remember
     from secateur.surgery.restore import restore as restore
@@ -72,6 +73,7 @@ _HOME = {
     "surgery.optimizer": ("cut_optimizer",),
     "surgery.package": ("load", "save"),
     "surgery.restore": ("Removed", "remember", "restore"),
+    "surgery.prove": ("settle",),
     "surgery.verify": ("verify",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}

@@ -206,7 +206,7 @@ def network_line(module_names: Mapping[int, str]) -> str:
     frame = sys._getframe(1)
     while frame.f_back is not None:
         name = frame.f_code.co_filename
-        if name.startswith(_HERE) and frame.f_code.co_name == "record":
+        if name.startswith(_HERE) and frame.f_code.co_name == "replay":
             break
         if not name.startswith(_PASSED):
             return f"{Path(name).name}:{frame.f_lineno}"

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_leaves, tree_map_only
 
 from secateur.channels.arithmetic import meet
-from secateur.channels.call import Call, network_line
+from secateur.channels.call import Call
 from secateur.channels.collect import collect
 from secateur.channels.groups import ChannelMap, Layer
 from secateur.channels.labels import Fields, Notebook, Pin, as_field
@@ -66,6 +66,16 @@ def record(
 ) -> Run:
     """Run the network on shapes and keep the notebook; `given` labels a network that was cut."""
     run = Run(model, rules, given)
+    replay(run, model, example_input)
+    return run
+
+
+def replay(run: Run, model: nn.Module, example_input: Example) -> None:
+    """Run the network that `run` was made for.
+
+    Raises:
+        TraceError: the forward fails on shapes; `run` then knows what went on until there.
+    """
     args, kwargs = call_arguments(example_input)
     args, kwargs = tree_map_only(Tensor, run.input, (args, kwargs))
     with untouched(model), torch.no_grad(), run:
@@ -78,7 +88,6 @@ def record(
         if isinstance(tensor, Tensor):
             for labels in run.fields_of(tensor).values():
                 run.pin(labels, "is an output of the network")
-    return run
 
 
 def call_arguments(example_input: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -123,6 +132,8 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         model: nn.Module,
         rules: Mapping[str, Rule],
         given: Given | None,
+        *,
+        note_sources: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.rules = rules
@@ -132,6 +143,9 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.decisions: dict[Situation, list[int]] = {}
         self.module_names = {id(module): name for name, module in model.named_modules()}
         self.failed_at = ""
+        self.failed: Call | None = None
+        self.calls: list[Call] = []
+        self._note_sources = note_sources
         self.layers: list[Layer] = []
         self.producer: dict[int, int] = {}
         self.rows: dict[int, Tensor] = {}
@@ -228,7 +242,8 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         try:
             return self._one(func, args, kwargs, tensors)
         except Exception:
-            self.failed_at = f"{func._schema.name} at {network_line(self.module_names)}"
+            self.failed = Call(self, func, func._schema.name, args, kwargs, tuple(tensors), ())
+            self.failed_at = f"{func._schema.name} at {self.failed.source}"
             raise
 
     def _one(
@@ -242,6 +257,9 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
             name = func._schema.name.removeprefix("aten::").removesuffix("_")
             call = Call(self, func, name, args, kwargs, tuple(tensors), outputs)
             rule = self.rules.get(name, unknown)
+            self.calls.append(call)
+            if self._note_sources:
+                _ = call.source
             in_place = func._schema.name.endswith("_")
             (unknown if in_place and rule is not meet else rule)(call)
             if all(id(t) in self._names for t in tensors):

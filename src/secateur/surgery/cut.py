@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
@@ -9,26 +11,38 @@ from secateur.channels.cost import kept_positions
 from secateur.channels.rules import RULES
 from secateur.channels.trace import Example, channel_map, record
 from secateur.plan.plan import PruningPlan
-from secateur.surgery.prove import prove
+from secateur.surgery.prove import prove, settled
 from secateur.surgery.rebuild import rebuild
 from secateur.surgery.verify import verify
 
 
-def cut(model: nn.Module, plan: PruningPlan, example_input: Example) -> nn.Module:
+def cut(
+    model: nn.Module, plan: PruningPlan, example_input: Example, *, hold_back: bool = True
+) -> nn.Module:
     """Remove the channels of a plan and return a new, smaller module; `model` is untouched.
 
     The plan is proved on shapes before anything is cut, and the result is verified against the
-    masked network in float64 afterwards.
+    masked network in float64 afterwards. Groups that do not line up are left whole with a warning
+    (`settle` gives the plan that is cut then), or refused if not `hold_back`.
 
     Raises:
         PlanError: the plan was made for another network.
-        ProofError: the network's code would not line up after the cut.
+        ProofError: the network's code would not line up after the cut, and nothing is held back.
         VerificationError: the cut network differs from the masked one.
     """
     run = record(model, example_input, RULES)
     channels = channel_map(run)
     plan.check(channels)
-    prove(model, plan, example_input, run, channels)
+    if hold_back:
+        asked, plan = plan, settled(model, plan, example_input, run, channels)
+        if new := [name for name in plan.held_back if name not in asked.held_back]:
+            warnings.warn(
+                f"{len(new)} of {len(asked.remove)} groups are held back, {new[0]!r} first: "
+                f"{plan.held_back[new[0]]}; secateur.settle gives the plan that is cut",
+                stacklevel=2,
+            )
+    else:
+        prove(model, plan, example_input, run, channels)
     named = dict(model.named_parameters()) | dict(model.named_buffers())
     tensors: dict[str, Tensor] = {}
     for (name, dim), positions in kept_positions(channels, plan.remove).items():

@@ -1,21 +1,97 @@
-"""Proof before the cut: the same run on the shapes that would be left, label by label."""
+"""Proof before the cut: the same run on the shapes that would be left, label by label.
+
+Where the run fails or labels meet others than before, the groups at that place are to blame;
+`settle` holds them back until the rest is proved.
+"""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from secateur.channels.cost import kept_positions, remaining_shapes
+from secateur.channels.call import Call
+from secateur.channels.cost import cost, kept_positions, remaining_shapes
 from secateur.channels.groups import ChannelMap
 from secateur.channels.labels import Notebook, meeting_pairs
-from secateur.channels.trace import Example, Given, Run, record
+from secateur.channels.rules import RULES
+from secateur.channels.trace import Example, Given, Run, channel_map, record, replay
 from secateur.errors import ProofError, TraceError
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.rebuild import rebuild
 
 Labels = NDArray[np.int64]
+_PATIENCE = 24
+"""Rounds after which every group that is still in the way is held back at once."""
+
+
+@dataclass(frozen=True)
+class Objection:
+    """One place where a plan does not line up: what is wrong, whose groups, on which line."""
+
+    text: str
+    groups: tuple[str, ...]
+    source: str
+
+
+def settle(model: nn.Module, plan: PruningPlan, example_input: Example) -> PruningPlan:
+    """The part of a plan that can be cut, proved; the rest is in `held_back` with the reason.
+
+    A plan that lines up comes back as it is. Otherwise the removals of the groups at every failing
+    place are dropped and the rest is proved again, until it holds; costs are those of what is left.
+
+    Raises:
+        PlanError: the plan was made for another network.
+    """
+    run = record(model, example_input, RULES)
+    channels = channel_map(run)
+    plan.check(channels)
+    return settled(model, plan, example_input, run, channels)
+
+
+def settled(
+    model: nn.Module,
+    plan: PruningPlan,
+    example_input: Example,
+    original: Run,
+    channels: ChannelMap,
+) -> PruningPlan:
+    """As `settle`, for a network that has been recorded."""
+    remove, held_back = dict(plan.remove), dict(plan.held_back)
+    lines: Counter[str] = Counter()
+    users: Mapping[str, tuple[str, ...]] | None = None
+    for round_ in range(len(remove) + 1):
+        found = objections(model, remove, example_input, original, channels)
+        if not found:
+            break
+        for objection in found:
+            lines[objection.source] += 1
+            blamed = list(objection.groups)
+            if lines[objection.source] > 1:  # what a line did twice it will do everywhere
+                if users is None:
+                    users = _groups_of_lines(model, example_input, original, channels)
+                blamed += users.get(objection.source, ())
+            if round_ >= _PATIENCE:
+                blamed += remove
+            for name in blamed:
+                if remove.pop(name, ()):
+                    held_back[name] = objection.text
+    if held_back == plan.held_back:
+        return plan
+    before, after = cost(channels), cost(channels, remove)
+    reached = {
+        "pruning_ratio": 1 - after.channels / before.channels if before.channels else 0.0,
+        "macs": after.macs,
+        "params": after.params,
+    }
+    reached = {name: value for name, value in reached.items() if name in plan.reached}
+    reached = {**plan.reached, **reached}
+    return replace(plan, remove=remove, after=after, reached=reached, held_back=held_back)
 
 
 def prove(
@@ -30,9 +106,25 @@ def prove(
     Raises:
         ProofError: naming the operator and the line of the network's code that does not line up.
     """
+    for objection in objections(model, plan.remove, example_input, original, channels):
+        names = ", ".join(map(repr, objection.groups)) or "the groups this line works on"
+        raise ProofError(
+            f"{objection.text}; ignore {names}, write sizes from the tensors' own shapes, "
+            "or let cut hold them back"
+        )
+
+
+def objections(
+    model: nn.Module,
+    remove: Mapping[str, tuple[int, ...]],
+    example_input: Example,
+    original: Run,
+    channels: ChannelMap,
+) -> list[Objection]:
+    """Every place seen in one run of the shrunken network that does not line up, or none."""
     book = original.notebook
-    kept = kept_positions(channels, plan.remove)
-    shapes = remaining_shapes(channels, plan.remove)
+    kept = kept_positions(channels, remove)
+    shapes = remaining_shapes(channels, remove)
     meta = {name: _meta(model, name, shape) for name, shape in shapes.items()}
     labels = {}
     for parameter, dim, first in book.owners:
@@ -40,16 +132,19 @@ def prove(
             stays = kept.get((parameter, dim), np.arange(channels.shapes[parameter][dim]))
             labels[parameter, dim] = torch.from_numpy(first + stays)
     known = Notebook(owners=list(book.owners), n_labels=book.n_labels)
-    given = Given(labels, known, original.decisions)
+    small = rebuild(model, meta)
+    run = Run(small, original.rules, Given(labels, known, original.decisions))
+    witness = _Witness(original, channels, remove)
     try:
-        run = record(rebuild(model, meta), example_input, original.rules, given)
+        replay(run, small, example_input)
     except TraceError as error:
+        if found := _misalignments(run, original, witness):
+            return found  # what failed later may have come of it
         said = str(error).rpartition("; ")[0]
-        raise ProofError(
-            f"the plan does not fit the network's code: {said}; ignore the groups this line "
-            "works on, or write their sizes from the tensors' own shapes"
-        ) from error
-    _check_meetings(run, original, channels)
+        text = f"the plan does not fit the network's code: {said}"
+        blamed = witness.last_groups(run)
+        return [Objection(text, blamed, run.failed_at or _last_source(run))]
+    return _misalignments(run, original, witness)
 
 
 def _meta(model: nn.Module, name: str, shape: tuple[int, ...]) -> Tensor:
@@ -58,44 +153,121 @@ def _meta(model: nn.Module, name: str, shape: tuple[int, ...]) -> Tensor:
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
-def _check_meetings(run: Run, original: Run, channels: ChannelMap) -> None:
+def _last_source(run: Run) -> str:
+    return run.calls[-1].source if run.calls else ""
+
+
+class _Witness:
+    """Knows which group of a plan every label of the original belongs to."""
+
+    def __init__(
+        self, original: Run, channels: ChannelMap, remove: Mapping[str, tuple[int, ...]]
+    ) -> None:
+        book = original.notebook
+        first = {(parameter, dim): label for parameter, dim, label in book.owners}
+        self.roles = book.roles
+        self.names = [name for name, gone in remove.items() if gone]
+        self.group = np.full(book.n_labels, -1, dtype=np.int64)
+        for k, name in enumerate(self.names):
+            for member in channels.by_name[name].members:
+                self.group[first[member.parameter, member.dim] + member.index.ravel()] = k
+
+    def groups(self, labels: Labels) -> tuple[str, ...]:
+        """Groups of the plan that some labels belong to."""
+        numbers = np.unique(self.group[labels[labels < len(self.group)]])
+        return tuple(self.names[k] for k in numbers if k >= 0)
+
+    def last_groups(self, run: Run) -> tuple[str, ...]:
+        """Groups at the call that failed, or at the last ones before an error in Python code."""
+        if run.failed is not None:
+            for whole in (False, True):
+                if names := self._of_call(run, run.failed, whole=whole):
+                    return names
+        for n in (1, 2, 4, 8, 16, 32, 64, len(run.calls)):
+            if names := tuple(
+                dict.fromkeys(name for call in run.calls[-n:] for name in self._of_call(run, call))
+            ):
+                return names
+        return tuple(self.names)
+
+    def _of_call(self, run: Run, call: Call, *, whole: bool = True) -> tuple[str, ...]:
+        """Groups that a call works on; of a weight only what meets the inputs, unless `whole`."""
+        found = [np.zeros(0, dtype=np.int64)]
+        for tensor in (*call.tensors, *call.outputs):
+            for field in call.fields(tensor).values():
+                labels = field.reshape(-1).numpy()
+                if not labels.size:
+                    continue
+                is_input = self.roles.get(run.notebook.owner(int(labels[0]))) == "in"
+                if whole or is_input or not call.is_weight(tensor):
+                    found.append(labels)
+        return self.groups(np.concatenate(found))
+
+
+def _groups_of_lines(
+    model: nn.Module, example_input: Example, original: Run, channels: ChannelMap
+) -> Mapping[str, tuple[str, ...]]:
+    """Which groups every line of the network's code works on."""
+    everything = {group.name: (0,) for group in channels.groups}
+    witness = _Witness(original, channels, everything)
+    run = Run(model, original.rules, None, note_sources=True)
+    replay(run, model, example_input)
+    labels: dict[str, list[Labels]] = {}
+    for call in run.calls:
+        fields = [f for t in call.tensors if not call.is_weight(t) for f in call.fields(t).values()]
+        where = f"{call.function._schema.name} at {call.source}"
+        for source in (where, call.source):
+            labels.setdefault(source, []).extend(f.reshape(-1).numpy() for f in fields)
+    return {
+        source: witness.groups(np.concatenate(found)) for source, found in labels.items() if found
+    }
+
+
+def _misalignments(run: Run, original: Run, witness: _Witness) -> list[Objection]:
+    """Labels that met others than before, or were pinned though they could go."""
     n_labels = original.notebook.n_labels
     channel = original.notebook.components()
     pinned = np.zeros(channel.max(initial=-1) + 1, dtype=bool)
     for pin in original.notebook.pins:
         pinned[channel[pin.labels.numpy()]] = True
     known = np.unique(_keys(*meeting_pairs(original.notebook.meetings), n_labels))
-    for meeting in run.notebook.meetings:
-        first, second = meeting_pairs([meeting])
-        fresh = (first >= n_labels) | (second >= n_labels)
-        old = np.where(first >= n_labels, second, first)[fresh]
-        old = old[old < n_labels]
-        met = np.isin(_keys(first[~fresh], second[~fresh], n_labels), known)
-        if not met.all() or not pinned[channel[old]].all():
-            raise ProofError(
-                f"after the cut {meeting.operator} at {meeting.source} brings channels together "
-                f"that did not meet before; {_advice(old if len(old) else first, run, channels)}"
-            )
+    meetings = run.notebook.meetings
+    first, second = meeting_pairs(meetings)
+    at = np.repeat(np.arange(len(meetings)), [len(meeting.first) for meeting in meetings])
+    fresh = (first >= n_labels) | (second >= n_labels)
+    wrong = ~fresh
+    wrong[wrong] = ~np.isin(_keys(first[wrong], second[wrong], n_labels), known)
+    old = np.where(first >= n_labels, second, first)
+    is_old = fresh & (old < n_labels)
+    wrong[is_old] = ~pinned[channel[old[is_old]]]
+    found = []
+    for k in np.unique(at[wrong]).tolist():
+        here = wrong & (at == k)
+        text = (
+            f"after the cut {meetings[k].operator} at {meetings[k].source} brings channels "
+            "together that did not meet before"
+        )
+        labels = np.concatenate([first[here], second[here]])
+        found.append(Objection(text, witness.groups(labels), meetings[k].source))
     for pin in run.notebook.pins:
         own = pin.labels.numpy()
-        here = np.unique(channel[own[own < n_labels]])
-        if not pinned[here].all():
-            raise ProofError(
-                f"after the cut a prunable dimension {pin.reason} at {pin.source}; "
-                f"{_advice(own, run, channels)}"
-            )
+        own = own[own < n_labels]
+        if not pinned[channel[own]].all():
+            text = f"after the cut a prunable dimension {pin.reason} at {pin.source}"
+            found.append(Objection(text, witness.groups(own), pin.source))
+    return list(_apart(found, witness))
+
+
+def _apart(found: list[Objection], witness: _Witness) -> Iterable[Objection]:
+    """Leave out what an earlier objection may have caused: those that share a group with it."""
+    seen: set[str] = set()
+    for objection in found:
+        if not objection.groups:
+            objection = replace(objection, groups=tuple(witness.names))
+        if seen.isdisjoint(objection.groups):
+            yield objection
+        seen.update(objection.groups)
 
 
 def _keys(first: Labels, second: Labels, n_labels: int) -> Labels:
     return np.minimum(first, second) * n_labels + np.maximum(first, second)
-
-
-def _advice(labels: Labels, run: Run, channels: ChannelMap) -> str:
-    """Which groups to ignore, so that the line stays as it is."""
-    owners = {run.notebook.owner(label) for label in labels.tolist()}
-    names = [
-        repr(group.name)
-        for group in channels.groups
-        if any((member.parameter, member.dim) in owners for member in group.members)
-    ]
-    return f"ignore {', '.join(names) or 'the groups this line works on'}, or cut them otherwise"
