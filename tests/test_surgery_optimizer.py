@@ -61,11 +61,15 @@ def kept_part(tensor: Tensor, name: str, plan: PruningPlan, channels: ChannelMap
     return tensor
 
 
-@pytest.mark.parametrize("kind", OPTIMIZERS)
+# In training mode a shift before a batch norm has a gradient of zero but for rounding, which
+# optimizers that divide by its size blow up: only plain steps can be compared.
+@pytest.mark.parametrize(
+    ("kind", "training"), [*((kind, False) for kind in OPTIMIZERS), ("sgd momentum", True)]
+)
 @pytest.mark.parametrize("net", NETS)
-def test_steps_equal_those_of_the_masked_network(net: str, kind: str) -> None:
+def test_steps_equal_those_of_the_masked_network(net: str, kind: str, training: bool) -> None:
     build, example = NETS[net]
-    model, make = randomised(build()), OPTIMIZERS[kind]
+    model, make = randomised(build()).train(training), OPTIMIZERS[kind]
     if net == "mobilenet":
         example = example.double()
     channels = trace(model, example)

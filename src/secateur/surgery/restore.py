@@ -106,8 +106,8 @@ def restore(small: nn.Module, removed: Removed) -> nn.Module:
     """Put back what was cut: a new module of the original's shapes; `small` is untouched.
 
     Right after the cut the answer equals the original bit for bit. After fine-tuning, the channels
-    that stayed keep what they learned and the others return as they were. The answer is on the
-    devices and in the modes of `small`.
+    that stayed keep what they learned and the others return as they were; biases that `absorb`
+    shifted or made stay so. The answer is on the devices and in the modes of `small`.
 
     Raises:
         SurgeryError: `small` is not the network these channels were cut from.
