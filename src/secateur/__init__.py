@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from secateur.surgery.absorb import absorb as absorb
     from secateur.surgery.cut import cut as cut
     from secateur.surgery.mask import mask as mask
+    from secateur.surgery.memory import activation_peak as activation_peak
     from secateur.surgery.optimizer import cut_optimizer as cut_optimizer
     from secateur.surgery.package import load as load
     from secateur.surgery.package import save as save
@@ -70,6 +71,7 @@ _HOME = {
     "surgery.absorb": ("Absorption", "absorb"),
     "surgery.cut": ("cut",),
     "surgery.mask": ("mask",),
+    "surgery.memory": ("activation_peak",),
     "surgery.optimizer": ("cut_optimizer",),
     "surgery.package": ("load", "save"),
     "surgery.restore": ("Removed", "remember", "restore"),
