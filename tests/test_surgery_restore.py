@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from contracts import outputs, plan_of, random_plan, randomised, same_state, state_of
 from secateur.channels.trace import trace
@@ -14,8 +15,9 @@ from secateur.errors import PackageError, PlanError, SurgeryError
 from secateur.networks.families import NETWORKS
 from secateur.surgery.cut import cut
 from secateur.surgery.package import save
+from secateur.surgery.prove import settle
 from secateur.surgery.restore import Removed, remember, restore
-from toys import TOYS, depthwise, image, plain, tied
+from toys import TOYS, Net, conv, depthwise, image, plain, tied
 
 
 def numbers(model: nn.Module) -> list[dict[str, object]]:
@@ -102,6 +104,24 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         Removed.load(save(model, tmp_path / "net.safetensors"))
     with pytest.raises(PlanError, match="made for network"):
         remember(model, plan, trace(depthwise().double(), image()))
+
+
+def test_where_groups_were_held_back_the_settled_plan_counts() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        first, second = net.conv1(torch.relu(net.stem(x))).split(3, 1)
+        return net.conv2(first + second)
+
+    model = randomised(Net(forward, stem=conv(1, 4), conv1=conv(4, 6), conv2=conv(3, 2)))
+    channels = trace(model, image())
+    asked = plan_of(channels, {"stem": (1,), "conv1": (0, 1)})
+    settled = settle(model, asked, image())
+    assert set(settled.remove) == {"stem"}
+    with pytest.warns(UserWarning, match="held back"):
+        small = cut(model, asked, image())
+    again = restore(small, remember(model, settled, channels))
+    assert same_state(again, state_of(model))
+    with pytest.raises(SurgeryError, match="by the settled plan where groups were held back"):
+        restore(small, remember(model, asked, channels))
 
 
 def test_an_empty_plan_removes_nothing(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def absorb(
     Args:
         model: the uncut network.
         small: the network that `plan` was cut into.
-        plan: what was cut.
+        plan: what was cut; `settle` gives it where `cut` held groups back.
         channels: the map of `model`.
         calibration: one batch of real inputs, as the network is called.
 
@@ -148,7 +148,8 @@ class _Attempt:
             found = "no" if now is None else str(len(now))
             raise SurgeryError(
                 f"layer {name!r} of the cut network gives {found} channels, this plan leaves "
-                f"{len(full)}; give the network that this plan was cut into"
+                f"{len(full)}; give the network that this plan was cut into, and the "
+                "settled plan where groups were held back"
             )
         return full - now
 

@@ -39,7 +39,7 @@ def cut_optimizer(
         optimizer: of `model`, before or between steps.
         model: the network before the cut.
         small: the network after the cut.
-        plan: what was cut.
+        plan: what was cut; `settle` gives it where `cut` held groups back.
         channels: the map of `model`.
 
     Raises:
@@ -106,7 +106,7 @@ def _fitting(name: str, old: Tensor, after: Mapping[str, nn.Parameter], kept: Ke
         found = "missing" if new is None else str(tuple(new.shape))
         raise SurgeryError(
             f"{name!r} is {found} in the cut network, this plan leaves {shape}; give the network "
-            "that this plan was cut into"
+            "that this plan was cut into, and the settled plan where groups were held back"
         )
     return new
 
