@@ -216,3 +216,15 @@ def network_line(module_names: Mapping[int, str]) -> str:
                 module = f"module {module_names[id(own)]} ({type(own).__name__})"
         frame = frame.f_back
     return module
+
+
+def raising_line(error: BaseException) -> str:
+    """The innermost line of the network's own code in an error's traceback, or nothing."""
+    line = ""
+    traceback = error.__traceback__
+    while traceback is not None:
+        name = traceback.tb_frame.f_code.co_filename
+        if not name.startswith(_PASSED):
+            line = f"{Path(name).name}:{traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return line

@@ -143,7 +143,7 @@ def objections(
         said = str(error).rpartition("; ")[0]
         text = f"the plan does not fit the network's code: {said}"
         blamed = witness.last_groups(run)
-        return [Objection(text, blamed, run.failed_at or _last_source(run))]
+        return [Objection(text, blamed, run.failed_at)]
     return _misalignments(run, original, witness)
 
 
@@ -153,16 +153,13 @@ def _meta(model: nn.Module, name: str, shape: tuple[int, ...]) -> Tensor:
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
-def _last_source(run: Run) -> str:
-    return run.calls[-1].source if run.calls else ""
-
-
 class _Witness:
     """Knows which group of a plan every label of the original belongs to."""
 
     def __init__(
         self, original: Run, channels: ChannelMap, remove: Mapping[str, tuple[int, ...]]
     ) -> None:
+        self.original = original
         book = original.notebook
         first = {(parameter, dim): label for parameter, dim, label in book.owners}
         self.roles = book.roles
@@ -178,11 +175,15 @@ class _Witness:
         return tuple(self.names[k] for k in numbers if k >= 0)
 
     def last_groups(self, run: Run) -> tuple[str, ...]:
-        """Groups at the call that failed, or at the last ones before an error in Python code."""
+        """Groups at the call that failed; after an error in Python code, near the last one made."""
         if run.failed is not None:
             for whole in (False, True):
                 if names := self._of_call(run, run.failed, whole=whole):
                     return names
+        if len(run.calls) < len(self.original.calls):  # what would have come next
+            following = self.original.calls[len(run.calls)]
+            if names := self._of_call(self.original, following, whole=False):
+                return names
         for n in (1, 2, 4, 8, 16, 32, 64, len(run.calls)):
             if names := tuple(
                 dict.fromkeys(name for call in run.calls[-n:] for name in self._of_call(run, call))
@@ -193,7 +194,8 @@ class _Witness:
     def _of_call(self, run: Run, call: Call, *, whole: bool = True) -> tuple[str, ...]:
         """Groups that a call works on; of a weight only what meets the inputs, unless `whole`."""
         found = [np.zeros(0, dtype=np.int64)]
-        for tensor in (*call.tensors, *call.outputs):
+        outputs = call.outputs if whole else ()
+        for tensor in (*call.tensors, *outputs):
             for field in call.fields(tensor).values():
                 labels = field.reshape(-1).numpy()
                 if not labels.size:
