@@ -89,7 +89,8 @@ class Call:
         if first is second:
             return
         one, two = torch.broadcast_tensors(first, second)  # type: ignore[no-untyped-call]
-        meeting = Meeting(one.reshape(-1), two.reshape(-1), self.name, self.source)
+        ends = one.reshape(-1), two.reshape(-1)
+        meeting = Meeting(*ends, self.name, self.source, len(self.run.calls) - 1)
         self.run.notebook.meetings.append(meeting)
 
     def contract(self, first: Tensor | None, second: Tensor | None) -> None:
@@ -113,7 +114,7 @@ class Call:
         """These labels cannot go."""
         flat = labels.reshape(-1)
         text = f"{reason} in {self.name}"
-        self.run.notebook.pins.append(Pin(flat, text, self.source, silent))
+        self.run.notebook.pins.append(Pin(flat, text, self.source, silent, len(self.run.calls) - 1))
 
     def pin_others(
         self, tensor: Tensor, dims: Iterable[int], reason: str, *, silent: bool = False
@@ -218,13 +219,16 @@ def network_line(module_names: Mapping[int, str]) -> str:
     return module
 
 
-def raising_line(error: BaseException) -> str:
-    """The innermost line of the network's own code in an error's traceback, or nothing."""
+def raising_frame(error: BaseException) -> tuple[str, tuple[Tensor, ...]]:
+    """The innermost line of the network's own code in an error's traceback, and its tensors."""
     line = ""
+    tensors: tuple[Tensor, ...] = ()
     traceback = error.__traceback__
     while traceback is not None:
         name = traceback.tb_frame.f_code.co_filename
         if not name.startswith(_PASSED):
             line = f"{Path(name).name}:{traceback.tb_lineno}"
+            own = traceback.tb_frame.f_locals.values()
+            tensors = tuple(value for value in own if isinstance(value, Tensor))
         traceback = traceback.tb_next
-    return line
+    return line, tensors

@@ -26,12 +26,16 @@ Fields = Mapping[int, Tensor]
 
 @dataclass(frozen=True)
 class Meeting:
-    """Labels that an operator brought together: `first[i]` meets `second[i]`."""
+    """Labels that an operator brought together: `first[i]` meets `second[i]`.
+
+    `call` is the operator's number in the run.
+    """
 
     first: Tensor
     second: Tensor
     operator: str
     source: str
+    call: int = -1
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Pin:
     reason: str
     source: str
     silent: bool = False
+    call: int = -1
 
 
 @dataclass

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_leaves, tree_map_only
 
 from secateur.channels.arithmetic import meet
-from secateur.channels.call import Call, raising_line
+from secateur.channels.call import Call, raising_frame
 from secateur.channels.collect import collect
 from secateur.channels.groups import ChannelMap, Layer
 from secateur.channels.labels import Fields, Notebook, Pin, as_field
@@ -83,7 +83,8 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> None:
         try:
             out = functional_call(model, run.tensors, tuple(args), kwargs)
         except Exception as error:
-            run.failed_at = run.failed_at or raising_line(error)
+            line, run.in_sight = raising_frame(error)
+            run.failed_at = run.failed_at or line
             raise _explain(model, error, run.failed_at) from error
     for tensor in tree_leaves(out):
         if isinstance(tensor, Tensor):
@@ -145,6 +146,7 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.module_names = {id(module): name for name, module in model.named_modules()}
         self.failed_at = ""
         self.failed: Call | None = None
+        self.in_sight: tuple[Tensor, ...] = ()
         self.calls: list[Call] = []
         self._note_sources = note_sources
         self.layers: list[Layer] = []

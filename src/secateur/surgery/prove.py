@@ -181,27 +181,35 @@ class _Witness:
                 if names := self._of_call(run, run.failed, whole=whole):
                     return names
         if len(run.calls) < len(self.original.calls):  # what would have come next
-            following = self.original.calls[len(run.calls)]
-            if names := self._of_call(self.original, following, whole=False):
+            following = self.original.calls[len(run.calls)].tensors
+            if names := self._of_tensors(self.original, following, whole=False):
                 return names
-        for n in (1, 2, 4, 8, 16, 32, 64, len(run.calls)):
-            if names := tuple(
-                dict.fromkeys(name for call in run.calls[-n:] for name in self._of_call(run, call))
-            ):
+        if names := self._of_tensors(run, run.in_sight):
+            return names
+        return self.groups_before(run, len(run.calls))
+
+    def groups_before(self, run: Run, number: int) -> tuple[str, ...]:
+        """Groups of the nearest call up to this number that works on any; at last, all."""
+        for call in reversed(run.calls[: number + 1]):
+            if names := self._of_call(run, call):
                 return names
         return tuple(self.names)
 
     def _of_call(self, run: Run, call: Call, *, whole: bool = True) -> tuple[str, ...]:
         """Groups that a call works on; of a weight only what meets the inputs, unless `whole`."""
+        return self._of_tensors(run, call.tensors + call.outputs, whole=whole)
+
+    def _of_tensors(
+        self, run: Run, tensors: Iterable[Tensor], *, whole: bool = True
+    ) -> tuple[str, ...]:
         found = [np.zeros(0, dtype=np.int64)]
-        outputs = call.outputs if whole else ()
-        for tensor in (*call.tensors, *outputs):
-            for field in call.fields(tensor).values():
+        for tensor in tensors:
+            for field in run.fields_of(tensor).values():
                 labels = field.reshape(-1).numpy()
                 if not labels.size:
                     continue
                 is_input = self.roles.get(run.notebook.owner(int(labels[0]))) == "in"
-                if whole or is_input or not call.is_weight(tensor):
+                if whole or is_input or run.weight_name(tensor) is None:
                     found.append(labels)
         return self.groups(np.concatenate(found))
 
@@ -250,22 +258,22 @@ def _misalignments(run: Run, original: Run, witness: _Witness) -> list[Objection
             "together that did not meet before"
         )
         labels = np.concatenate([first[here], second[here]])
-        found.append(Objection(text, witness.groups(labels), meetings[k].source))
+        groups = witness.groups(labels) or witness.groups_before(run, meetings[k].call)
+        found.append(Objection(text, groups, meetings[k].source))
     for pin in run.notebook.pins:
         own = pin.labels.numpy()
         own = own[own < n_labels]
         if not pinned[channel[own]].all():
             text = f"after the cut a prunable dimension {pin.reason} at {pin.source}"
-            found.append(Objection(text, witness.groups(own), pin.source))
-    return list(_apart(found, witness))
+            groups = witness.groups(own) or witness.groups_before(run, pin.call)
+            found.append(Objection(text, groups, pin.source))
+    return list(_apart(found))
 
 
-def _apart(found: list[Objection], witness: _Witness) -> Iterable[Objection]:
+def _apart(found: list[Objection]) -> Iterable[Objection]:
     """Leave out what an earlier objection may have caused: those that share a group with it."""
     seen: set[str] = set()
     for objection in found:
-        if not objection.groups:
-            objection = replace(objection, groups=tuple(witness.names))
         if seen.isdisjoint(objection.groups):
             yield objection
         seen.update(objection.groups)
