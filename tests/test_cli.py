@@ -88,6 +88,37 @@ def test_inspect_speaks_and_gives_json(
     assert {"cost", "channels", "skewness", "similarity"} == set(answer)
 
 
+def test_what_mixes_channels_is_not_called_equal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "factories"))
+    command = ["prune", "unusual:mixing", "--pruning-ratio", "0.5", "--input", "1x8x8"]
+    assert run(monkeypatch, *command, "-o", tmp_path / "a") == 0
+    said = capsys.readouterr().out
+    assert "differs from the masked one" in said and "_softmax at unusual.py" in said
+    assert "equals" not in said
+    assert run(monkeypatch, *command, "-o", tmp_path / "b", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["verified"]["exact"] is False
+    assert answer["verified"]["relative_error"] > 1e-6
+
+
+@pytest.mark.parametrize(("width", "code"), [(4, 0), (40, 1)])
+def test_a_device_is_held_against_the_cut_network(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    width: int,
+    code: int,
+) -> None:
+    options = ["--arg", f"width={width}", "--macs", "90%", "-o", tmp_path, "--json"]
+    assert run(monkeypatch, "prune", VGG, *options, "--device", "dcase2023") == code
+    device = json.loads(capsys.readouterr().out)["device"]
+    assert device["fits"] == (code == 0)
+    plan = PruningPlan.from_json((tmp_path / "plan.json").read_text())
+    assert device["bytes"] == 4 * plan.after.params
+
+
 def nan_file(path: Path) -> Path:
     state = {name: tensor.clone() for name, tensor in random_vgg().state_dict().items()}
     next(iter(state.values())).view(-1)[0] = float("nan")
@@ -104,6 +135,12 @@ BAD = [
     (["prune", VGG, "--macs", "1"], "nearest reachable"),
     (["prune", VGG, "--pruning-ratio", "1"], "in [0, 1)"),
     (["prune", VGG, "--macs", "50%", "--criterion", "l1norm"], "did you mean 'l1'?"),
+    (["prune", "unusual:explodes", "--macs", "50%"], "RuntimeError: no such size"),
+    (["prune", "unusual:two_inputs", "--macs", "50%"], "wants x, y"),
+    (["prune", VGG, "--macs", "50%", "--arg", "width=[8"], "cannot read the value '[8'"),
+    (["prune", VGG, "--macs", "50%", "--arg", "width=-3"], "failed"),
+    (["prune", VGG, "--pruning-ratio", "0.5", "--min-channels", "1000"], "lower min_channels"),
+    (["prune", VGG, "--macs", "50%", "--device", "dcase2032"], "did you mean"),
     (["prune", VGG, "--macs", "50%", "--input", "64"], "failed on shapes"),
     (["prune", VGG, "--macs", "50%", "--input", "a"], "is not a shape"),
     (["prune", VGG, "--macs", "50%", "--ignore", "conv9"], "no channel group 'conv9'"),
@@ -121,6 +158,7 @@ def test_bad_input_is_one_clear_line_and_writes_nothing(
     arguments: list[str],
     says: str,
 ) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "factories"))
     monkeypatch.chdir(tmp_path)
     assert run(monkeypatch, *arguments) == 2
     said = capsys.readouterr()

@@ -145,10 +145,10 @@ def test_a_ratio_tried_by_one_criterion_alone_is_no_pair():
 
 def line(family, low, high, verdict=SUPPORTED):
     slope = (low + high) / 2
-    return Regression(family, "ws", 4, slope, low, high, 0.0, 0.9, verdict)
+    return Regression(family, "ws", 4, 0, slope, low, high, 0.0, 0.9, verdict)
 
 
-UNKNOWN = Regression("resnet", "ws", 2, None, None, None, None, None, UNDECIDED)
+UNKNOWN = Regression("resnet", "ws", 2, 0, None, None, None, None, None, UNDECIDED)
 
 
 def test_only_networks_with_inactive_channels_are_tested():
@@ -196,5 +196,10 @@ def test_the_claim_on_methods_is_an_equivalence_and_not_a_lack_of_difference():
     assert methods_claim(noisy).verdict == UNDECIDED
     few = method_differences(simulate(networks=["vgg"], seeds=(1, 2)))
     assert methods_claim(few).verdict == UNDECIDED
+    by_ratio = method_differences(simulate(networks=["vgg"]), per_ratio=True)
+    last = max(d.ratio for d in by_ratio)
+    apart = [replace(d, mean=0.3, low=0.2, high=0.4) if d.ratio == last else d for d in by_ratio]
+    assert methods_claim(apart).verdict == NOT_SUPPORTED
+    assert f"at ratio {last:g}" in methods_claim(apart).because
     control = [d for d in found if d.reference == "random"]
     assert methods_claim(control).verdict == NOT_TESTED

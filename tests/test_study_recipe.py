@@ -143,12 +143,13 @@ def test_a_recipe_is_frozen() -> None:
         ),
         (
             {"networks": [8]},
-            "networks.0: 8 is not allowed; give a mapping with the keys kind, width, lr, weight_decay",
+            "networks.0: 8 is not allowed; give a mapping with the keys kind, width, lr, "
+            "weight_decay",
         ),
         (
             {"networks": []},
-            "networks: [] is not allowed; give a list of at least 1, each a mapping with the keys kind, "
-            "width, lr, weight_decay",
+            "networks: [] is not allowed; give a list of at least 1, each a mapping with the "
+            "keys kind, width, lr, weight_decay",
         ),
         (
             {"networks": [{"kind": "vgg"}, {"kind": "vgg", "width": 8}]},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +18,7 @@ import torch
 from secateur.channels.trace import trace
 from secateur.study.cells import units
 from secateur.study.recipe import Recipe, recipe_from
-from secateur.study.run import run_unit
+from secateur.study.run import FEATURES, run_unit
 from secateur.study.store import Store
 from secateur.surgery.package import load
 
@@ -123,6 +125,30 @@ def test_the_report_is_made_again_without_torch(undisturbed: Store) -> None:
     assert Path(found["report"]).is_file()
     assert len(found["base_networks"]) == 4
     assert {claim["verdict"] for claim in found["claims"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("room", [4096, 40_000], ids=["none for a row", "none for weights"])
+def test_a_disk_that_fills_stops_the_study_in_one_line(
+    tmp_path: Path, undisturbed: Store, recipe: Recipe, room: int
+) -> None:
+    store = Store(tmp_path / "study")
+    store.open(recipe)
+    shutil.copytree(undisturbed.folder / FEATURES, store.folder / FEATURES)
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    command = [sys.executable, "-m", "secateur.cli", "study", "tiny.json", "-o", "study", "-j", "1"]
+    ended = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
+    )
+    assert ended.returncode == 2
+    assert "cannot write" in ended.stderr and "Traceback" not in ended.stderr
+    assert store.failures() == ()
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
+    assert settled(store.rows()) == settled(undisturbed.rows())
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,11 +46,33 @@ def build_network(factory: str, weights: Path | None, arguments: list[str] | Non
         model = function(**keywords)
     except TypeError as error:
         raise SecateurError(f"{factory} cannot be called: {error}; see --arg name=value") from error
+    except Exception as error:
+        raise SecateurError(f"{factory} failed: {_brief(error)}; --debug shows where") from error
     if not isinstance(model, nn.Module):
         raise SecateurError(f"{factory} gave a {type(model).__name__}; it must return an nn.Module")
+    _check_one_input(model)
     if weights is not None:
         load_weights(model, weights)
     return model.eval()
+
+
+def _check_one_input(model: nn.Module) -> None:
+    """Refuse a network that one tensor cannot call: the command line has no way to give more.
+
+    Raises:
+        SecateurError: naming the arguments it wants.
+    """
+    needed = [
+        name
+        for name, parameter in inspect.signature(model.forward).parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    if len(needed) > 1:
+        raise SecateurError(
+            f"{type(model).__name__} wants {', '.join(needed)}; the command line gives one float "
+            "tensor (--input). Call secateur.trace and secateur.cut from Python for others"
+        )
 
 
 def example_of(shape: str) -> Tensor:
@@ -83,6 +106,10 @@ def _find(factory: str) -> Any:
         raise SecateurError(
             f"cannot import {module_name!r}: {error}; run from its folder or install it"
         ) from error
+    except Exception as error:
+        raise SecateurError(
+            f"importing {module_name!r} failed: {_brief(error)}; --debug shows where"
+        ) from error
     function = getattr(module, function_name, None)
     if not callable(function):
         raise SecateurError(f"{module_name!r} has no function {function_name!r}")
@@ -95,5 +122,12 @@ def _keywords(arguments: list[str]) -> dict[str, Any]:
         name, equals, value = argument.partition("=")
         if not equals or not name.isidentifier():
             raise SecateurError(f"--arg {argument!r} is not name=value")
-        keywords[name] = yaml.safe_load(value)
+        try:
+            keywords[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise SecateurError(f"--arg {argument!r}: cannot read the value {value!r}") from None
     return keywords
+
+
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

@@ -54,7 +54,7 @@ def uniform(scores: Scores, channels: ChannelMap, budget: Budget) -> PruningPlan
         sizes = {group.n_channels for group in groups}
         shares = sorted({0.0} | {k / n for n in sizes for k in np.arange(0.5, n)})
         chosen = _first_within(lambda step: remove(shares[step]), len(shares) - 1, channels, budget)
-    return _plan(chosen, channels, budget, f"{scores.criterion}, uniform")
+    return _plan(chosen, groups, channels, budget, f"{scores.criterion}, uniform")
 
 
 def global_(
@@ -92,7 +92,7 @@ def global_(
     else:
         chosen = _first_within(remove, len(order), channels, budget)
     how = f"{scores.criterion}, global, normalisation {normalisation}"
-    return _plan(chosen, channels, budget, how)
+    return _plan(chosen, groups, channels, budget, how)
 
 
 SCOPES = {"uniform": uniform, "global": global_}
@@ -156,9 +156,22 @@ def _first_within(
 
 
 def _plan(
-    chosen: dict[str, tuple[int, ...]], channels: ChannelMap, budget: Budget, how: str
+    chosen: dict[str, tuple[int, ...]],
+    groups: list[ChannelGroup],
+    channels: ChannelMap,
+    budget: Budget,
+    how: str,
 ) -> PruningPlan:
     before, after = cost(channels), cost(channels, chosen)
+    if (
+        budget.pruning_ratio
+        and before.channels
+        and all(group.n_channels <= budget.min_channels for group in groups)
+    ):
+        raise BudgetError(
+            f"no channel can go: min_channels is {budget.min_channels} and the widest group has "
+            f"{max(group.n_channels for group in groups)}; lower min_channels"
+        )
     asked: dict[str, float] = {}
     if budget.pruning_ratio is not None:
         asked["pruning_ratio"] = budget.pruning_ratio

@@ -123,6 +123,7 @@ def prunable(findings: Findings) -> Data:
             "low": row.ratio if row.low is None else row.low,
             "high": row.ratio if row.high is None else row.high,
             "beyond": row.beyond,
+            "base_below": row.base_below,
             "knee": row.knee,
             "ws": row.ws,
             "inactive": row.inactive,

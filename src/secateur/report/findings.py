@@ -129,7 +129,7 @@ def find(recipe: Mapping[str, Any], rows: Iterable[Row]) -> Findings:
         tested=tested,
         claims=(
             sparsity_claim(main, tested),
-            methods_claim(d for d in differences["accuracy"] if d.ratio is None),
+            methods_claim(d for d in differences["accuracy"] if d.ratio is not None),
             family_claim(main, tested),
         ),
     )

@@ -65,6 +65,7 @@ def prunable(findings: Findings) -> Figure:
                 ),
                 shape=_shape(findings.scopes),
                 fill=colour("criterion", colours, "fill"),
+                opacity=alt.condition("datum.base_below", alt.value(0.3), alt.value(1)),
                 fillOpacity=alt.condition("datum.beyond", alt.value(0), alt.value(0.85)),
                 tooltip=tooltip(
                     own, "criterion", "scope", "strength", "ratio", "low", "high", "n_seeds"
@@ -84,8 +85,9 @@ def prunable(findings: Findings) -> Figure:
         "What can be pruned, against sparsity",
         "Largest share of channels that can go before accuracy falls more than the chosen loss "
         "below the dense network trained without sparsification. Bars: interval over seeds. A "
-        "hollow mark held at the largest ratio tried: the true value is at least that. The line is "
-        "fitted to one point a strength, the mean over criteria other than random.",
+        "hollow mark held at the largest ratio tried: the true value is at least that. A pale mark "
+        "at 0 belongs to a network too inaccurate before any cut: nothing was tested there. The "
+        "line is fitted to one point a strength, the mean over criteria other than random.",
         tuple(panels),
         controls=(
             Control(

@@ -128,13 +128,24 @@ def regressions(findings: Findings) -> Table:
     against = {"ws": "Weight Skewness", "inactive": "inactive share"}
     return Table(
         "Straight lines of prunable ratio on sparsity, one point a strength, 95 % intervals",
-        ("Network", "Against", "Accepted loss", "Points", "Slope", "Interval", "R²", "Verdict"),
+        (
+            "Network",
+            "Against",
+            "Accepted loss",
+            "Points",
+            "Of them too inaccurate uncut",
+            "Slope",
+            "Interval",
+            "R²",
+            "Verdict",
+        ),
         tuple(
             (
                 fit.family,
                 against[fit.against],
                 loss(epsilon),
                 str(fit.n),
+                str(fit.n_below),
                 number(fit.slope),
                 between(fit.low, fit.high),
                 number(fit.r2),

@@ -40,11 +40,16 @@ _PER_UNIT = "prunable ratio per unit of skewness: "
 
 @dataclass(frozen=True)
 class Regression:
-    """Straight line of prunable ratio on sparsity, one point a strength, with a 95 % interval."""
+    """Straight line of prunable ratio on sparsity, one point a strength, with a 95 % interval.
+
+    `n_below` of the `n` points have a base network that is itself below the accuracy allowed: their
+    ratio is 0 for that reason, and they pull the line down at its sparse end.
+    """
 
     family: str
     against: str
     n: int
+    n_below: int
     slope: float | None
     low: float | None
     high: float | None
@@ -112,7 +117,9 @@ def sparsity_claim(regressions: Iterable[Regression], tested: Collection[str]) -
 def methods_claim(differences: Iterable[MethodDifference], margin: float = LITTLE) -> Claim:
     """The criterion matters little: supported when every interval lies inside ± `margin`.
 
-    The control is left out. One interval that lies outside on one side refutes it.
+    Given differences for each ratio, it is judged at each: a mean over ratios would hide that
+    criteria part where much is cut. The control is left out. One interval that lies outside on one
+    side refutes the claim.
     """
     statement = f"The criterion matters little (less than {100 * margin:g} points of accuracy)"
     pairs = [d for d in differences if CONTROL not in (d.criterion, d.reference)]
@@ -125,10 +132,12 @@ def methods_claim(differences: Iterable[MethodDifference], margin: float = LITTL
     inside = [-margin < (d.low or 0.0) and (d.high or 0.0) < margin for d in ranked]
     outside = [(d.low or 0.0) >= margin or (d.high or 0.0) <= -margin for d in ranked]
     verdict = NOT_SUPPORTED if any(outside) else SUPPORTED if all(inside) else UNDECIDED
+    at = "" if widest.ratio is None else f" at ratio {widest.ratio:g}"
     ties = sum(d.verdict == "tie" for d in ranked)
     because = (
         f"{ties} of {len(ranked)} comparisons are ties; the widest is {widest.criterion} against "
-        f"{widest.reference} in {widest.network}, {widest.scope}: {100 * widest.mean:+.1f} points "
+        f"{widest.reference} in {widest.network}, {widest.scope}{at}: "
+        f"{100 * widest.mean:+.1f} points "
         f"({100 * (widest.low or 0.0):+.1f} to {100 * (widest.high or 0.0):+.1f})"
     )
     return Claim(statement, verdict, because)
@@ -161,7 +170,10 @@ def _together(verdicts: list[str]) -> str:
 def _slope(fit: Regression) -> str:
     if fit.slope is None:
         return f"{fit.family} has {fit.n} strengths that differ in it, 3 needed"
-    return f"{fit.family} {fit.slope:+.2f} ({fit.low:+.2f} to {fit.high:+.2f})"
+    text = f"{fit.family} {fit.slope:+.2f} ({fit.low:+.2f} to {fit.high:+.2f})"
+    if fit.n_below:
+        text += f" with {fit.n_below} of {fit.n} strengths too inaccurate before any cut"
+    return text
 
 
 def ws_regression(
@@ -173,27 +185,30 @@ def ws_regression(
 
     Criteria and scopes of one strength share their base networks, so they are averaged to one point
     first (the control `random` left out); counted singly they would make the interval too narrow.
+    Strengths whose base network is too inaccurate by itself count, with ratio 0, and are told.
     The interval is Student's. More sparsity, more prunable: `supported` when it lies above 0.
     """
     by_strength: dict[float, list[tuple[float, float]]] = {}
+    below: set[float] = set()
     for row in prunable:
         x = row.ws if against == "ws" else row.inactive
         counts = row.network == family and row.criterion != CONTROL
         if counts and x is not None and row.ratio is not None:
             by_strength.setdefault(row.strength, []).append((x, row.ratio))
+            below |= {row.strength} if row.base_below else set()
     points = np.array([np.mean(pairs, axis=0) for pairs in by_strength.values()]).reshape(-1, 2)
-    n = len(points)
+    n, n_below = len(points), len(below)
     if n < 3 or np.ptp(points[:, 0]) < 1e-9:
-        return Regression(family, against, n, None, None, None, None, None, UNDECIDED)
+        return Regression(family, against, n, n_below, None, None, None, None, None, UNDECIDED)
     if np.ptp(points[:, 1]) < 1e-9:
         level = float(points[0, 1])
-        return Regression(family, against, n, 0.0, 0.0, 0.0, level, None, UNDECIDED)
+        return Regression(family, against, n, n_below, 0.0, 0.0, 0.0, level, None, UNDECIDED)
     fit = stats.linregress(points[:, 0], points[:, 1])
     margin = float(stats.t.ppf(0.975, n - 2) * fit.stderr)
     low, high = float(fit.slope) - margin, float(fit.slope) + margin
     verdict = SUPPORTED if low > 0 else NOT_SUPPORTED if high < 0 else UNDECIDED
     slope, intercept, r2 = float(fit.slope), float(fit.intercept), float(fit.rvalue) ** 2
-    return Regression(family, against, n, slope, low, high, intercept, r2, verdict)
+    return Regression(family, against, n, n_below, slope, low, high, intercept, r2, verdict)
 
 
 def method_differences(

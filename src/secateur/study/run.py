@@ -11,7 +11,7 @@ from secateur.study.cells import BaseCell, PrunedCell, Unit
 from secateur.study.data import Split, split
 from secateur.study.recipe import Recipe
 from secateur.study.recipe import Training as TrainingPart
-from secateur.study.store import Store
+from secateur.study.store import BASE_FAILED, Store
 
 if TYPE_CHECKING:
     import torch
@@ -39,8 +39,9 @@ def run_unit(unit: Unit, folder: Path, recipe: Recipe) -> None:
         with store.attempt(unit.base):
             store.write(unit.base.id, train_base(unit.base, data, store.path(unit.base.id)))
         if not store.has(unit.base.id):
-            for cell in unit.pruned:
-                store.fail(cell, "its base network failed", "")
+            for cell in todo:
+                if cell != unit.base:
+                    store.fail(cell, BASE_FAILED, "")
             return
     base = _load_base(unit.base, data, store.path(unit.base.id))
     channels = trace(base, data.x_train[:1])

@@ -31,6 +31,9 @@ from secateur.study.recipe import Recipe, recipe_from
 
 Row = dict[str, Any]
 
+BASE_FAILED = "its base network failed"
+"""Why a cut has no row when there was nothing to cut."""
+
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 _GRID = {
     ("networks",),
@@ -84,7 +87,7 @@ class Store:
             if there == recipe:
                 return
             changed = _changed(there, recipe)
-            if changed:
+            if changed and any(self.folder.glob("runs/*/result.json")):
                 raise StudyError(
                     f"{self.folder} holds a study with other settings ({'; '.join(changed)}); "
                     "name another folder, or put these settings back"

@@ -65,9 +65,11 @@ class PrunableRatio:
     """Prunable ratio of one network, strength, criterion and scope, with its interval over seeds.
 
     `beyond` says that the accuracy still held at the largest ratio measured, so that `ratio` is a
-    lower bound. `knee` is the other form, by Kneedle. `ws` is the mean pooled Weight Skewness of
-    the batch-norm scales and `inactive` the mean inactive share of the base networks used;
-    `reference` is A0. Seeds that lack a ratio or a dense base are left out and counted.
+    lower bound; `base_below` that the unpruned network already lies below A0 - epsilon, so that the
+    ratio is 0 whatever can be cut from it. `knee` is the other form, by Kneedle. `ws` is the mean
+    pooled Weight Skewness of the batch-norm scales and `inactive` the mean inactive share of the
+    base networks used; `reference` is A0. Seeds that lack a ratio or a dense base are left out and
+    counted.
     """
 
     network: str
@@ -79,6 +81,7 @@ class PrunableRatio:
     low: float | None
     high: float | None
     beyond: bool
+    base_below: bool
     knee: float | None
     ws: float | None
     inactive: float | None
@@ -304,6 +307,7 @@ def _prunable_row(
         low=None,
         high=None,
         beyond=False,
+        base_below=False,
         knee=None,
         ws=None,
         inactive=None,
@@ -328,12 +332,14 @@ def _prunable_row(
     seeds = np.column_stack([reference, accuracies])
     low, high = bootstrap_interval(seeds, statistic) or (None, None)
     mean = accuracies.mean(axis=0)
+    holds = mean >= reference.mean() - epsilon - _TOLERANCE
     return replace(
         undefined,
         ratio=float(statistic(seeds[None])[0]),
         low=low,
         high=high,
-        beyond=bool((mean >= reference.mean() - epsilon - _TOLERANCE).all()),
+        beyond=bool(holds.all()),
+        base_below=not holds[0],
         knee=knee(levels, mean),
         ws=_mean(_pooled_ws(base) for base in bases),
         inactive=_mean(base["inactive"] for base in bases),

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from secateur.channels.cost import remaining_shapes
 from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import Example, trace
 from secateur.errors import PackageError, PlanError, unknown_name
-from secateur.files import replacing
+from secateur.files import write_bytes
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.rebuild import rebuild
 
@@ -34,8 +34,7 @@ def save(model: nn.Module, path: str | Path, plan: PruningPlan | None = None) ->
     metadata = {"format": FORMAT, "network": type(model).__name__}
     if plan is not None:
         metadata["plan"] = plan.to_json()
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+    write_bytes(path, serialise(tensors, metadata))
     return path
 
 
@@ -86,10 +85,9 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         if tensors[name].shape != own.shape:
             raise PackageError(
                 f"{path}: {name!r} is {tuple(tensors[name].shape)}, the network's is "
-                f"{tuple(own.shape)}; give the factory the arguments it was trained with"
+                f"{tuple(own.shape)}; give the factory the arguments it was trained with "
+                "(a cut network is read by secateur.load)"
             )
-        if tensors[name].is_floating_point() and not bool(torch.isfinite(tensors[name]).all()):
-            raise PackageError(f"{path}: {name!r} holds NaN or infinite values; train again")
     model.load_state_dict(tensors, strict=False)
 
 
@@ -97,7 +95,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """All tensors of a safetensors file and its metadata.
 
     Raises:
-        PackageError: there is no such file, or it is not safetensors.
+        PackageError: there is no such file, it is not safetensors, or it holds NaN or infinities.
     """
     path = Path(path)
     if not path.is_file():
@@ -108,6 +106,9 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise PackageError(f"{path} is not a readable safetensors file: {error}") from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise PackageError(f"{path}: {name!r} holds NaN or infinite values; train again")
     if "plan" in metadata:
         metadata["plan"] = json.loads(metadata["plan"])
     return tensors, metadata

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from secateur.errors import TrainingError
-from secateur.files import replacing
+from secateur.files import write_bytes
 
 FORMAT = "secateur.checkpoint/1"
 
@@ -26,8 +27,9 @@ def write(path: Path, settings: Settings, state: Mapping[str, Any]) -> None:
     Raises:
         StorageError: the file could not be written; the former checkpoint still stands.
     """
-    with replacing(path) as temporary:
-        torch.save({"format": FORMAT, "settings": dict(settings), **state}, temporary)
+    content = io.BytesIO()  # torch's own writer hides a full disk behind a RuntimeError
+    torch.save({"format": FORMAT, "settings": dict(settings), **state}, content)
+    write_bytes(path, content.getvalue())
 
 
 def read(path: Path, settings: Settings) -> dict[str, Any] | None:
@@ -43,7 +45,7 @@ def read(path: Path, settings: Settings) -> dict[str, Any] | None:
     except Exception as error:  # torch.load has no narrower family for a broken file
         first_line = str(error).partition("\n")[0]
         raise TrainingError(
-            f"{path} cannot be read as a checkpoint: {first_line}; "
+            f"{path} cannot be read as a checkpoint: {type(error).__name__} {first_line}; "
             "remove it to train from the start"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
