@@ -257,3 +257,22 @@ def test_cutting_down_to_one_channel_is_proved_like_any_other() -> None:
         small = cut(model, plan_of(channels, remove), image())
         assert max(p.shape[0] for p in small.parameters()) <= 3
         check_cut_equals_mask(model, image(), channels, n=1)
+
+
+def test_a_module_in_several_places_is_left_as_it_was() -> None:
+    class Block(nn.Module):
+        def __init__(self, shared: nn.Module) -> None:
+            super().__init__()
+            self.shared = shared
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(self.shared(x))
+
+    shared = conv(4, 4)
+    model = randomised(nn.Sequential(conv(1, 4), Block(shared), Block(shared), conv(4, 2)))
+    before = state_of(model)
+    channels = trace(model, image())
+    assert same_state(model, before) and not any(p.is_meta for p in model.parameters())
+    small = cut(model, plan_of(channels, {"0": (1, 3)}), image())
+    assert small[1].shared is small[2].shared and small[1].shared.weight.shape[:2] == (2, 2)
+    check_cut_equals_mask(model, image(), channels, n=2)

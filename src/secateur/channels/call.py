@@ -219,16 +219,36 @@ def network_line(module_names: Mapping[int, str]) -> str:
     return module
 
 
-def raising_frame(error: BaseException) -> tuple[str, tuple[Tensor, ...]]:
-    """The innermost line of the network's own code in an error's traceback, and its tensors."""
-    line = ""
+PLACE_DEPTH = 3
+"""So many lines of the network's code, each calling the next, tell places in it apart."""
+
+
+def place() -> tuple[str, ...]:
+    """The innermost lines of the network's code on the stack, the outer one first."""
+    lines: list[str] = []
+    frame = sys._getframe(1)
+    while frame.f_back is not None and len(lines) < PLACE_DEPTH:
+        name = frame.f_code.co_filename
+        if name.startswith(_HERE) and frame.f_code.co_name == "replay":
+            break
+        if not name.startswith(_PASSED):
+            lines.append(f"{Path(name).name}:{frame.f_lineno}")
+        frame = frame.f_back
+    return tuple(reversed(lines))
+
+
+def raising_place(error: BaseException) -> tuple[tuple[str, ...], tuple[Tensor, ...]]:
+    """The innermost lines of the network's code in an error's traceback, and tensors in sight."""
+    lines: list[str] = []
     tensors: tuple[Tensor, ...] = ()
+    inside = False
     traceback = error.__traceback__
     while traceback is not None:
-        name = traceback.tb_frame.f_code.co_filename
-        if not name.startswith(_PASSED):
-            line = f"{Path(name).name}:{traceback.tb_lineno}"
+        code = traceback.tb_frame.f_code
+        if inside and not code.co_filename.startswith(_PASSED):
+            lines.append(f"{Path(code.co_filename).name}:{traceback.tb_lineno}")
             own = traceback.tb_frame.f_locals.values()
             tensors = tuple(value for value in own if isinstance(value, Tensor))
+        inside |= code.co_name == "replay" and code.co_filename.startswith(_HERE)
         traceback = traceback.tb_next
-    return line, tensors
+    return tuple(lines[-PLACE_DEPTH:]), tensors

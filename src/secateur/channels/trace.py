@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_leaves, tree_map_only
 
 from secateur.channels.arithmetic import meet
-from secateur.channels.call import Call, raising_frame
+from secateur.channels.call import Call, place, raising_place
 from secateur.channels.collect import collect
 from secateur.channels.groups import ChannelMap, Layer
 from secateur.channels.labels import Fields, Notebook, Pin, as_field
@@ -81,10 +81,10 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> None:
     with untouched(model), torch.no_grad(), run:
         model.eval()
         try:
-            out = functional_call(model, run.tensors, tuple(args), kwargs)
+            out = functional_call(model, run.slots, tuple(args), kwargs, tie_weights=False)
         except Exception as error:
-            line, run.in_sight = raising_frame(error)
-            run.failed_at = run.failed_at or line
+            run.place, run.in_sight = raising_place(error)
+            run.failed_at = run.failed_at or " ".join(run.place[-1:])
             raise _explain(model, error, run.failed_at) from error
     for tensor in tree_leaves(out):
         if isinstance(tensor, Tensor):
@@ -135,7 +135,7 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         rules: Mapping[str, Rule],
         given: Given | None,
         *,
-        note_sources: bool = False,
+        note_places: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.rules = rules
@@ -147,8 +147,10 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.failed_at = ""
         self.failed: Call | None = None
         self.in_sight: tuple[Tensor, ...] = ()
+        self.place: tuple[str, ...] = ()
+        self.places: list[tuple[str, ...]] = []
         self.calls: list[Call] = []
-        self._note_sources = note_sources
+        self._note_places = note_places
         self.layers: list[Layer] = []
         self.producer: dict[int, int] = {}
         self.rows: dict[int, Tensor] = {}
@@ -160,6 +162,7 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.buffers: list[str] = []
         self.aliases: dict[str, str] = {}
         self.tensors: dict[str, Tensor] = {}
+        self.slots: dict[str, Tensor] = {}
         self._names: dict[int, str] = {}
         self._fields: dict[int, tuple[Tensor, Fields]] = {}
         self._meta_parameters(model)
@@ -177,6 +180,13 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.shapes[name] = tuple(tensor.shape)
             if name in buffers:
                 self.buffers.append(name)
+        # a module that stands in several places has its tensors swapped once, or torch would not
+        # find the way back
+        for path, module in model.named_modules():
+            prefix = f"{path}." if path else ""
+            for leaf, own in [*module._parameters.items(), *module._buffers.items()]:
+                if own is not None:
+                    self.slots[prefix + leaf] = self.tensors[first[id(own)]]
 
     def input(self, tensor: Tensor) -> Tensor:
         """The network's input on the meta device; its channels are pinned."""
@@ -261,8 +271,8 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
             call = Call(self, func, name, args, kwargs, tuple(tensors), outputs)
             rule = self.rules.get(name, unknown)
             self.calls.append(call)
-            if self._note_sources:
-                _ = call.source
+            if self._note_places:
+                self.places.append(place())
             in_place = func._schema.name.endswith("_")
             (unknown if in_place and rule is not meet else rule)(call)
             if all(id(t) in self._names for t in tensors):

@@ -26,17 +26,20 @@ from secateur.plan.plan import PruningPlan
 from secateur.surgery.rebuild import rebuild
 
 Labels = NDArray[np.int64]
-_PATIENCE = 24
+_PATIENCE = 60
 """Rounds after which every group that is still in the way is held back at once."""
 
 
 @dataclass(frozen=True)
 class Objection:
-    """One place where a plan does not line up: what is wrong, whose groups, on which line."""
+    """One place where a plan does not line up: what is wrong, whose groups, and where.
+
+    `place` is the operator and the lines of the network's code, where an operator raised.
+    """
 
     text: str
     groups: tuple[str, ...]
-    source: str
+    place: tuple[str, ...] = ()
 
 
 def settle(model: nn.Module, plan: PruningPlan, example_input: Example) -> PruningPlan:
@@ -63,19 +66,19 @@ def settled(
 ) -> PruningPlan:
     """As `settle`, for a network that has been recorded."""
     remove, held_back = dict(plan.remove), dict(plan.held_back)
-    lines: Counter[str] = Counter()
-    users: Mapping[str, tuple[str, ...]] | None = None
+    places: Counter[tuple[str, ...]] = Counter()
+    users: Mapping[tuple[str, ...], tuple[str, ...]] | None = None
     for round_ in range(len(remove) + 1):
         found = objections(model, remove, example_input, original, channels)
         if not found:
             break
         for objection in found:
-            lines[objection.source] += 1
+            places[objection.place] += 1
             blamed = list(objection.groups)
-            if lines[objection.source] > 1:  # what a line did twice it will do everywhere
+            if objection.place and places[objection.place] > 1:  # so will it in other blocks
                 if users is None:
-                    users = _groups_of_lines(model, example_input, original, channels)
-                blamed += users.get(objection.source, ())
+                    users = _groups_of_places(model, example_input, original, channels)
+                blamed += users.get(objection.place, ())
             if round_ >= _PATIENCE:
                 blamed += remove
             for name in blamed:
@@ -143,7 +146,7 @@ def objections(
         said = str(error).rpartition("; ")[0]
         text = f"the plan does not fit the network's code: {said}"
         blamed = witness.last_groups(run)
-        return [Objection(text, blamed, run.failed_at)]
+        return [Objection(text, blamed, _key(run.failed, run.place))]
     return _misalignments(run, original, witness)
 
 
@@ -151,6 +154,11 @@ def _meta(model: nn.Module, name: str, shape: tuple[int, ...]) -> Tensor:
     owner, _, leaf = name.rpartition(".")
     dtype = getattr(model.get_submodule(owner), leaf).dtype
     return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def _key(call: Call | None, place: tuple[str, ...]) -> tuple[str, ...]:
+    """Operator and lines of a call, to find its like in other blocks."""
+    return () if call is None else (str(call.function._schema.name), *place)
 
 
 class _Witness:
@@ -214,22 +222,22 @@ class _Witness:
         return self.groups(np.concatenate(found))
 
 
-def _groups_of_lines(
+def _groups_of_places(
     model: nn.Module, example_input: Example, original: Run, channels: ChannelMap
-) -> Mapping[str, tuple[str, ...]]:
-    """Which groups every line of the network's code works on."""
-    everything = {group.name: (0,) for group in channels.groups}
-    witness = _Witness(original, channels, everything)
-    run = Run(model, original.rules, None, note_sources=True)
+) -> Mapping[tuple[str, ...], tuple[str, ...]]:
+    """Which groups every place in the network's code works on."""
+    witness = _Witness(original, channels, {group.name: (0,) for group in channels.groups})
+    run = Run(model, original.rules, None, note_places=True)
     replay(run, model, example_input)
-    labels: dict[str, list[Labels]] = {}
-    for call in run.calls:
-        fields = [f for t in call.tensors if not call.is_weight(t) for f in call.fields(t).values()]
-        where = f"{call.function._schema.name} at {call.source}"
-        for source in (where, call.source):
-            labels.setdefault(source, []).extend(f.reshape(-1).numpy() for f in fields)
+    labels: dict[tuple[str, ...], list[Labels]] = {}
+    for call, place in zip(run.calls, run.places, strict=True):
+        for tensor in call.tensors:
+            if not call.is_weight(tensor):
+                fields = call.fields(tensor).values()
+                known = labels.setdefault(_key(call, place), [])
+                known.extend(f.reshape(-1).numpy() for f in fields)
     return {
-        source: witness.groups(np.concatenate(found)) for source, found in labels.items() if found
+        place: witness.groups(np.concatenate(found)) for place, found in labels.items() if found
     }
 
 
@@ -259,14 +267,14 @@ def _misalignments(run: Run, original: Run, witness: _Witness) -> list[Objection
         )
         labels = np.concatenate([first[here], second[here]])
         groups = witness.groups(labels) or witness.groups_before(run, meetings[k].call)
-        found.append(Objection(text, groups, meetings[k].source))
+        found.append(Objection(text, groups))
     for pin in run.notebook.pins:
         own = pin.labels.numpy()
         own = own[own < n_labels]
         if not pinned[channel[own]].all():
             text = f"after the cut a prunable dimension {pin.reason} at {pin.source}"
             groups = witness.groups(own) or witness.groups_before(run, pin.call)
-            found.append(Objection(text, groups, pin.source))
+            found.append(Objection(text, groups))
     return list(_apart(found))
 
 
