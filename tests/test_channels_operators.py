@@ -295,6 +295,14 @@ def test_recurrent_layers_are_pinned_with_a_reason(kind: type[nn.RNNBase]) -> No
     assert small.rnn.input_size == 2
 
 
+def test_pooling_a_channels_last_image_sets_strides_only() -> None:
+    model = between(
+        lambda net, x: F.adaptive_avg_pool2d(x.contiguous(memory_format=torch.channels_last), 1)
+    )
+    channels = trace(model.double(), image())
+    assert not channels.unknown and set(channels.by_name) == {"conv1"}
+
+
 def test_an_index_along_channels_pins_them() -> None:
     model = between(lambda net, x: x[:, [0, 2, 1]], 4, 3).double()
     channels = trace(model, image())

@@ -23,6 +23,16 @@ def keep(call: Call) -> None:
     call.set_all(call.fields(call.tensors[0]))
 
 
+def restride(call: Call) -> None:
+    """Other strides: of the same shape, it only says how the elements lie in memory."""
+    x, shape = call.args[:2]
+    if tuple(shape) != tuple(x.shape):
+        call.pin_others(x, (), "is laid out anew")
+        call.set_all({})
+    else:
+        keep(call)
+
+
 def softmax(call: Call) -> None:
     """The labels ride along; over channels it mixes them."""
     x = call.args[0]

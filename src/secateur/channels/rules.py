@@ -18,6 +18,7 @@ from secateur.channels.arithmetic import (
     meet,
     pool,
     reduce,
+    restride,
     softmax,
 )
 from secateur.channels.call import Call
@@ -72,6 +73,7 @@ _KINDS: dict[Rule, str] = {
         softshrink rrelu_with_noise logaddexp heaviside isfinite isinf xlogy""",
     keep: """clone detach alias contiguous _to_copy lift_fresh zeros_like ones_like empty_like
         full_like rand_like randn_like tril triu """,
+    restride: "as_strided",
     softmax: "_softmax _log_softmax _safe_softmax",
     constant: """empty zeros ones full arange new_zeros new_ones new_empty new_full scalar_tensor
         rand randn randint linspace _local_scalar_dense sym_size""",

@@ -15,7 +15,7 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_leaves, tree_map_only
 
-from secateur.channels.arithmetic import meet
+from secateur.channels.arithmetic import keep, meet, restride
 from secateur.channels.call import Call, place, raising_place
 from secateur.channels.collect import collect
 from secateur.channels.groups import ChannelMap, Layer
@@ -274,7 +274,7 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if self._note_places:
                 self.places.append(place())
             in_place = func._schema.name.endswith("_")
-            (unknown if in_place and rule is not meet else rule)(call)
+            (unknown if in_place and rule not in (meet, keep, restride) else rule)(call)
             if all(id(t) in self._names for t in tensors):
                 for made in outputs:
                     self._names.setdefault(id(made), self._names[id(tensors[0])])
