@@ -31,6 +31,7 @@ format: .venv/dev
 
 .venv/dev: pyproject.toml constraints.txt | .venv/bin/python
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install -q -c constraints.txt --no-deps timm  # its torchvision is not needed
 	touch $@ .venv/runtime
 
 clean:

@@ -1,0 +1,312 @@
+"""Prune half the channels of every architecture of a public zoo at random, and check the cuts.
+
+    python benchmarks/zoo.py               run what is missing, then write docs/zoo.md
+    python benchmarks/zoo.py --sample 3    every third architecture of the list
+    python benchmarks/zoo.py --table       write docs/zoo.md from the rows there are
+    python benchmarks/zoo.py resnet18 …    run these (again) and print
+
+Which architectures: see `chosen`. Every one runs in a process of its own with a time limit; its row
+is appended to out/zoo/rows.jsonl, so that a stopped run goes on. Needs timm (not torchvision).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import time
+import traceback
+import warnings
+from collections import Counter
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+ROWS = ROOT / "out" / "zoo" / "rows.jsonl"
+PAGE = ROOT / "docs" / "zoo.md"
+CHOSEN = ROOT / "out" / "zoo" / "chosen.json"
+TIME_LIMIT = 600
+TOO_LARGE = re.compile("_huge|_giant|_xxlarge|_xlarge|_gigantic|_10b")
+ATTENTION_ONLY = """
+    beit cait convit crossvit deit deit3 eva flexivit hiera vision_transformer
+    vision_transformer_sam swin_transformer swin_transformer_v2 swin_transformer_v2_cr
+    vision_transformer_relpos mlp_mixer naflexvit tnt twins volo xcit vitamin hieradet_sam2
+    sequencer pit visformer nest gcvit davit deepseek_vit gemma4_vit qwen3_vit
+"""
+"""Modules of the zoo whose networks are made of attention or of mixing alone: not asked for."""
+
+
+def chosen() -> list[str]:
+    """Architectures by rule.
+
+    Of every module of the zoo that is not attention only, of each family in it (a family is the
+    name up to its first digit or underscore), of the first twelve names: the smallest and the
+    middle one by parameters, below 100 M.
+    """
+    if CHOSEN.exists():
+        return json.loads(CHOSEN.read_text())
+    import torch
+
+    from timm_without_torchvision import import_timm
+
+    timm = import_timm()
+    of_family: dict[tuple[str, str], list[str]] = {}
+    for module in timm.list_modules():
+        if module not in ATTENTION_ONLY.split():
+            for name in sorted(timm.list_models(module=module)):
+                of_family.setdefault((module, re.split(r"[\d_]", name)[0]), []).append(name)
+    taken: list[str] = []
+    for _, names in sorted(of_family.items()):
+        sizes = {}
+        for name in names:
+            if TOO_LARGE.search(name) or len(sizes) == 12:
+                continue
+            try:
+                with torch.device("meta"):
+                    model = timm.create_model(name)
+            except Exception:  # an architecture that does not build on shapes alone
+                continue
+            sizes[name] = sum(p.numel() for p in model.parameters())
+        fitting = [name for n, name in sorted((n, k) for k, n in sizes.items()) if n < 100e6]
+        taken += dict.fromkeys([*fitting[:1], *fitting[len(fitting) // 2 :][:1]])
+    CHOSEN.parent.mkdir(parents=True, exist_ok=True)
+    CHOSEN.write_text(json.dumps(taken))
+    return taken
+
+
+def examine(name: str) -> dict[str, Any]:
+    """Build, trace, plan, settle, cut and verify one architecture."""
+    import numpy as np
+    import torch
+
+    from contracts import plan_of
+    from secateur.channels.cost import cost
+    from secateur.channels.trace import trace
+    from secateur.errors import SecateurError, VerificationError
+    from secateur.surgery.cut import cut
+    from secateur.surgery.prove import settle
+    from secateur.surgery.verify import verify
+    from timm_without_torchvision import import_timm
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    warnings.simplefilter("ignore")
+    timm = import_timm()
+    row: dict[str, Any] = {"name": name, "commit": commit()}
+    began = time.process_time()
+
+    def lap(step: str) -> None:
+        nonlocal began
+        row[f"{step}_seconds"] = round(time.process_time() - began, 3)
+        began = time.process_time()
+
+    model = timm.create_model(name).eval()
+    # biases and statistics away from 0 and 1, where errors would hide
+    with torch.no_grad():
+        for tensor in [*model.parameters(), *model.buffers()]:
+            if tensor.is_floating_point() and tensor.ndim == 1:
+                tensor.add_(0.1 * torch.rand_like(tensor))
+            elif tensor.is_floating_point() and not tensor.any():
+                tensor.add_(0.02 * torch.randn_like(tensor))
+    size = model.default_cfg.get("input_size", (3, 224, 224))
+    if not model.default_cfg.get("fixed_input_size") and size[1] > 128:
+        size = (size[0], 128, 128)
+    example = torch.randn(1, *size)
+    row["params"] = sum(p.numel() for p in model.parameters())
+    lap("build")
+    try:
+        try:
+            channels = trace(model, example)
+        except SecateurError:
+            size = model.default_cfg.get("input_size", (3, 224, 224))
+            example = torch.randn(1, *size)
+            channels = trace(model, example)
+        row["input"] = list(size)
+        lap("trace")
+        row["groups"], row["unknown"] = len(channels.groups), list(channels.unknown)
+        rng = np.random.default_rng(0)
+        remove = {}
+        for group in channels.groups:
+            gone = rng.choice(group.n_channels, group.n_channels // 2, replace=False)
+            remove[group.name] = tuple(sorted(gone.tolist()))
+        pins = Counter()
+        for pinned in channels.pinned:
+            pins[f"{pinned.reason}, {pinned.source}"] += pinned.n_channels
+        row["pinned"] = pins.most_common(4)
+        plan = settle(model, plan_of(channels, remove, ratio=0.5), example)
+        lap("settle")
+        row["held_back"] = len(plan.held_back)
+        row["why"] = Counter(_short(text) for text in plan.held_back.values()).most_common(4)
+        held = {name: remove[name] for name in plan.held_back}
+        row |= shares(channels, held)
+        row["params_after"] = plan.after.params
+        row["mixing"] = sorted({m.reason for m in channels.mixing})
+        small = cut(model, plan, example, hold_back=False)
+        lap("cut")
+        row["agree"] = sum(p.numel() for p in small.parameters()) == plan.after.params
+        found = verify(model, small, plan, channels, example)
+        row["error"] = found.relative_error
+        row["verdict"] = "exact" if found.exact else "mixing"
+        if row["held_back"]:
+            row["verdict"] += ", held back"
+        row["after"] = cost(trace(small, example)).params
+    except VerificationError as error:
+        row |= {"verdict": "wrong", "failure": str(error)}
+    except Exception as error:
+        at = traceback.format_exc().strip().splitlines()[-3:]
+        row |= {"verdict": "failed", "failure": f"{type(error).__name__}: {error}"[:400], "at": at}
+    return row
+
+
+def commit() -> str:
+    """The commit whose code runs, or nothing."""
+    asked = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+
+
+def shares(channels: Any, held: dict[str, Any]) -> dict[str, float]:
+    """Shares of all parameters with a prunable dimension: in all, and without what is held."""
+    import numpy as np
+
+    touched = {True: 0, False: 0}
+    total = 0
+    buffers = set(channels.buffers)
+    for wanted in (True, False):
+        lines: dict[str, list[np.ndarray]] = {}
+        for group in channels.groups:
+            if group.name in held and not wanted:
+                continue
+            for member in group.members:
+                if member.parameter not in buffers:
+                    shape = channels.shapes[member.parameter]
+                    known = lines.setdefault(member.parameter, [np.zeros(n, bool) for n in shape])
+                    known[member.dim][member.index.ravel()] = True
+        for parameter, along in lines.items():
+            stays = np.prod([float((~line).sum()) for line in along])
+            touched[wanted] += int(np.prod(channels.shapes[parameter]) - stays)
+    total = sum(int(np.prod(s)) for name, s in channels.shapes.items() if name not in buffers)
+    return {"prunable": touched[True] / total, "prunable_kept": touched[False] / total}
+
+
+def _short(text: str) -> str:
+    """Operator and line of a reason."""
+    found = re.search(
+        r"failed on shapes \(([^)]*)\)|after the cut (\w+ at \S+)|(\w+ at \S+)$", text
+    )
+    return next((g for g in found.groups() if g), text) if found else text[:120]
+
+
+def rows() -> dict[str, dict[str, Any]]:
+    """Latest row of every architecture."""
+    if not ROWS.exists():
+        return {}
+    found = [json.loads(line) for line in ROWS.read_text().splitlines() if line.endswith("}")]
+    return {row["name"]: row for row in found}
+
+
+def run(name: str) -> dict[str, Any]:
+    """One architecture in a process of its own."""
+    command = [sys.executable, __file__, "--one", name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT)
+        line = done.stdout.strip().splitlines()[-1:]
+        row = json.loads(line[0]) if line and line[0].startswith("{") else None
+        if row is None:
+            row = {"name": name, "verdict": "failed", "failure": done.stderr[-300:]}
+    except subprocess.TimeoutExpired:
+        row = {"name": name, "verdict": "failed", "failure": f"more than {TIME_LIMIT} s"}
+    ROWS.parent.mkdir(parents=True, exist_ok=True)
+    with ROWS.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    return row
+
+
+def page(found: list[dict[str, Any]], n_asked: int, command: str) -> str:
+    """The rows as a Markdown page."""
+    commits = Counter(row.get("commit") or "not noted" for row in found)
+    verdicts = Counter(row["verdict"] for row in found)
+    kept = [row["prunable_kept"] for row in found if "prunable_kept" in row]
+    lines = [
+        "# The zoo",
+        "",
+        "Architectures of timm, half the channels of every group removed at random, the cut",
+        "network against the masked one in float64. Made by",
+        "",
+        f"    {command}",
+        "",
+        "The rule of choice is `chosen` in `benchmarks/zoo.py`: of every module of the zoo that is",
+        "not attention only, of each family (the name up to its first digit or underscore), of the",
+        "first twelve names, the smallest and the middle one by parameters, below 100 M.",
+        "",
+        "- *exact*: they differ by 1e-10 at most, relative to the largest output;",
+        "- *mixing*: they differ, and an operator over channels (a layer norm, say) says why;",
+        "- *held back*: some groups do not fit the network's code and stay whole; *prunable*",
+        "  and *kept* are the shares of all parameters that have a prunable dimension, before",
+        "  and after holding back; *why* names operators and lines;",
+        "- *wrong*: they differ and nothing explains it; *failed*: no cut network.",
+        "",
+        f"{len(found)} of the {n_asked} architectures asked for have been run: "
+        + ", ".join(f"{n} {v}" for v, n in verdicts.most_common())
+        + ".",
+        "Rows stay from run to run; by commit: "
+        + ", ".join(f"{n} {name}" for name, n in commits.most_common())
+        + ".",
+    ]
+    if kept:
+        lines += [
+            f"Median share of parameters that stay prunable: {median(kept):.1%} "
+            f"(mean {sum(kept) / len(kept):.1%})."
+        ]
+    head = "| architecture | params, M | verdict | error | groups | held back | prunable | kept |"
+    lines += ["", f"{head} why |", "|" + " --- |" * 9]
+    for row in sorted(found, key=lambda row: row["name"]):
+        why = row.get("failure", "") or "; ".join(f"{text} ({n})" for text, n in row.get("why", []))
+        why = why.replace("|", "/").replace("\n", " ")[:160]
+        cells = [
+            row["name"],
+            f"{row['params'] / 1e6:.1f}" if "params" in row else "",
+            row["verdict"],
+            f"{row['error']:.0e}" if "error" in row else "",
+            str(row.get("groups", "")),
+            str(row.get("held_back", "")),
+            f"{row['prunable']:.0%}" if "prunable" in row else "",
+            f"{row['prunable_kept']:.0%}" if "prunable_kept" in row else "",
+            why,
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--sample", type=int, default=1, help="only every so many-th of the list")
+    parser.add_argument("--table", action="store_true", help="write the page and run nothing")
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop starting new ones then")
+    asked = parser.parse_args()
+    if asked.one:
+        print(json.dumps(examine(asked.one)))
+        return
+    known = rows()
+    end = time.monotonic() + 60 * asked.minutes
+    names = asked.names or chosen()[asked.sample - 1 :: asked.sample]
+    for name in names:
+        if asked.table or time.monotonic() > end:
+            break
+        if asked.names or name not in known:
+            row = known[name] = run(name)
+            kept = f"{row.get('prunable', 0):.2f} {row.get('prunable_kept', 0):.2f}"
+            print(name, row["verdict"], kept, row.get("failure") or row.get("why", ""), flush=True)
+    if not asked.names:
+        command = "python benchmarks/zoo.py" + (f" --sample {asked.sample}" * (asked.sample > 1))
+        PAGE.write_text(page([known[name] for name in names if name in known], len(names), command))
+
+
+if __name__ == "__main__":
+    main()
