@@ -36,7 +36,7 @@ ATTENTION_ONLY = """
     beit cait convit crossvit deit deit3 eva flexivit hiera vision_transformer
     vision_transformer_sam swin_transformer swin_transformer_v2 swin_transformer_v2_cr
     vision_transformer_relpos mlp_mixer naflexvit tnt twins volo xcit vitamin hieradet_sam2
-    sequencer pit visformer nest gcvit davit deepseek_vit gemma4_vit qwen3_vit
+    sequencer pit visformer nest gcvit davit
 """
 """Modules of the zoo whose networks are made of attention or of mixing alone: not asked for."""
 
