@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from secateur.channels.trace import trace
+from secateur.errors import StudyError
 from secateur.study.cells import units
 from secateur.study.recipe import Recipe, recipe_from
 from secateur.study.run import FEATURES, run_unit
@@ -103,6 +104,19 @@ def test_saved_base_is_the_one_that_was_measured(undisturbed: Store, recipe: Rec
     row = undisturbed.row(unit.base.id)
     assert sum(p.numel() for p in model.parameters()) == row["params"]
     assert trace(model, torch.zeros(1, 1, 32, 32)).layers[0].name
+
+
+def test_rows_of_other_recordings_are_not_mixed_in(
+    tmp_path: Path, undisturbed: Store, recipe: Recipe
+) -> None:
+    shutil.copytree(undisturbed.folder, tmp_path / "study")
+    store, unit = Store(tmp_path / "study"), units(recipe)[0]
+    row = store.row(unit.base.id) | {"features": "0" * 64}
+    (store.path(unit.base.id) / "result.json").write_text(json.dumps(row))
+    shutil.rmtree(store.path(unit.pruned[0].id))
+    with pytest.raises(StudyError, match="made from other features"):
+        run_unit(unit, store.folder, recipe)
+    assert not store.has(unit.pruned[0].id)
 
 
 def test_a_finished_unit_is_not_run_again(undisturbed: Store, recipe: Recipe) -> None:

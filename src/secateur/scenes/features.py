@@ -132,7 +132,7 @@ class Features:
     """Log-mels of a data set, in the order of its clips, not standardised.
 
     `x` is a read-only float16 memory map (n, 1, n_mels, n_frames) in dB; `labels` and `folds`
-    have shape (n,), folds count from 1.
+    have shape (n,), folds count from 1. `id` is a hash of the clips and their transform.
     """
 
     x: NDArray[np.float16]
@@ -140,6 +140,7 @@ class Features:
     folds: NDArray[np.int64]
     classes: tuple[str, ...]
     settings: LogMel
+    id: str
 
 
 def prepare(
@@ -176,6 +177,7 @@ def prepare(
         folds=np.array([clip.fold for clip in scenes.clips], dtype=np.int64),
         classes=scenes.classes,
         settings=settings,
+        id=array_cache.name_of(key),
     )
 
 

@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Split:
-    """One fold held out: inputs (n, 1, n_mels, n_frames) float32, labels (n,) int64."""
+    """One fold held out: inputs (n, 1, n_mels, n_frames) float32, labels (n,) int64.
+
+    `features` identifies the recordings and their transform.
+    """
 
     x_train: Tensor
     y_train: Tensor
     x_test: Tensor
     y_test: Tensor
     n_classes: int
+    features: str
 
 
 def scene_set(recipe: Recipe) -> SceneSet:
@@ -69,4 +73,5 @@ def split(recipe: Recipe, cache: Path, fold: int) -> Split:
         x_test=torch.from_numpy(x_test),
         y_test=torch.from_numpy(table.labels[held_out]),
         n_classes=len(table.classes),
+        features=table.id,
     )

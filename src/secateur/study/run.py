@@ -7,11 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from secateur.errors import StudyError
 from secateur.study.cells import BaseCell, PrunedCell, Unit
 from secateur.study.data import Split, split
 from secateur.study.recipe import Recipe
 from secateur.study.recipe import Training as TrainingPart
-from secateur.study.store import BASE_FAILED, Store
+from secateur.study.store import BASE_FAILED, Row, Store
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +44,7 @@ def run_unit(unit: Unit, folder: Path, recipe: Recipe) -> None:
                 if cell != unit.base:
                     store.fail(cell, BASE_FAILED, "")
             return
+    _check_features(store.row(unit.base.id), data)
     base = _load_base(unit.base, data, store.path(unit.base.id))
     channels = trace(base, data.x_train[:1])
     for cell in unit.pruned:
@@ -53,10 +55,13 @@ def run_unit(unit: Unit, folder: Path, recipe: Recipe) -> None:
 
 def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
     """Train a network as its cell says, keep its weights in `folder`, and measure it."""
+    import torch
+
     from secateur.channels.cost import cost
     from secateur.channels.trace import trace
     from secateur.surgery.package import save
     from secateur.train.fit import evaluate, fit
+    from secateur.version import __version__
 
     model = _build(cell, data)
     channels = trace(model, data.x_train[:1])
@@ -93,6 +98,8 @@ def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
         "macs": total.macs,
         "channels": total.channels,
         "bn_lambda": strength,
+        "features": data.features,
+        "versions": {"secateur": __version__, "torch": torch.__version__},
         **measures,
         "seconds": {"train": history.seconds, "measure": time.perf_counter() - started},
     }
@@ -177,6 +184,15 @@ def prune_and_tune(
         "accuracy": tuned,
         "seconds": {"cut": cut_seconds, "fine-tune": tune_seconds},
     }
+
+
+def _check_features(base: Row, data: Split) -> None:
+    if base.get("features", data.features) != data.features:
+        raise StudyError(
+            f"the rows there are were made from other features ({base['features'][:12]} there, "
+            f"{data.features[:12]} here): recordings or their transform have changed. Restore "
+            "them, or name another folder"
+        )
 
 
 def _build(cell: BaseCell, data: Split) -> nn.Module:
