@@ -202,7 +202,14 @@ def test_the_same_study_goes_on_with_another_grid(store: Store) -> None:
     assert store.has("abc")
 
 
+def test_a_recipe_without_rows_yet_may_be_put_right(store: Store) -> None:
+    mended = recipe(features={"n_mels": 40})
+    store.open(mended)
+    assert store.recipe() == mended
+
+
 def test_another_study_is_refused_and_what_differs_named(store: Store) -> None:
+    store.write("abc", {"id": "abc"})
     there = (store.folder / "recipe.json").read_bytes()
     with pytest.raises(StudyError) as caught:
         store.open(recipe(name="other", training={"epochs": 2}))

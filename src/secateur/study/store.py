@@ -72,8 +72,8 @@ class Store:
     def open(self, recipe: Recipe) -> None:
         """Begin the study of `recipe` here, or go on with it.
 
-        A recipe that only adds or removes cells replaces the one that stands here; finished cells
-        keep their rows.
+        A recipe that only adds or removes cells replaces the one that stands here, and so does any
+        other while there is no row; finished cells keep their rows.
 
         Raises:
             StudyError: the folder holds another study, or files that are no study.
