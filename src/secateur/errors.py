@@ -99,3 +99,13 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"no {kind} {name!r}; there are {', '.join(names) or 'none'}{hint}"
+
+
+def brief(error: BaseException) -> str:
+    r"""Kind and first line of an exception.
+
+    >>> brief(ValueError("too few\nof them"))
+    'ValueError: too few'
+    """
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

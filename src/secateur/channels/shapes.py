@@ -1,6 +1,6 @@
 """Shapes of the commonest operators' outputs, made with one `empty`.
 
-Torch's own meta kernels are written in Python and take most of a trace; an operator without an
+Torch's own meta kernels are written in Python and take much of a trace; an operator without an
 entry here falls back to them.
 """
 

@@ -51,17 +51,15 @@ def inspect(
         for name, layers in filters.items()
     }
     correlations = rank_correlations(filters)
-    total = cost(channels)
     if as_json:
         answer = {
-            "cost": asdict(total),
+            "cost": asdict(cost(channels)),
             "channels": json.loads(channels.to_json()),
             "skewness": [asdict(row) for row in skewness],
             "similarity": [asdict(row) for row in correlations],
         }
         typer.echo(json.dumps(answer, allow_nan=False))
         return
-    typer.echo(f"{total.params:,} parameters, {total.macs:,} MACs, {total.channels:,} channels")
     typer.echo(str(channels))
     typer.echo(_skewness_table(skewness))
     typer.echo(_similarity_table(summary(correlations)))

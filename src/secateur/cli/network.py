@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
-from secateur.errors import SecateurError
+from secateur.errors import SecateurError, brief
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,7 +47,7 @@ def build_network(factory: str, weights: Path | None, arguments: list[str] | Non
     except TypeError as error:
         raise SecateurError(f"{factory} cannot be called: {error}; see --arg name=value") from error
     except Exception as error:
-        raise SecateurError(f"{factory} failed: {_brief(error)}; --debug shows where") from error
+        raise SecateurError(f"{factory} failed: {brief(error)}; --debug shows where") from error
     if not isinstance(model, nn.Module):
         raise SecateurError(f"{factory} gave a {type(model).__name__}; it must return an nn.Module")
     _check_one_input(model)
@@ -108,7 +108,7 @@ def _find(factory: str) -> Any:
         ) from error
     except Exception as error:
         raise SecateurError(
-            f"importing {module_name!r} failed: {_brief(error)}; --debug shows where"
+            f"importing {module_name!r} failed: {brief(error)}; --debug shows where"
         ) from error
     function = getattr(module, function_name, None)
     if not callable(function):
@@ -127,7 +127,3 @@ def _keywords(arguments: list[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             raise SecateurError(f"--arg {argument!r}: cannot read the value {value!r}") from None
     return keywords
-
-
-def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,10 +12,9 @@ from torch import Tensor, nn
 
 from secateur.channels.groups import ChannelGroup, ChannelMap, Layer
 from secateur.criteria.base import Criterion, filter_matrix
-from secateur.criteria.scores import Scores
+from secateur.criteria.scores import Reduction, Scores
 from secateur.errors import CriterionError, unknown_name
 
-Reduction = Literal["sum", "mean", "max", "first"]
 Values = NDArray[np.float64]
 
 REDUCTIONS: Mapping[Reduction, Callable[[Values], Values]] = {

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+Reduction = Literal["sum", "mean", "max", "first"]
+"""How the scores of coupled filters become one score a channel."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,6 @@ class Scores:
     """
 
     criterion: str
-    reduction: str
+    reduction: Reduction
     filters: Mapping[str, NDArray[np.float64]]
     groups: Mapping[str, NDArray[np.float64]]

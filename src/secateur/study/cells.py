@@ -13,6 +13,8 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
+from secateur.criteria.scores import Reduction
+from secateur.plan.select import Normalisation
 from secateur.study.recipe import (
     Esc10,
     Features,
@@ -62,8 +64,8 @@ class PrunedCell:
     criterion: str
     scope: str
     ratio: float
-    reduction: str
-    normalisation: str
+    reduction: Reduction
+    normalisation: Normalisation
     fine_tuning: FineTuning
     augmentations: tuple[str, ...]
 

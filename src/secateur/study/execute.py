@@ -23,10 +23,10 @@ from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
 
-from secateur.errors import StorageError, StudyError
+from secateur.errors import StorageError, StudyError, brief
 from secateur.study.cells import Cell, Unit
 from secateur.study.recipe import Recipe
-from secateur.study.store import Event, Store, brief
+from secateur.study.store import Event, Store
 
 RunUnit = Callable[[Unit, Path, Recipe], None]
 """Writes the rows of a unit that are missing to the store in that folder; importable by name."""
@@ -211,7 +211,7 @@ def _start_worker() -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep freed blocks: page faults cost a training step 10 to 30 % of its time."""
+    """Have glibc keep freed blocks: giving them back costs every training step page faults."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         for option, value in ((_MMAP_THRESHOLD, 1 << 30), (_TRIM_THRESHOLD, 1 << 30)):

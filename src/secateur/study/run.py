@@ -131,25 +131,23 @@ def prune_and_tune(
     cell: PrunedCell, base_cell: BaseCell, base: nn.Module, channels: ChannelMap, data: Split
 ) -> dict[str, Any]:
     """Cut the base as the cell says, re-estimate batch norm, measure, fine-tune, measure again."""
-    from secateur.criteria.score import REDUCTIONS, score
+    from secateur.criteria.score import score
     from secateur.criteria.weight import CRITERIA
     from secateur.plan.budget import Budget
-    from secateur.plan.select import NORMALISATIONS, global_, uniform
+    from secateur.plan.select import global_, uniform
     from secateur.surgery.cut import cut
     from secateur.train.batch_norm import reestimate_batch_norm
     from secateur.train.fit import evaluate, fit
 
     started = time.perf_counter()
-    reduction = next(name for name in REDUCTIONS if name == cell.reduction)
-    normalisation = next(name for name in NORMALISATIONS if name == cell.normalisation)
     criterion = CRITERIA[cell.criterion]
-    scores = score(base, channels, [criterion], reduction=reduction, seed=base_cell.seed)
+    scores = score(base, channels, [criterion], reduction=cell.reduction, seed=base_cell.seed)
     budget = Budget(pruning_ratio=cell.ratio)
     if cell.scope == "uniform":
         plan = uniform(scores[cell.criterion], channels, budget)
     else:
-        plan = global_(scores[cell.criterion], channels, budget, normalisation)
-    small = cut(base, plan, data.x_train[:1])
+        plan = global_(scores[cell.criterion], channels, budget, cell.normalisation)
+    small = cut(base, plan, data.x_train[:1], hold_back=False)
     reestimate_batch_norm(small, data.x_train)
     accuracy_cut = evaluate(small, data.x_test, data.y_test).accuracy
     cut_seconds = time.perf_counter() - started

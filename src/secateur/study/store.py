@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from secateur.errors import StorageError, StudyError
+from secateur.errors import StorageError, StudyError, brief
 from secateur.files import write_json, write_text
 from secateur.study.cells import Cell
 from secateur.study.parse import read_mapping
@@ -341,16 +341,6 @@ class Store:
                 f"{file} is not the row of cell {id}; remove it and run the study again"
             )
         return row
-
-
-def brief(error: BaseException) -> str:
-    r"""Kind and first line of an exception.
-
-    >>> brief(ValueError("too few\nof them"))
-    'ValueError: too few'
-    """
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _changed(old: Recipe, new: Recipe) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secateur.errors import TrainingError
+from secateur.errors import TrainingError, brief
 from secateur.files import write_bytes
 
 FORMAT = "secateur.checkpoint/1"
@@ -43,9 +43,8 @@ def read(path: Path, settings: Settings) -> dict[str, Any] | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load has no narrower family for a broken file
-        first_line = str(error).partition("\n")[0]
         raise TrainingError(
-            f"{path} cannot be read as a checkpoint: {type(error).__name__} {first_line}; "
+            f"{path} cannot be read as a checkpoint: {brief(error)}; "
             "remove it to train from the start"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
