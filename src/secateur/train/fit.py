@@ -282,7 +282,7 @@ def _diverged(what: str, epoch: int, step: int, lr: float, training: Training) -
 
 @contextmanager
 def _channels_last(model: nn.Module) -> Iterator[None]:
-    """Hold the filters of 2-D convolutions with their channels last, which a CPU convolves faster."""
+    """Hold the filters of 2-D convolutions with their channels last: faster on a CPU."""
     convert_conv2d_weight_memory_format(model, torch.channels_last)
     try:
         yield
