@@ -1,0 +1,83 @@
+"""The page docs/benchmarks.md, which several benchmark scripts share: each writes its own section.
+
+A section stands between `<!-- begin NAME -->` and `<!-- end NAME -->` and starts with the command
+that made it, the machine, the versions, the commit and the date.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+TITLE = (
+    "# Benchmarks\n\nEvery section was written by the command at its head; run it to renew it.\n"
+)
+VERSIONS_OF = ("torch", "torch-pruning")
+
+
+def write_section(
+    name: str,
+    text: str,
+    *,
+    command: str | None = None,
+    commit: str | None = None,
+    page: Path = PAGE,
+) -> None:
+    """Replace the section `name` of the page, or append it; a heading at its start stays there.
+
+    `command` is the one that ran unless given, `commit` the one whose code runs unless the figures
+    were measured at another.
+    """
+    head, _, rest = text.strip().partition("\n")
+    origin = provenance(command, commit)
+    body = f"{head}\n\n{origin}\n{rest}" if head.startswith("#") else f"{origin}\n\n{text.strip()}"
+    section = f"<!-- begin {name} -->\n{body.rstrip()}\n<!-- end {name} -->\n"
+    before = page.read_text() if page.exists() else TITLE
+    place = re.compile(
+        rf"<!-- begin {re.escape(name)} -->\n.*?<!-- end {re.escape(name)} -->\n", re.S
+    )
+    if place.search(before):
+        after = place.sub(lambda _: section, before)
+    else:
+        after = f"{before.rstrip()}\n\n{section}"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(after)
+
+
+def provenance(command: str | None = None, commit: str | None = None) -> str:
+    """Where figures come from: command, machine, versions, commit, date, as Markdown."""
+    versions = [f"Python {platform.python_version()}"]
+    versions += [f"{name} {metadata.version(name)}" for name in VERSIONS_OF]
+    versions += [f"secateur at {commit or current_commit()}"]
+    made = [f"Made by `{command or ran()}` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}:"]
+    made += [f"{cpu_model()}, {os.cpu_count()} cores; {', '.join(versions)}."]
+    return "\n".join(made)
+
+
+def ran() -> str:
+    """The command that runs, as one types it in the repository."""
+    script = Path(sys.argv[0]).resolve()
+    shown = script.relative_to(ROOT) if script.is_relative_to(ROOT) else script.name
+    return " ".join(["python", str(shown), *sys.argv[1:]])
+
+
+def cpu_model() -> str:
+    """The processor's name."""
+    info = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def current_commit() -> str:
+    """The commit whose code runs, marked where files differ from it, or "no commit"."""
+    asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude", "*"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    return said.replace("-dirty", " with changes") or "no commit"
