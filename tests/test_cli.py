@@ -130,7 +130,7 @@ BAD = [
     (["prune", "no.such.module:f", "--macs", "50%"], "cannot import"),
     (["prune", "secateur.networks.vgg:vgh", "--macs", "50%"], "no function 'vgh'"),
     (["prune", VGG, "--macs", "50%", "--arg", "wide=4"], "unexpected keyword"),
-    (["prune", VGG], "exactly one of pruning_ratio and macs"),
+    (["prune", VGG], "a budget asks for nothing"),
     (["prune", VGG, "--macs", "much"], "cannot read the amount 'much'"),
     (["prune", VGG, "--macs", "1"], "nearest reachable"),
     (["prune", VGG, "--pruning-ratio", "1"], "in [0, 1)"),

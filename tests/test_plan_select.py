@@ -14,7 +14,8 @@ from secateur.criteria.scores import Scores
 from secateur.errors import BudgetError, PlanError
 from secateur.plan.budget import Budget, amount
 from secateur.plan.plan import PruningPlan
-from secateur.plan.select import global_, uniform
+from secateur.plan.reach import reach
+from secateur.plan.select import global_, isomorphic, uniform
 
 
 def _each(n: int) -> np.ndarray:
@@ -180,6 +181,10 @@ def test_scores_of_another_network_are_refused(select: Any, channels: ChannelMap
         ("7", 0, 7),
         (" 30 % ", 10, 3),
         ("100%", 9, 9),
+        ("128Ki", 0, 131_072),
+        ("1.5 Mi", 0, 1_572_864),
+        ("1Gi", 0, 2**30),
+        (np.int64(7), 0, 7),
     ],
 )
 def test_an_amount_is_read_in_the_users_words(asked: Any, whole: int, value: int) -> None:
@@ -187,7 +192,25 @@ def test_an_amount_is_read_in_the_users_words(asked: Any, whole: int, value: int
 
 
 @pytest.mark.parametrize(
-    "asked", ["", "fast", "-5", "5m", "1e6", "101%", "0", "0%", 0, -3, "50 %%", 0.5, True, None]
+    "asked",
+    [
+        "",
+        "fast",
+        "-5",
+        "5m",
+        "1e6",
+        "101%",
+        "0",
+        "0%",
+        0,
+        -3,
+        "50 %%",
+        "1ki",
+        "1K",
+        0.5,
+        True,
+        None,
+    ],
 )
 def test_a_bad_amount_is_refused(asked: Any) -> None:
     with pytest.raises(BudgetError):
@@ -198,7 +221,23 @@ def test_a_bad_amount_is_refused(asked: Any) -> None:
     "words",
     [
         {},
-        {"pruning_ratio": 0.5, "macs": "50%"},
+        {"min_channels": 4},
+        {"pruning_ratio": True},
+        {"params": "128 kB"},
+        {"bytes": "128k@int7"},
+        {"bytes": "128k@"},
+        {"bytes": "@int8"},
+        {"macs": "0.5"},
+        {"pruning_ratio": 0.5, "max_ratio": 0},
+        {"pruning_ratio": 0.5, "max_ratio": 1.5},
+        {"pruning_ratio": 0.5, "keep_multiple_of": 0},
+        {"pruning_ratio": 0.5, "keep_multiple_of": "8"},
+        {"pruning_ratio": 0.5, "ignore": (3,)},
+        {"ratios": {"a": 1}},
+        {"ratios": {"a": -0.5}},
+        {"ratios": {"": 0.5}},
+        {"ratios": ("a", 0.5)},
+        {"ratios": {"a": 0.6}, "max_ratio": 0.5},
         {"pruning_ratio": 1.0},
         {"pruning_ratio": -0.1},
         {"pruning_ratio": float("nan")},
@@ -257,3 +296,66 @@ def test_the_channel_map_survives_json(channels: ChannelMap) -> None:
     assert again.to_json() == channels.to_json()
     assert again.layers == channels.layers and again.pinned == channels.pinned
     assert cost(again) == cost(channels)
+
+
+def test_what_a_rule_held_is_said_in_words(channels: ChannelMap, scores: Scores) -> None:
+    most = Budget(pruning_ratio=0.9)
+    assert uniform(scores, channels, most).limited == {
+        "a": "3 of 4 channels go, not 4: min_channels is 1",
+        "b": "1 of 2 channels go, not 2: min_channels is 1",
+    }
+    half = uniform(scores, channels, Budget(pruning_ratio=0.75, max_ratio=0.5))
+    assert half.limited["a"] == "2 of 4 channels go, not 3: max_ratio is 0.5"
+    fours = uniform(scores, channels, Budget(pruning_ratio=0.5, keep_multiple_of=3))
+    assert fours.remove == {"a": (1,)}
+    assert fours.limited == {
+        "a": "1 of 4 channels go, not 2: keep_multiple_of is 3",
+        "b": "left alone: fewer channels than keep_multiple_of 3",
+    }
+    without = uniform(scores, channels, Budget(pruning_ratio=0.5, ignore=("[a]",)))
+    assert without.limited == {"a": "left alone: ignore has '[a]'"}
+    assert uniform(scores, channels, Budget(pruning_ratio=0.5)).limited == {}
+
+
+@pytest.mark.parametrize("select", [uniform, global_, isomorphic])
+def test_a_ratio_of_its_own_overrides(select: Any, channels: ChannelMap, scores: Scores) -> None:
+    plan = select(scores, channels, Budget(pruning_ratio=0, ratios={"a": 0.5}))
+    assert plan.remove == {"a": (1, 3)}
+    assert plan.asked == {"pruning_ratio": 0, "ratio of a": 0.5}
+    assert plan.reached["ratio of a"] == 0.5
+    plan = select(scores, channels, Budget(ratios={"*": 0.5, "a": 0.25}))
+    assert plan.remove == {"a": (1,), "b": (1,)}
+    # the layer whose filters b holds has the same name; c holds none
+    with pytest.raises(BudgetError, match="'c' has no channels that can go"):
+        select(scores, channels, Budget(ratios={"c": 0.5}))
+    # 10 * (2 + 2 * 1 + 1): a is fixed at 2, and b gives what is missing
+    plan = select(scores, channels, Budget(macs=70, ratios={"a": 0.5}))
+    assert plan.remove == {"a": (1, 3), "b": (1,)}
+    with pytest.raises(BudgetError, match=r"nearest reachable is 50 of 140 .*drop some of ratios"):
+        select(scores, channels, Budget(macs=40, ratios={"a": 0.5}))
+
+
+def test_a_refusal_says_what_stands_in_the_way(channels: ChannelMap, scores: Scores) -> None:
+    with pytest.raises(BudgetError, match=r"To meet it, lower min_channels \(it is 2\)$"):
+        uniform(scores, channels, Budget(macs=40, min_channels=2))
+    with pytest.raises(BudgetError, match=r"Ask for that, or start from a smaller network$"):
+        uniform(scores, channels, Budget(macs=29, min_channels=2))
+    together = r"lower min_channels \(it is 2\) and ignore fewer groups \(1 given\) together"
+    with pytest.raises(BudgetError, match=together):
+        uniform(scores, channels, Budget(macs=30, min_channels=2, ignore=("b",)))
+    with pytest.raises(BudgetError, match=r"4 parameters cannot.* of 14 .*; 30 MACs cannot"):
+        uniform(scores, channels, Budget(params=4, macs=30, min_channels=2))
+
+
+def test_whether_a_budget_can_be_met_needs_no_scores(channels: ChannelMap) -> None:
+    rows = reach(channels, Budget(macs="10%", bytes="8kB@int8"))
+    assert [(row.name, row.at_most, row.whole, row.least, row.met) for row in rows] == [
+        ("macs", 14, 140, 30, False),
+        ("bytes_int8", 8000, 14, 3, True),
+    ]
+    assert str(rows[1]) == "at most 8000 bytes at int8 of 14 can be met"
+
+
+def test_an_unknown_normalisation_is_refused(channels: ChannelMap, scores: Scores) -> None:
+    with pytest.raises(PlanError, match=r"no normalisation 'men'; .* did you mean 'mean'\?"):
+        global_(scores, channels, Budget(macs="50%"), "men")  # type: ignore[arg-type]

@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from secateur.errors import SecateurError as SecateurError
     from secateur.plan.budget import Budget as Budget
     from secateur.plan.plan import PruningPlan as PruningPlan
+    from secateur.plan.reach import reach as reach
     from secateur.plan.select import global_ as global_
+    from secateur.plan.select import isomorphic as isomorphic
     from secateur.plan.select import uniform as uniform
     from secateur.surgery.absorb import Absorption as Absorption
     from secateur.surgery.absorb import absorb as absorb
@@ -67,7 +69,8 @@ _HOME = {
     "errors": ("SecateurError",),
     "plan.budget": ("Budget",),
     "plan.plan": ("PruningPlan",),
-    "plan.select": ("global_", "uniform"),
+    "plan.reach": ("reach",),
+    "plan.select": ("global_", "isomorphic", "uniform"),
     "surgery.absorb": ("Absorption", "absorb"),
     "surgery.cut": ("cut",),
     "surgery.mask": ("mask",),

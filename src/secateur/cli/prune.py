@@ -62,7 +62,12 @@ def prune(
         raise SecateurError(unknown_name("scope", scope, SCOPES))
     if device is not None and device not in DEVICES:
         raise SecateurError(unknown_name("device", device, DEVICES))
-    budget = Budget(pruning_ratio, macs, min_channels, tuple(ignore or ()))
+    budget = Budget(
+        pruning_ratio=pruning_ratio,
+        macs=macs,
+        min_channels=min_channels,
+        ignore=tuple(ignore or ()),
+    )
     model = build_network(factory, weights, arg)
     example = example_of(input_shape)
     channels = trace(model, example)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from secateur.channels.cost import Cost
@@ -20,7 +20,8 @@ class PruningPlan:
 
     `remove` maps a group's name to the ascending indices of the channels that go. `before` and
     `after` are predicted; `asked` and `reached` state the budget in the user's words and numbers.
-    `held_back` lists groups that were wanted but could not be cut, with the reason.
+    `held_back` lists groups that were wanted but could not be cut, with the reason; `limited` those
+    that a rule of the budget left alone or gave another count, with the rule.
     """
 
     remove: Mapping[str, tuple[int, ...]]
@@ -31,6 +32,7 @@ class PruningPlan:
     reached: Mapping[str, float]
     how: str
     held_back: Mapping[str, str]
+    limited: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The plan as JSON text; `from_json` gives an equal plan back."""

@@ -1,33 +1,31 @@
 """Selection: scores, channel map and budget in, plan out. Loads no torch.
 
-Channels are taken in one fixed order, lowest score first, ties by group and index; a budget decides
-how far along that order to go.
+Channels go in one fixed order, lowest score first, ties by group and index, the same share from
+every class of groups; selections differ in what a class is, and a budget in how far along that
+order it goes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.channels.cost import Cost, cost
+from secateur.channels.cost import cost
 from secateur.channels.groups import ChannelGroup, ChannelMap
 from secateur.criteria.scores import Scores
-from secateur.errors import BudgetError, PlanError, unknown_name
+from secateur.errors import PlanError
 from secateur.plan.budget import Budget
+from secateur.plan.normalise import Normalisation, normalised
 from secateur.plan.plan import PruningPlan
+from secateur.plan.reach import asked, check_reach, limits, reached, spent
+from secateur.plan.room import Room, limited, rooms, rounded
+from secateur.plan.structure import filter_size, structure
 
 Values = NDArray[np.float64]
-Normalisation = Literal["none", "mean", "max"]
-
-NORMALISATIONS: Mapping[Normalisation, Callable[[Values], Values]] = {
-    "none": lambda scores: scores,
-    "mean": lambda scores: scores / (scores.mean() or 1.0),
-    "max": lambda scores: scores / (scores.max() or 1.0),
-}
-"""How the scores of different groups are made comparable before global selection."""
+Counts = dict[str, int]
 
 
 def uniform(scores: Scores, channels: ChannelMap, budget: Budget) -> PruningPlan:
@@ -36,25 +34,8 @@ def uniform(scores: Scores, channels: ChannelMap, budget: Budget) -> PruningPlan
     Raises:
         BudgetError: the budget cannot be met; the nearest reachable is named.
     """
-    groups = _groups(scores, channels, budget)
-    order = {group.name: _ascending(scores.groups[group.name]) for group in groups}
-
-    def remove(share: float) -> dict[str, tuple[int, ...]]:
-        taken = {}
-        for group in groups:
-            n = _rounded(share * group.n_channels)
-            n = min(n, group.n_channels - budget.min_channels)
-            if n > 0:
-                taken[group.name] = tuple(sorted(order[group.name][:n].tolist()))
-        return taken
-
-    if budget.pruning_ratio is not None:
-        chosen = remove(budget.pruning_ratio)
-    else:
-        sizes = {group.n_channels for group in groups}
-        shares = sorted({0.0} | {k / n for n in sizes for k in np.arange(0.5, n)})
-        chosen = _first_within(lambda step: remove(shares[step]), len(shares) - 1, channels, budget)
-    return _plan(chosen, groups, channels, budget, f"{scores.criterion}, uniform")
+    how = f"{scores.criterion}, uniform"
+    return _select(scores, channels, budget, lambda group: group.name, "none", how)
 
 
 def global_(
@@ -67,131 +48,181 @@ def global_(
 
     Raises:
         BudgetError: the budget cannot be met; the nearest reachable is named.
+        PlanError: there is no such normalisation.
     """
-    groups = _groups(scores, channels, budget)
-    normalise = NORMALISATIONS[normalisation]
-    values = [normalise(scores.groups[group.name]) for group in groups]
-    flat = np.concatenate(values) if values else np.zeros(0)
-    owner = np.repeat(np.arange(len(groups)), [group.n_channels for group in groups])
-    index = np.concatenate([np.arange(len(v)) for v in values]) if values else np.zeros(0, int)
-    left = np.array([group.n_channels - budget.min_channels for group in groups])
-    order = []
-    for position in _ascending(flat):
-        if left[owner[position]] > 0:
-            left[owner[position]] -= 1
-            order.append(position)
-
-    def remove(n: int) -> dict[str, tuple[int, ...]]:
-        taken: dict[str, list[int]] = {}
-        for position in order[:n]:
-            taken.setdefault(groups[owner[position]].name, []).append(int(index[position]))
-        return {name: tuple(sorted(gone)) for name, gone in taken.items()}
-
-    if budget.pruning_ratio is not None:
-        chosen = remove(_rounded(budget.pruning_ratio * len(flat)))
-    else:
-        chosen = _first_within(remove, len(order), channels, budget)
     how = f"{scores.criterion}, global, normalisation {normalisation}"
-    return _plan(chosen, groups, channels, budget, how)
+    return _select(scores, channels, budget, lambda _: "all", normalisation, how)
 
 
-SCOPES = {"uniform": uniform, "global": global_}
+def isomorphic(
+    scores: Scores,
+    channels: ChannelMap,
+    budget: Budget,
+    normalisation: Normalisation = "none",
+) -> PruningPlan:
+    """Sort channels together among groups of the same structure; take the same share of each kind.
+
+    Groups have the same structure if they hold the same kinds of layers in the same roles, with
+    the same kernels, whatever their widths (see `plan.structure`).
+
+    Reference: Fang et al., Isomorphic Pruning for Vision Models, 2024.
+
+    Raises:
+        BudgetError: the budget cannot be met; the nearest reachable is named.
+        PlanError: there is no such normalisation.
+    """
+    how = f"{scores.criterion}, isomorphic, normalisation {normalisation}"
+    key = structure(channels)
+    return _select(scores, channels, budget, key, normalisation, how)
 
 
-def _groups(scores: Scores, channels: ChannelMap, budget: Budget) -> list[ChannelGroup]:
-    for name in budget.ignore:
-        if name not in channels.by_name:
-            raise BudgetError(unknown_name("channel group", name, channels.by_name))
+SCOPES: Mapping[str, Callable[[Scores, ChannelMap, Budget], PruningPlan]] = {
+    "uniform": uniform,
+    "global": global_,
+    "isomorphic": isomorphic,
+}
+
+
+@dataclass(frozen=True)
+class _Class:
+    """Groups whose channels are sorted together.
+
+    `owner` is the group of every channel, an index into `names`, lowest score first; `free` are
+    the positions in it that may go: those beyond what a group may lose are skipped.
+    """
+
+    names: tuple[str, ...]
+    owner: NDArray[np.int64]
+    free: NDArray[np.int64]
+
+    def take(self, share: float) -> tuple[Counts, Counts]:
+        """How many channels go with a share of the class; and how many would without skipping."""
+        n = rounded(share * len(self.owner))
+        free = self.free[:n]
+        passed = int(free[-1]) + 1 if len(free) else 0
+        if n > len(free):
+            passed = max(passed, n)
+        return self._counts(self.owner[free]), self._counts(self.owner[:passed])
+
+    def _counts(self, owner: NDArray[np.int64]) -> Counts:
+        counts = np.bincount(owner, minlength=len(self.names))
+        return dict(zip(self.names, counts.tolist(), strict=True))
+
+
+def _select(
+    scores: Scores,
+    channels: ChannelMap,
+    budget: Budget,
+    key: Callable[[ChannelGroup], object],
+    normalisation: Normalisation,
+    how: str,
+) -> PruningPlan:
+    """Walk along the order until every limit holds.
+
+    Costs fall with every channel, so the place is found by halving.
+    """
+    _check_scores(scores, channels)
+    values = {
+        group.name: normalised(
+            scores.groups[group.name], filter_size(group, channels), normalisation
+        )
+        for group in channels.groups
+    }
+    found = rooms(channels, budget)
+    check_reach(channels, budget)
+    classes = _classes(values, found, key)
+    order = {name: np.argsort(value, kind="stable") for name, value in values.items()}
+    allowed = {name: at_most for name, (at_most, _) in limits(channels, budget).items()}
+
+    def removal(share: float) -> dict[str, Sequence[int]]:
+        taken = _taken(classes, found, share)[0]
+        return {name: order[name][:n].tolist() for name, n in taken.items() if n}
+
+    def within(share: float) -> bool:
+        now = spent(channels, budget, removal(share))
+        return all(now[name] <= at_most for name, at_most in allowed.items())
+
+    least = budget.pruning_ratio or 0.0
+    shares = _shares(classes, least) if allowed else [least]
+    share = shares[_first(within, len(shares), shares)] if allowed else least
+    taken, wanted = _taken(classes, found, share)
+    remove = {name: tuple(sorted(gone)) for name, gone in removal(share).items()}
+    return PruningPlan(
+        remove=remove,
+        fingerprint=channels.fingerprint,
+        before=cost(channels),
+        after=cost(channels, remove),
+        asked=asked(channels, budget),
+        reached=reached(channels, budget, remove),
+        how=how,
+        held_back={},
+        limited=limited(found, wanted, taken, budget),
+    )
+
+
+def _classes(
+    values: Mapping[str, Values],
+    found: Mapping[str, Room],
+    key: Callable[[ChannelGroup], object],
+) -> list[_Class]:
+    """Classes of the groups that go with the others, in the order of the channel map."""
+    members: dict[object, list[str]] = {}
+    for name, room in found.items():
+        if room.ignored is None and room.asked is None:
+            members.setdefault(key(room.group), []).append(name)
+    classes = []
+    for names in members.values():
+        sizes = [len(values[name]) for name in names]
+        ascending = np.argsort(np.concatenate([values[name] for name in names]), kind="stable")
+        owner = np.repeat(np.arange(len(names)), sizes)[ascending]
+        may_go = np.zeros(len(owner), dtype=bool)
+        for k, name in enumerate(names):
+            may_go[np.flatnonzero(owner == k)[: found[name].most]] = True
+        classes.append(_Class(tuple(names), owner, np.flatnonzero(may_go)))
+    return classes
+
+
+def _taken(
+    classes: Iterable[_Class], found: Mapping[str, Room], share: float
+) -> tuple[Counts, Counts]:
+    """What goes of every group at a share, by the budget's rules and without them."""
+    wanted: Counts = {name: room.asked for name, room in found.items() if room.asked is not None}
+    taken = dict(wanted)
+    for one in classes:
+        within, without = one.take(share)
+        taken |= within
+        wanted |= without
+    return {name: found[name].nearest(n) for name, n in taken.items()}, wanted
+
+
+def _shares(classes: Iterable[_Class], least: float) -> list[float]:
+    """Every share from `least` at which one channel more goes, ascending."""
+    sizes = {len(one.owner) for one in classes}
+    steps = [np.arange(0.5, n) / n for n in sizes]
+    shares = np.unique(np.concatenate(steps)) if steps else np.zeros(0)
+    return [least, *shares[shares > least].tolist()]
+
+
+def _first(within: Callable[[float], bool], n: int, shares: Sequence[float]) -> int:
+    """Index of the first share that is within the budget; the last one is."""
+    low, high = 0, n - 1
+    while low < high:
+        middle = (low + high) // 2
+        if within(shares[middle]):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _check_scores(scores: Scores, channels: ChannelMap) -> None:
     for group in channels.groups:
         if len(scores.groups.get(group.name, ())) != group.n_channels:
             raise PlanError(
                 f"the scores have no {group.n_channels} values for group {group.name!r}; "
                 "score this network with this channel map"
             )
-    groups = [g for g in channels.groups if g.name not in budget.ignore]
-    if not groups and budget.pruning_ratio != 0:
-        why = "; ".join(f"{p.parameter} {p.reason}" for p in channels.pinned[:3])
-        why = "all are ignored" if channels.groups else why
-        raise BudgetError(
-            f"no group of channels can be pruned ({why}); "
-            "print the channel map to see what is pinned where"
-        )
-    return groups
-
-
-def _rounded(n: float) -> int:
-    """To the nearest whole number, halves up; a product that misses a half by rounding is one."""
-    return int(np.floor(n + 0.5 + 1e-9))
-
-
-def _ascending(values: Values) -> NDArray[np.int64]:
-    if not np.isfinite(values).all():
-        raise PlanError("scores hold NaN or infinite values; score a network with finite weights")
-    return np.argsort(values, kind="stable")
-
-
-def _first_within(
-    remove: Callable[[int], dict[str, tuple[int, ...]]],
-    most: int,
-    channels: ChannelMap,
-    budget: Budget,
-) -> dict[str, tuple[int, ...]]:
-    """The smallest removal whose MACs are within the budget."""
-    before = cost(channels).macs
-    limit = budget.macs_limit(before)
-    nearest = cost(channels, remove(most)).macs
-    if nearest > limit:
-        raise BudgetError(
-            f"{limit} MACs cannot be met; the nearest reachable is {nearest} of {before} "
-            f"({nearest / before:.1%}). Ask for that, lower min_channels, or ignore fewer groups"
-        )
-    low, high = 0, most
-    while low < high:
-        middle = (low + high) // 2
-        if cost(channels, remove(middle)).macs <= limit:
-            high = middle
-        else:
-            low = middle + 1
-    return remove(low)
-
-
-def _plan(
-    chosen: dict[str, tuple[int, ...]],
-    groups: list[ChannelGroup],
-    channels: ChannelMap,
-    budget: Budget,
-    how: str,
-) -> PruningPlan:
-    before, after = cost(channels), cost(channels, chosen)
-    if (
-        budget.pruning_ratio
-        and before.channels
-        and all(group.n_channels <= budget.min_channels for group in groups)
-    ):
-        raise BudgetError(
-            f"no channel can go: min_channels is {budget.min_channels} and the widest group has "
-            f"{max(group.n_channels for group in groups)}; lower min_channels"
-        )
-    asked: dict[str, float] = {}
-    if budget.pruning_ratio is not None:
-        asked["pruning_ratio"] = budget.pruning_ratio
-    else:
-        asked["macs"] = budget.macs_limit(before.macs)
-    return PruningPlan(
-        remove=chosen,
-        fingerprint=channels.fingerprint,
-        before=before,
-        after=after,
-        asked=asked,
-        reached={
-            "pruning_ratio": _share_gone(before, after),
-            "macs": after.macs,
-            "params": after.params,
-        },
-        how=how,
-        held_back={},
-    )
-
-
-def _share_gone(before: Cost, after: Cost) -> float:
-    return 1 - after.channels / before.channels if before.channels else 0.0
+        if not np.isfinite(scores.groups[group.name]).all():
+            raise PlanError(
+                "scores hold NaN or infinite values; score a network with finite weights"
+            )

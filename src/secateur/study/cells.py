@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any
 
 from secateur.criteria.scores import Reduction
-from secateur.plan.select import Normalisation
+from secateur.plan.normalise import Normalisation
 from secateur.study.recipe import (
     Esc10,
     Features,

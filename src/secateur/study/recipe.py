@@ -224,11 +224,13 @@ class Pruning(Part):
         AfterValidator(_each_once),
     ]
     scopes: Annotated[
-        tuple[Literal["uniform", "global"], ...], Field(min_length=1), AfterValidator(_each_once)
+        tuple[Literal["uniform", "global", "isomorphic"], ...],
+        Field(min_length=1),
+        AfterValidator(_each_once),
     ] = ("uniform", "global")
     ratios: Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_each_once)]
     reduction: Literal["sum", "mean", "max", "first"] = "sum"
-    normalisation: Literal["none", "mean", "max"] = "none"
+    normalisation: Literal["none", "mean", "max", "gaussian", "sqrt_d"] = "none"
 
 
 class Run(Part):

@@ -134,7 +134,7 @@ def prune_and_tune(
     from secateur.criteria.score import score
     from secateur.criteria.weight import CRITERIA
     from secateur.plan.budget import Budget
-    from secateur.plan.select import global_, uniform
+    from secateur.plan.select import global_, isomorphic, uniform
     from secateur.surgery.cut import cut
     from secateur.train.batch_norm import reestimate_batch_norm
     from secateur.train.fit import evaluate, fit
@@ -146,7 +146,8 @@ def prune_and_tune(
     if cell.scope == "uniform":
         plan = uniform(scores[cell.criterion], channels, budget)
     else:
-        plan = global_(scores[cell.criterion], channels, budget, cell.normalisation)
+        select = {"global": global_, "isomorphic": isomorphic}[cell.scope]
+        plan = select(scores[cell.criterion], channels, budget, cell.normalisation)
     small = cut(base, plan, data.x_train[:1], hold_back=False)
     reestimate_batch_norm(small, data.x_train)
     accuracy_cut = evaluate(small, data.x_test, data.y_test).accuracy

@@ -1,0 +1,151 @@
+"""What a budget's rules leave of every group: how many of its channels may go. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secateur.channels.cost import owner_module
+from secateur.channels.groups import ChannelGroup, ChannelMap
+from secateur.errors import BudgetError, unknown_name
+from secateur.plan.budget import Budget
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many channels of one group may go.
+
+    `allowed` holds the counts, ascending, from 0; `asked` is the count the group's own ratio asks
+    for, None where it goes with the others; `ignored` is the pattern that leaves it alone.
+    """
+
+    group: ChannelGroup
+    allowed: NDArray[np.int64]
+    asked: int | None = None
+    ignored: str | None = None
+
+    @property
+    def most(self) -> int:
+        """The largest count."""
+        return int(self.allowed[-1])
+
+    def nearest(self, wanted: int) -> int:
+        """The allowed count nearest to the wanted one; of two, the smaller.
+
+        >>> group = ChannelGroup("a", 20, ())
+        >>> [Room(group, np.array([0, 4, 12])).nearest(n) for n in (1, 2, 3, 8, 9, 19)]
+        [0, 0, 4, 4, 12, 12]
+        """
+        return int(self.allowed[np.argmin(np.abs(self.allowed - wanted))])
+
+
+def rooms(channels: ChannelMap, budget: Budget) -> dict[str, Room]:
+    """The room in every group.
+
+    Raises:
+        BudgetError: a name or pattern of the budget matches nothing, or nothing that can go.
+    """
+    ignored = {name: p for p in budget.ignore for name in matching(p, channels)}
+    ratio: dict[str, float] = {}
+    for pattern, share in budget.ratios.items():
+        names = matching(pattern, channels)
+        if not names and share > 0:
+            raise BudgetError(
+                f"{pattern!r} has no channels that can go, so it has no ratio; "
+                "print the channel map to see what is pinned where"
+            )
+        ratio |= dict.fromkeys(names, share)
+    found = {}
+    for group in channels.groups:
+        if group.name in ignored:
+            room = Room(group, np.zeros(1, dtype=np.int64), None, ignored[group.name])
+        else:
+            asked = ratio.get(group.name)
+            count = None if asked is None else rounded(asked * group.n_channels)
+            room = Room(group, _allowed(group.n_channels, budget), count)
+        found[group.name] = room
+    return found
+
+
+def matching(pattern: str, channels: ChannelMap) -> tuple[str, ...]:
+    """Groups that a name or pattern means: by their own name, or by a layer whose filters they are.
+
+    Raises:
+        BudgetError: no group and no layer has such a name.
+    """
+    of_layer: dict[str, list[str]] = {layer.name: [] for layer in channels.layers}
+    layer_of = {layer.weight: layer.name for layer in channels.layers}
+    for group in channels.groups:
+        for member in group.members:
+            if member.role == "out":
+                parameter = member.parameter
+                for name in {owner_module(parameter), layer_of.get(parameter, parameter)}:
+                    of_layer.setdefault(name, []).append(group.name)
+    names = {name for name in channels.by_name if _matches(name, pattern)}
+    layers = [name for name in of_layer if _matches(name, pattern)]
+    if not names and not layers:
+        raise BudgetError(unknown_name("channel group", pattern, channels.by_name))
+    names |= {name for layer in layers for name in of_layer[layer]}
+    return tuple(group.name for group in channels.groups if group.name in names)
+
+
+def limited(
+    found: Mapping[str, Room],
+    wanted: Mapping[str, int],
+    taken: Mapping[str, int],
+    budget: Budget,
+) -> dict[str, str]:
+    """In words, where the rules of a budget gave a group another count than it would have had."""
+    words = {}
+    for name, room in found.items():
+        want, n, gone = wanted.get(name, 0), room.group.n_channels, taken.get(name, 0)
+        if room.ignored is not None:
+            words[name] = f"left alone: ignore has {room.ignored!r}"
+        elif n < budget.keep_multiple_of:
+            words[name] = f"left alone: fewer channels than keep_multiple_of {_of(budget)}"
+        elif want != gone:
+            words[name] = _why(room, want, gone, budget)
+    return words
+
+
+def rounded(n: float) -> int:
+    """To the nearest whole number, halves up; a product that misses a half by rounding is one."""
+    return int(np.floor(n + 0.5 + 1e-9))
+
+
+def _allowed(n: int, budget: Budget) -> NDArray[np.int64]:
+    most = min(n - budget.min_channels, _most_by_ratio(n, budget))
+    step = budget.keep_multiple_of
+    if n < step or most < 1:
+        return np.zeros(1, dtype=np.int64)
+    counts = n - np.arange(step, n + 1, step)[::-1]
+    return np.concatenate([[0], counts[(counts > 0) & (counts <= most)]]).astype(np.int64)
+
+
+def _most_by_ratio(n: int, budget: Budget) -> int:
+    return int(np.floor(budget.max_ratio * n + 1e-9))
+
+
+def _why(room: Room, want: int, gone: int, budget: Budget) -> str:
+    n = room.group.n_channels
+    said = f"{gone} of {n} channels go, not {want}: "
+    by_rule = {
+        f"min_channels is {budget.min_channels}": n - budget.min_channels,
+        f"max_ratio is {budget.max_ratio}": _most_by_ratio(n, budget),
+    }
+    rule, most = min(by_rule.items(), key=lambda item: item[1])
+    if want > most and (budget.keep_multiple_of == 1 or most - gone < budget.keep_multiple_of):
+        return said + rule
+    return f"{said}keep_multiple_of is {_of(budget)}"
+
+
+def _of(budget: Budget) -> str:
+    return str(budget.keep_multiple_of)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return name == pattern or fnmatchcase(name, pattern)
