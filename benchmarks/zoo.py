@@ -105,14 +105,7 @@ def examine(name: str) -> dict[str, Any]:
         row[f"{step}_seconds"] = round(time.process_time() - began, 3)
         began = time.process_time()
 
-    model = timm.create_model(name).eval()
-    # biases and statistics away from 0 and 1, where errors would hide
-    with torch.no_grad():
-        for tensor in [*model.parameters(), *model.buffers()]:
-            if tensor.is_floating_point() and tensor.ndim == 1:
-                tensor.add_(0.1 * torch.rand_like(tensor))
-            elif tensor.is_floating_point() and not tensor.any():
-                tensor.add_(0.02 * torch.randn_like(tensor))
+    model = shaken(timm.create_model(name).eval())
     size = model.default_cfg.get("input_size", (3, 224, 224))
     if not model.default_cfg.get("fixed_input_size") and size[1] > 128:
         size = (size[0], 128, 128)
@@ -161,6 +154,19 @@ def examine(name: str) -> dict[str, Any]:
         at = traceback.format_exc().strip().splitlines()[-3:]
         row |= {"verdict": "failed", "failure": f"{type(error).__name__}: {error}"[:400], "at": at}
     return row
+
+
+def shaken(model: Any) -> Any:
+    """The model with biases and statistics moved away from 0 and 1, where errors would hide."""
+    import torch
+
+    with torch.no_grad():
+        for tensor in [*model.parameters(), *model.buffers()]:
+            if tensor.is_floating_point() and tensor.ndim == 1:
+                tensor.add_(0.1 * torch.rand_like(tensor))
+            elif tensor.is_floating_point() and not tensor.any():
+                tensor.add_(0.02 * torch.randn_like(tensor))
+    return model
 
 
 def commit() -> str:

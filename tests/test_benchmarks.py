@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from sections import write_section
+from engine_page import growth_page, networks_page, slope
+from sections import ROOT, write_section
 
 
 def test_sections_are_written_once_and_then_replaced_in_place(tmp_path: Path) -> None:
@@ -34,3 +40,75 @@ def test_a_section_leaves_the_rest_of_the_page_alone(tmp_path: Path) -> None:
     assert text.startswith("# Mine\n\nwords\n\n<!-- begin a -->\nMade by")
     assert text.endswith("\nnew\n<!-- end a -->\n\nlast words\n")
     assert "old" not in text and "secateur at abc1234" in text
+
+
+def _row(name: str, ours: float, theirs: float | str) -> dict[str, object]:
+    """A row as engine.py writes one."""
+    return {
+        "name": name,
+        "commit": "abc1234",
+        "params": 2_000_000,
+        "trace": {"ours": ours, "theirs": theirs, "repetitions": 7},
+        "eager": {"size": 32, "trace": ours, "forward": 0.05},
+        "prune": {
+            "ours": 2 * ours,
+            "theirs": theirs,
+            "verified": 4 * ours,
+            "steps": {"cut": ours, "verify": 2 * ours},
+        },
+        "cut": {"ours": {"verdict": "exact", "error": 1e-15}, "theirs": {"verdict": "> 180 s"}},
+        "memory": {"ours": 12.3, "theirs": "crash: | IndexError"},
+    }
+
+
+def _cells(page: str, start: str) -> list[list[str]]:
+    """The cells of every table row that starts with a text."""
+    lines = [line for line in page.splitlines() if line.startswith(f"| {start}")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_page_says_which_targets_are_met() -> None:
+    rows = [_row("densenet121", 0.1, 1.6), _row("resnet18", 0.4, 0.2), _row("x", 0.1, "> 180 s")]
+    page = networks_page(rows)
+    targets = {cells[0]: cells[1:] for cells in _cells(page, "") if len(cells) == 3}
+    assert targets["trace faster on every network"] == ["slower: resnet18", "**no**"]
+    mean = targets["trace, geometric mean at least 3x"]  # of 16 and 1/2
+    assert mean == ["2.83x over 2 networks", "**no**"]
+    assert targets["trace of densenet121 at least 8x"] == ["16.00x", "yes"]
+    assert targets["whole prune of densenet121 at least 8x"] == ["8.00x", "yes"]
+    assert targets["trace within 4 eager forwards"] == ["above: resnet18", "**no**"]
+    assert targets["extra memory of nasnetalarge below 100 MB"] == ["not measured", ""]
+    trace, prune, cut = _cells(page, "x ")
+    assert trace[1:4] == ["", "0.100", "> 180 s"] and trace[-2:] == [
+        "crash: / IndexError",
+        "all met",
+    ]
+    assert prune[1:6] == ["", "", "0.200", "0.100", "0.200"] and cut[5] == "> 180 s"
+
+
+def test_the_exponent_is_the_slope_of_the_last_three_figures() -> None:
+    assert slope({1: 100.0, 2: 4.0, 4: 16.0, 8: 64.0, 16: "> 180 s"}) == pytest.approx(2)
+    assert slope({1: 1.0, 2: None}) is None
+    growth = {f"chain-{n}": {"growth": {"ours": n / 100, "proof": 1.0}} for n in (40, 80, 160)}
+    assert _cells(growth_page(growth), "exponent")[0][2:4] == ["1.00", "0.00"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
+def test_a_quick_run_measures_both_sides(tmp_path: Path) -> None:
+    script = str(ROOT / "benchmarks" / "engine.py")
+    subprocess.run([sys.executable, script, "--quick", "--out", str(tmp_path)], check=True)
+    lines = (tmp_path / "engine.jsonl").read_text().splitlines()
+    rows = {row["name"]: row for row in map(json.loads, lines)}
+    assert list(rows) == ["test_resnet", "tinynet_e", "regnety_002", "depth-20"]
+    growing = rows.pop("depth-20")["growth"]
+    assert min(growing[side] for side in ("ours", "proof", "theirs")) > 0
+    for row in rows.values():
+        for part in ("trace", "prune"):
+            assert row[part]["ours"] > 0 and row[part]["theirs"] > 0
+        assert row["prune"]["verified"] > row["prune"]["ours"] > row["trace"]["ours"] / 2
+        assert row["cut"]["ours"]["verdict"] == row["cut"]["theirs"]["verdict"] == "exact"
+        assert row["cut"]["ours"]["params"] < row["params"]
+        assert row["eager"]["forward"] > 0 and row["memory"].keys() == {"ours", "theirs"}
+    page = (tmp_path / "benchmarks.md").read_text()
+    assert all(len(_cells(page, f"{name} ")) == 3 for name in rows)
