@@ -15,25 +15,13 @@ from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import trace
 from secateur.criteria.base import Criterion, filter_matrix
 from secateur.criteria.score import REDUCTIONS, score
-from secateur.criteria.weight import CRITERIA, bn_scale, gm, l1, l2, random, summed_distance
+from secateur.criteria.table import CRITERIA
+from secateur.criteria.weight import bn_scale, l1, random
 from secateur.errors import CriterionError
 from toys import depthwise, image, plain, residual, transposed
 
-each = pytest.mark.parametrize("criterion", CRITERIA.values(), ids=CRITERIA)
-
-
-def _naive(name: str, filters: list[list[float]]) -> list[float]:
-    def norm(row: list[float]) -> float:
-        return math.sqrt(sum(w * w for w in row))
-
-    if name == "l1":
-        return [sum(abs(w) for w in row) for row in filters]
-    if name == "l2":
-        return [norm(row) for row in filters]
-    return [
-        sum(norm([a - b for a, b in zip(one, other, strict=True)]) for other in filters)
-        for one in filters
-    ]
+OF_WEIGHTS = {name: c for name, c in CRITERIA.items() if c.update is None}
+each = pytest.mark.parametrize("criterion", OF_WEIGHTS.values(), ids=OF_WEIGHTS)
 
 
 @pytest.fixture
@@ -44,32 +32,6 @@ def network() -> nn.Module:
 @pytest.fixture
 def channels(network: nn.Module) -> ChannelMap:
     return trace(network, image())
-
-
-@pytest.mark.parametrize("criterion", [l1, l2, gm], ids=lambda c: c.name)
-def test_it_equals_a_naive_loop(
-    criterion: Criterion, network: nn.Module, channels: ChannelMap
-) -> None:
-    scores = score(network, channels, [criterion])[criterion.name]
-    assert set(scores.filters) == {"stem", "conv1", "conv2"}
-    for name, values in scores.filters.items():
-        weight = network.get_submodule(name).weight
-        expected = _naive(criterion.name, weight.flatten(1).tolist())
-        np.testing.assert_allclose(values, expected, rtol=1e-12)
-
-
-def test_a_filter_is_at_distance_zero_from_itself() -> None:
-    torch.manual_seed(0)
-    one = torch.randn(1, 600, dtype=torch.float64) * 100
-    assert (summed_distance(one.repeat(70, 1)) == 0).all()
-    assert (summed_distance(one.float().repeat(70, 1)) == 0).all()
-
-
-def test_distances_do_not_depend_on_the_block() -> None:
-    filters = torch.randn(23, 7, dtype=torch.float64)
-    whole = summed_distance(filters)
-    for block in (1, 2, 22, 23, 100):
-        assert torch.allclose(summed_distance(filters, block), whole, rtol=1e-14)
 
 
 def test_bn_scale_is_the_scale_of_the_norm_behind(network: nn.Module, channels: ChannelMap) -> None:
@@ -222,8 +184,8 @@ def test_weights_that_are_not_finite_are_refused(
 
 
 def test_all_together_equal_one_by_one(network: nn.Module, channels: ChannelMap) -> None:
-    together = score(network, channels, list(CRITERIA.values()))
-    for name, criterion in CRITERIA.items():
+    together = score(network, channels, list(OF_WEIGHTS.values()))
+    for name, criterion in OF_WEIGHTS.items():
         alone = score(network, channels, [criterion])[name]
         for group, values in alone.groups.items():
             np.testing.assert_array_equal(values, together[name].groups[group])

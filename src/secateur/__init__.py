@@ -31,12 +31,17 @@ if TYPE_CHECKING:
     from secateur.channels.cost import layer_costs as layer_costs
     from secateur.channels.groups import ChannelMap as ChannelMap
     from secateur.channels.trace import trace as trace
+    from secateur.criteria.base import Criterion as Criterion
+    from secateur.criteria.relation import cosine as cosine
+    from secateur.criteria.relation import fermat as fermat
+    from secateur.criteria.relation import gm as gm
     from secateur.criteria.score import score as score
     from secateur.criteria.scores import Scores as Scores
     from secateur.criteria.weight import bn_scale as bn_scale
-    from secateur.criteria.weight import gm as gm
+    from secateur.criteria.weight import bn_shift as bn_shift
     from secateur.criteria.weight import l1 as l1
     from secateur.criteria.weight import l2 as l2
+    from secateur.criteria.weight import lamp as lamp
     from secateur.criteria.weight import random as random
     from secateur.errors import SecateurError as SecateurError
     from secateur.plan.budget import Budget as Budget
@@ -63,9 +68,11 @@ _HOME = {
     "channels.cost": ("Cost", "cost", "layer_costs"),
     "channels.groups": ("ChannelMap",),
     "channels.trace": ("trace",),
+    "criteria.base": ("Criterion",),
+    "criteria.relation": ("cosine", "fermat", "gm"),
     "criteria.score": ("score",),
     "criteria.scores": ("Scores",),
-    "criteria.weight": ("bn_scale", "gm", "l1", "l2", "random"),
+    "criteria.weight": ("bn_scale", "bn_shift", "l1", "l2", "lamp", "random"),
     "errors": ("SecateurError",),
     "plan.budget": ("Budget",),
     "plan.plan": ("PruningPlan",),

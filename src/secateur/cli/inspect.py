@@ -31,7 +31,7 @@ def inspect(
     from secateur.channels.trace import trace
     from secateur.criteria.channel_weights import channel_weights
     from secateur.criteria.score import score
-    from secateur.criteria.weight import CRITERIA
+    from secateur.criteria.table import CRITERIA
 
     model = build_network(factory, weights, arg)
     channels = trace(model, example_of(input_shape))
@@ -42,7 +42,11 @@ def inspect(
         for row in skewness_rows(found, definition)
     ]
     has_norm = any(row.definition == "bn_scale" for row in skewness)
-    criteria = [c for c in CRITERIA.values() if c.needs != "bn_scale" or has_norm]
+    criteria = [
+        criterion
+        for criterion in CRITERIA.values()
+        if criterion.update is None and (has_norm or not criterion.needs.startswith("bn_"))
+    ]
     scores = score(model, channels, criteria)
     filters = {name: values.filters for name, values in scores.items()}
     shared = set.intersection(*(set(layers) for layers in filters.values()))

@@ -46,7 +46,7 @@ def prune(
     """Cut a network to a budget; write the plan and the smaller network."""
     from secateur.channels.trace import trace
     from secateur.criteria.score import score
-    from secateur.criteria.weight import CRITERIA
+    from secateur.criteria.table import CRITERIA
     from secateur.deploy.device import DEVICES
     from secateur.files import write_text
     from secateur.plan.budget import Budget

@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-Need = Literal["filters", "bn_scale", "nothing"]
+Need = Literal[
+    "filters",
+    "pairs",
+    "bn_scale",
+    "bn_shift",
+    "nothing",
+    "gradients",
+    "gate_gradients",
+    "activations",
+]
+
+STREAMED: Mapping[Need, str] = {
+    "gradients": "calibration batches (input, target) and loss_fn",
+    "gate_gradients": "calibration batches (input, target) and loss_fn",
+    "activations": "calibration batches, input or (input, target)",
+}
+"""Needs that only data can fill, and what `score` is then to be given."""
+
+Sums = Mapping[str, Tensor]
+"""What a streamed criterion knows of one layer after some batches."""
+
+
+def added(one: Sums, other: Sums) -> dict[str, Tensor]:
+    """Sums over two sets of batches: entry by entry.
+
+    >>> added({"count": torch.tensor(2)}, {"count": torch.tensor(3)})
+    {'count': tensor(5)}
+    """
+    return {name: one[name] + other[name] for name in one}
 
 
 @dataclass(frozen=True)
@@ -17,15 +45,27 @@ class Criterion:
     """Values the filters of one layer, higher = keep.
 
     `formula` takes what `needs` names and returns one score a filter, (n,):
-    `filters`: the layer's weight, one row a filter, (n, d);
-    `bn_scale`: the scale of the batch norm that follows it, (n,);
+    `filters`: the layer's weight, one row a filter, (n, d), float64;
+    `pairs`: the same as `relation.Pairs`, whose inner products are shared;
+    `bn_scale`, `bn_shift`: scale or shift of the batch norm that follows it, (n,);
     `nothing`: the number of filters and a seeded generator.
+
+    With data the work is cut in two: `update(sums | None, batch) -> sums` takes in one batch of
+    what `needs` names and `formula(sums)` ends it:
+    `gradients`: `gradient.WeightGradients` of the layer's filters;
+    `gate_gradients`: `gradient.GateGradients` of its batch norm's scale and shift;
+    `activations`: what its channels are after the activation, (images, n, ...).
+    `merge` makes one of the sums over two sets of batches. With `shares` the scores are divided by
+    their sum over the network.
     """
 
     name: str
     needs: Need
     formula: Callable[..., Tensor]
     reference: str
+    update: Callable[[Any, Any], Sums] | None = None
+    merge: Callable[[Sums, Sums], Sums] = added
+    shares: bool = False
 
 
 def filter_matrix(weight: Tensor, out_dim: int) -> Tensor:

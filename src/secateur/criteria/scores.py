@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -19,10 +19,14 @@ class Scores:
 
     `filters` maps a layer's name to one score a filter, shape (n_filters,), for analysis.
     `groups` maps a channel group's name to one score a channel, shape (n_channels,), for planning;
-    `reduction` says how coupled filters were made one.
+    `reduction` says how coupled filters were made one. `sizes` maps a group's name to the numbers
+    that the filters of one of its channels hold, all coupled layers together. `constant` names the
+    layers whose filters all score the same: there the criterion cannot choose.
     """
 
     criterion: str
     reduction: Reduction
     filters: Mapping[str, NDArray[np.float64]]
     groups: Mapping[str, NDArray[np.float64]]
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    constant: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Criteria that need weights only. Every formula takes one row a filter, (n, d) -> (n,)."""
+"""Criteria that need one filter at a time. Formulas take one row a filter, (n, d) -> (n,)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ def l1_norm(filters: Tensor) -> Tensor:
     >>> l1_norm(torch.tensor([[1.0, -2.0], [0.0, 3.0]]))
     tensor([3., 3.])
     """
-    return filters.abs().sum(1)
+    norms: Tensor = torch.linalg.vector_norm(filters, ord=1, dim=1)
+    return norms
 
 
 def l2_norm(filters: Tensor) -> Tensor:
@@ -31,23 +32,25 @@ def l2_norm(filters: Tensor) -> Tensor:
     return norms
 
 
-def summed_distance(filters: Tensor, block: int = 1024) -> Tensor:
-    """Sum of Euclidean distances to all filters of the layer, (n, d) -> (n,).
+def lamp_score(filters: Tensor) -> Tensor:
+    """Squared norm over the sum of all squared norms that are no smaller, (n, d) -> (n,).
 
-    Distances are taken without the matrix-product shortcut, whose self-distances are not zero,
-    and in blocks of rows, so that memory stays bounded.
+    Filters of equal norm count in each other's sum, so that their order does not matter. A layer
+    of zeros scores 0.
 
-    Reference: He et al., Filter Pruning via Geometric Median, 2019, equation 4.
+    Reference: Lee et al., Layer-Adaptive Sparsity for the Magnitude-based Pruning, 2021,
+    equation 4, on filters instead of single weights.
 
-    >>> summed_distance(torch.tensor([[0.0], [1.0], [3.0]]))
-    tensor([4., 3., 5.])
+    >>> lamp_score(torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]]))
+    tensor([1.0000, 0.2500, 0.2500])
     """
-    exact = "donot_use_mm_for_euclid_dist"
-    rows = [
-        torch.cdist(filters[start : start + block], filters, compute_mode=exact).sum(1)
-        for start in range(0, len(filters), block)
-    ]
-    return torch.cat(rows) if rows else filters.new_zeros(0)
+    if not filters.any():
+        return filters.new_zeros(len(filters))
+    energy = (filters / filters.abs().amax()).square().sum(1)
+    ascending = energy.sort().values
+    no_smaller = ascending.flip(0).cumsum(0).flip(0)
+    total = no_smaller[torch.searchsorted(ascending, energy)]
+    return energy / total
 
 
 def uniform_draw(n_filters: int, generator: torch.Generator) -> Tensor:
@@ -57,8 +60,7 @@ def uniform_draw(n_filters: int, generator: torch.Generator) -> Tensor:
 
 l1 = Criterion("l1", "filters", l1_norm, "Li et al. 2017, arXiv 1608.08710")
 l2 = Criterion("l2", "filters", l2_norm, "He et al. 2018, arXiv 1808.06866")
-gm = Criterion("gm", "filters", summed_distance, "He et al. 2019, arXiv 1811.00250, eq. 4")
+lamp = Criterion("lamp", "filters", lamp_score, "Lee et al. 2021, arXiv 2010.07611, eq. 4")
 bn_scale = Criterion("bn_scale", "bn_scale", torch.abs, "Liu et al. 2017, arXiv 1708.06519")
+bn_shift = Criterion("bn_shift", "bn_shift", torch.abs, "after Huang et al. 2021, arXiv 2004.11627")
 random = Criterion("random", "nothing", uniform_draw, "the control")
-
-CRITERIA = {criterion.name: criterion for criterion in (l1, l2, gm, bn_scale, random)}

@@ -110,8 +110,9 @@ def measure(model: nn.Module, channels: ChannelMap) -> dict[str, Any]:
     from secateur.analysis.similarity import rank_correlations
     from secateur.analysis.skewness import skewness_rows
     from secateur.criteria.channel_weights import channel_weights
+    from secateur.criteria.relation import gm
     from secateur.criteria.score import score
-    from secateur.criteria.weight import bn_scale, gm, l1, l2
+    from secateur.criteria.weight import bn_scale, l1, l2
 
     skewness = [
         *skewness_rows(channel_weights(model, channels, "bn_scale"), "bn_scale"),
@@ -132,7 +133,7 @@ def prune_and_tune(
 ) -> dict[str, Any]:
     """Cut the base as the cell says, re-estimate batch norm, measure, fine-tune, measure again."""
     from secateur.criteria.score import score
-    from secateur.criteria.weight import CRITERIA
+    from secateur.criteria.table import CRITERIA
     from secateur.plan.budget import Budget
     from secateur.plan.select import global_, isomorphic, uniform
     from secateur.surgery.cut import cut
