@@ -43,8 +43,11 @@ if TYPE_CHECKING:
     from secateur.criteria.weight import l2 as l2
     from secateur.criteria.weight import lamp as lamp
     from secateur.criteria.weight import random as random
+    from secateur.deploy.latency import measure_latencies as measure_latencies
+    from secateur.deploy.latency import measured_latency_ms as measured_latency_ms
     from secateur.errors import SecateurError as SecateurError
     from secateur.plan.budget import Budget as Budget
+    from secateur.plan.latency import LatencyTable as LatencyTable
     from secateur.plan.plan import PruningPlan as PruningPlan
     from secateur.plan.reach import reach as reach
     from secateur.plan.select import global_ as global_
@@ -74,7 +77,9 @@ _HOME = {
     "criteria.scores": ("Scores",),
     "criteria.weight": ("bn_scale", "bn_shift", "l1", "l2", "lamp", "random"),
     "errors": ("SecateurError",),
+    "deploy.latency": ("measure_latencies", "measured_latency_ms"),
     "plan.budget": ("Budget",),
+    "plan.latency": ("LatencyTable",),
     "plan.plan": ("PruningPlan",),
     "plan.reach": ("reach",),
     "plan.select": ("global_", "isomorphic", "uniform"),

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from secateur.channels.cost import Dtype
 from secateur.errors import BudgetError, unknown_name
+from secateur.plan.latency import LatencyTable
 
 _UNITS = {
     "": 1,
@@ -33,6 +34,8 @@ class Budget:
     `params`, `macs`: parameters, and multiply-accumulates an example, at most: an `Amount`.
     `bytes`: bytes of all parameters at most, an `Amount` with the type they are stored in behind
         it: "128kB@int8"; float32 where none is named.
+    `latency_ms`: milliseconds of one example at most, as `latency_table` estimates them, or a share
+        of the network's own ("50%").
 
     What every group keeps to:
     `min_channels`: no group goes below it.
@@ -52,6 +55,8 @@ class Budget:
     params: Amount | None = None
     macs: Amount | None = None
     bytes: Amount | None = None
+    latency_ms: float | str | None = None
+    latency_table: LatencyTable | None = None
     min_channels: int = 1
     max_ratio: float = 1.0
     keep_multiple_of: int = 1
@@ -76,16 +81,24 @@ class Budget:
                 amount(asked, 100)
         if self.bytes is not None:
             amount(stored(self.bytes)[0], 100)
+        if self.latency_ms is not None:
+            milliseconds(self.latency_ms, 1.0)
+            if self.latency_table is None:
+                raise BudgetError(
+                    "latency_ms needs a latency_table of measured layers; make one with "
+                    "`secateur latency`, or secateur.measure_latencies from Python"
+                )
         if not self.ratios and not self.limited and self.pruning_ratio is None:
             raise BudgetError(
                 "a budget asks for nothing; give at least one of pruning_ratio, params, macs, "
-                "bytes and ratios"
+                "bytes, latency_ms and ratios"
             )
 
     @property
     def limited(self) -> bool:
         """Whether a cost is limited."""
-        return any(asked is not None for asked in (self.params, self.macs, self.bytes))
+        costs = (self.params, self.macs, self.bytes, self.latency_ms)
+        return any(asked is not None for asked in costs)
 
     def _check_names(self) -> None:
         ignore: Any = self.ignore
@@ -151,6 +164,28 @@ def stored(asked: Amount) -> tuple[Amount, Dtype]:
             return size.removesuffix("B"), known
     text = unknown_name("storage type", dtype, get_args(Dtype))
     raise BudgetError(f"{text}; write bytes as '128kB@int8'")
+
+
+def milliseconds(asked: float | str, whole: float) -> float:
+    """A time, or a percentage of `whole`.
+
+    >>> milliseconds(5, 8.0), milliseconds("2.5", 8.0), milliseconds("50%", 8.0)
+    (5.0, 2.5, 4.0)
+
+    Raises:
+        BudgetError: it is not one of these, or is not positive.
+    """
+    text = str(asked).strip()
+    share = text.endswith("%")
+    try:
+        if isinstance(asked, bool):
+            raise ValueError
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = 0.0
+    if not isfinite(value) or value <= 0 or (share and value > 100):
+        raise BudgetError(f"cannot read the latency_ms {asked!r}; write 5, '2.5' or '50%'")
+    return value * whole / 100 if share else value
 
 
 def _check_share(what: str, ratio: Any) -> None:

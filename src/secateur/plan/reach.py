@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from secateur.channels.cost import Cost, Removal, cost
 from secateur.channels.groups import ChannelMap
 from secateur.errors import BudgetError
-from secateur.plan.budget import Budget, amount, stored
+from secateur.plan.budget import Budget, amount, milliseconds, stored
 from secateur.plan.room import Room, matching, rooms
 
-_UNITS = {"params": "parameters", "macs": "MACs"}
+_UNITS = {"params": "parameters", "macs": "MACs", "latency_ms": "ms"}
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,9 @@ def limits(channels: ChannelMap, budget: Budget) -> dict[str, tuple[float, float
         asked, dtype = stored(budget.bytes)
         size = whole.bytes_at(dtype)
         found[f"bytes_{dtype}"] = amount(asked, size), size
+    if budget.latency_ms is not None and budget.latency_table is not None:
+        size_ms = budget.latency_table.estimate(channels)
+        found["latency_ms"] = milliseconds(budget.latency_ms, size_ms), size_ms
     return found
 
 
@@ -91,6 +94,8 @@ def spent(channels: ChannelMap, budget: Budget, remove: Removal) -> dict[str, fl
     if budget.bytes is not None:
         dtype = stored(budget.bytes)[1]
         found[f"bytes_{dtype}"] = after.bytes_at(dtype)
+    if budget.latency_ms is not None and budget.latency_table is not None:
+        found["latency_ms"] = budget.latency_table.estimate(channels, remove)
     return found
 
 
