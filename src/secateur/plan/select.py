@@ -122,12 +122,10 @@ def _select(
     Costs fall with every channel, so the place is found by halving.
     """
     _check_scores(scores, channels)
-    values = {
-        group.name: normalised(
-            scores.groups[group.name], filter_size(group, channels), normalisation
-        )
-        for group in channels.groups
-    }
+    values = {}
+    for group in channels.groups:
+        size = scores.sizes.get(group.name) or filter_size(group, channels)
+        values[group.name] = normalised(scores.groups[group.name], size, normalisation)
     found = rooms(channels, budget)
     check_reach(channels, budget)
     classes = _classes(values, found, key)
