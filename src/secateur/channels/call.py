@@ -186,6 +186,10 @@ class Call:
         """The line of the network's own code that made this call, `file.py:12`."""
         return network_line(self.run.module_names)
 
+    def note_line(self) -> None:
+        """Find `source` now, while the network's code is on the stack, for later."""
+        _ = self.source
+
 
 def layer_name(parameter: str) -> str:
     """The module of a parameter called `weight`; any other parameter is a layer of its own.

@@ -41,7 +41,13 @@ def view(call: Call) -> None:
     x, out = call.args[0], call.outputs[0]
     asked = call.args[1] if isinstance(call.args[1], list | tuple) else ()
     fields: dict[int, Tensor] = {}
-    for dim, labels in sorted(call.fields(x).items()):
+    before = dict(sorted(call.fields(x).items()))
+    if len(before) > 1:  # where two become one, the one that can shrink goes first
+        stays = {
+            k: call.decide(_is_pinned(call, f), x.ndim, out.ndim, k, 0) for k, f in before.items()
+        }
+        before = {k: before[k] for k in sorted(before, key=lambda k: (stays[k], k))}
+    for dim, labels in before.items():
         moved, heirs = regroup(labels, dim, tuple(x.shape), tuple(out.shape))
         varies = [size > 1 for size in moved.shape]
         likely = sorted(heirs, key=lambda k: (varies[k], asked[k : k + 1] == [-1], out.shape[k], k))
@@ -60,6 +66,11 @@ def view(call: Call) -> None:
         call.same_along(moved, [k for k in heirs if k != new])
         fields[new] = moved.expand([n if k == new else -1 for k, n in enumerate(out.shape)])
     call.set(out, fields)
+
+
+def _is_pinned(call: Call, labels: Tensor) -> bool:
+    pins = [pin.labels for pin in call.run.notebook.pins]
+    return bool(pins) and bool(torch.isin(labels, torch.cat(pins)).all())
 
 
 def move(call: Call) -> None:
@@ -103,6 +114,7 @@ def along_one(call: Call) -> None:
     if not dims:
         call.pin_others(x, (), "moves through all dimensions")
         return
+    call.note_line()
     results: list[dict[int, Tensor]] = [{} for _ in call.outputs]
     for dim, labels in call.fields(x).items():
         pieces: Sequence[Tensor] = [labels] * len(results)

@@ -113,6 +113,10 @@ def _summary(plan: PruningPlan, checked: Verification) -> list[str]:
     reached = ", ".join(f"{name} {plan.reached[name]:,.4g}" for name in plan.asked)
     lines += [f"asked:   {asked}", f"reached: {reached}", f"how:     {plan.how}"]
     lines += [f"held back: {name}: {why}" for name, why in plan.held_back.items()]
+    if plan.attributes:
+        changed = [f"{name} = {value}" for name, value in plan.attributes.items()]
+        rest = f" and {len(changed) - 3} more (see the plan)" if len(changed) > 3 else ""
+        lines.append(f"sizes in the network's code: {', '.join(changed[:3])}{rest}")
     if checked.exact:
         lines.append("the cut network equals the masked one (verified in float64)")
     else:

@@ -13,6 +13,9 @@ from secateur.errors import PlanError, unknown_name
 
 FORMAT = "secateur.plan/1"
 
+Numbers = int | tuple["Numbers", ...]
+"""A whole number, a row of them, a row of rows."""
+
 
 @dataclass(frozen=True)
 class PruningPlan:
@@ -22,6 +25,7 @@ class PruningPlan:
     `after` are predicted; `asked` and `reached` state the budget in the user's words and numbers.
     `held_back` lists groups that were wanted but could not be cut, with the reason; `limited` those
     that a rule of the budget left alone or gave another count, with the rule.
+    `attributes` are sizes in the network's code that the cut changes, `module:name` to the value.
     """
 
     remove: Mapping[str, tuple[int, ...]]
@@ -33,6 +37,7 @@ class PruningPlan:
     how: str
     held_back: Mapping[str, str]
     limited: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, Numbers] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The plan as JSON text; `from_json` gives an equal plan back."""
@@ -51,7 +56,10 @@ class PruningPlan:
                 raise KeyError(f"format is not {FORMAT!r}")
             raw["remove"] = {name: tuple(gone) for name, gone in raw["remove"].items()}
             raw["before"], raw["after"] = Cost(**raw["before"]), Cost(**raw["after"])
-            return cls(**raw)
+            changed = raw.pop("attributes", {})
+            return cls(
+                **raw, attributes={name: as_numbers(value) for name, value in changed.items()}
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             text = f"this is not a pruning plan: {error}; write one with plan.to_json()"
             raise PlanError(text) from error
@@ -76,3 +84,19 @@ class PruningPlan:
                 raise PlanError(f"group {name!r} has channels 0 to {n - 1}, each once; got {gone}")
             if len(gone) == n:
                 raise PlanError(f"the plan would empty group {name!r}; keep at least one of {n}")
+
+
+def as_numbers(value: Any) -> Numbers:
+    """Whole numbers, in lists of any depth, as tuples.
+
+    Raises:
+        TypeError: something else is among them.
+
+    >>> as_numbers([4, [2, 2]])
+    (4, (2, 2))
+    """
+    if isinstance(value, list | tuple):
+        return tuple(map(as_numbers, value))
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is not a whole number")
+    return int(value)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import warnings
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from secateur.channels.cost import kept_positions
 from secateur.channels.rules import RULES
 from secateur.channels.trace import Example, channel_map, record
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.prove import prove, settled
-from secateur.surgery.rebuild import rebuild
+from secateur.surgery.rebuild import shrink
 from secateur.surgery.verify import verify
 
 
@@ -23,7 +21,8 @@ def cut(
 
     The plan is proved on shapes before anything is cut, and the result is verified against the
     masked network in float64 afterwards. Groups that do not line up are left whole with a warning
-    (`settle` gives the plan that is cut then), or refused if not `hold_back`.
+    (`settle` gives the plan that is cut then), or refused if not `hold_back`. Sizes that the
+    network's code reads from its modules' attributes are changed with the shapes.
 
     Raises:
         PlanError: the plan was made for another network.
@@ -42,12 +41,7 @@ def cut(
                 stacklevel=2,
             )
     else:
-        prove(model, plan, example_input, run, channels)
-    named = dict(model.named_parameters()) | dict(model.named_buffers())
-    tensors: dict[str, Tensor] = {}
-    for (name, dim), positions in kept_positions(channels, plan.remove).items():
-        old = tensors.get(name, named[name].detach())
-        tensors[name] = old.index_select(dim, torch.from_numpy(positions).to(old.device))
-    small = rebuild(model, tensors)
+        plan = prove(model, plan, example_input, run, channels)
+    small = shrink(model, plan, channels)
     verify(model, small, plan, channels, example_input)
     return small

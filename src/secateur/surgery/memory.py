@@ -57,7 +57,7 @@ def activation_peak(
         name: torch.empty(shapes.get(name, old.shape), dtype=old.dtype, device="meta")
         for name, old in named.items()
     }
-    made = rebuild(model, meta)
+    made = rebuild(model, meta, plan.attributes if plan is not None else None)
     args, kwargs = call_arguments(
         tree_map_only(Tensor, lambda tensor: tensor.detach().to("meta"), example_input)
     )

@@ -26,6 +26,8 @@ FORMAT = "secateur.network/1"
 def save(model: nn.Module, path: str | Path, plan: PruningPlan | None = None) -> Path:
     """Write a network's parameters and persistent buffers, each once, and the plan that cut it.
 
+    Give the settled plan: its `attributes` are sizes in the network's code that `load` sets.
+
     Raises:
         StorageError: the file could not be written; an earlier one still stands.
     """
@@ -56,8 +58,9 @@ def load(
     """
     tensors, metadata = read(path)
     model = build()
+    plan = _plan(Path(path), metadata)
     if example_input is not None:
-        _check_plan(Path(path), tensors, metadata, trace(model, example_input))
+        _check_plan(Path(path), tensors, plan, trace(model, example_input))
     _add_biases(model, tensors)
     _check_names(Path(path), tensors, model)
     for name, own in _stored(model).items():
@@ -70,7 +73,7 @@ def load(
                 f"{path}: {name!r} is {tuple(new.shape)}, the factory makes {tuple(own.shape)} "
                 "and channels can only have gone; was another factory or width used?"
             )
-    return rebuild(model, tensors)
+    return rebuild(model, tensors, None if plan is None else plan.attributes)
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
@@ -114,15 +117,24 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, metadata
 
 
-def _check_plan(
-    path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any], channels: ChannelMap
-) -> None:
+def _plan(path: Path, metadata: dict[str, Any]) -> PruningPlan | None:
+    """The plan in a file, if there is one."""
     if "plan" not in metadata:
+        return None
+    try:
+        return PruningPlan.from_json(json.dumps(metadata["plan"]))
+    except PlanError as error:
+        raise PackageError(f"{path}: {error}") from error
+
+
+def _check_plan(
+    path: Path, tensors: dict[str, Tensor], plan: PruningPlan | None, channels: ChannelMap
+) -> None:
+    if plan is None:
         raise PackageError(
             f"{path} holds no plan to check; save with one, or load without example_input"
         )
     try:
-        plan = PruningPlan.from_json(json.dumps(metadata["plan"]))
         plan.check(channels)
     except PlanError as error:
         raise PackageError(f"{path}: {error}, or give the factory it was made with") from error

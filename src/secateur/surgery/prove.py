@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,14 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from secateur.channels.call import Call
-from secateur.channels.cost import cost, kept_positions, remaining_shapes
+from secateur.channels.cost import Removal, cost, kept_positions, remaining_shapes
 from secateur.channels.groups import ChannelMap
 from secateur.channels.labels import Notebook, meeting_pairs
 from secateur.channels.rules import RULES
 from secateur.channels.trace import Example, Given, Run, channel_map, record, replay
-from secateur.errors import ProofError, TraceError
-from secateur.plan.plan import PruningPlan
-from secateur.surgery.rebuild import rebuild
+from secateur.errors import ProofError, TraceError, VerificationError
+from secateur.plan.plan import Numbers, PruningPlan
+from secateur.surgery.rebuild import rebuild, shrink
+from secateur.surgery.sizes import Survey, survey, told_its_width
+from secateur.surgery.verify import verify
 
 Labels = NDArray[np.int64]
 _PATIENCE = 60
@@ -45,8 +48,10 @@ class Objection:
 def settle(model: nn.Module, plan: PruningPlan, example_input: Example) -> PruningPlan:
     """The part of a plan that can be cut, proved; the rest is in `held_back` with the reason.
 
-    A plan that lines up comes back as it is. Otherwise the removals of the groups at every failing
-    place are dropped and the rest is proved again, until it holds; costs are those of what is left.
+    A plan that lines up comes back as it is. Otherwise the sizes that the network's code reads from
+    its modules' attributes are changed, if that makes it line up (`attributes` of the answer); then
+    the removals of the groups at every failing place are dropped and the rest is proved again,
+    until it holds. Costs are those of what is left.
 
     Raises:
         PlanError: the plan was made for another network.
@@ -65,36 +70,14 @@ def settled(
     channels: ChannelMap,
 ) -> PruningPlan:
     """As `settle`, for a network that has been recorded."""
-    remove, held_back = dict(plan.remove), dict(plan.held_back)
-    places: Counter[tuple[str, ...]] = Counter()
-    users: Mapping[tuple[str, ...], tuple[str, ...]] | None = None
-    for round_ in range(len(remove) + 1):
-        found = objections(model, remove, example_input, original, channels)
-        if not found:
-            break
-        for objection in found:
-            places[objection.place] += 1
-            blamed = list(objection.groups)
-            if objection.place and places[objection.place] > 1:  # so will it in other blocks
-                if users is None:
-                    users = _groups_of_places(model, example_input, original, channels)
-                blamed += users.get(objection.place, ())
-            if round_ >= _PATIENCE:
-                blamed += remove
-            for name in blamed:
-                if remove.pop(name, ()):
-                    held_back[name] = objection.text
-    if held_back == plan.held_back:
-        return plan
-    before, after = cost(channels), cost(channels, remove)
-    reached = {
-        "pruning_ratio": 1 - after.channels / before.channels if before.channels else 0.0,
-        "macs": after.macs,
-        "params": after.params,
-    }
-    reached = {name: value for name, value in reached.items() if name in plan.reached}
-    reached = {**plan.reached, **reached}
-    return replace(plan, remove=remove, after=after, reached=reached, held_back=held_back)
+    proof = _Proof(model, example_input, original, channels)
+    made = _without_objections(proof, plan)
+    if made.attributes and made != plan:
+        try:
+            verify(model, shrink(model, made, channels), made, channels, example_input)
+        except VerificationError:  # a number was more than a size
+            return _without_objections(replace(proof, sizes=False), plan)
+    return made
 
 
 def prove(
@@ -103,26 +86,108 @@ def prove(
     example_input: Example,
     original: Run,
     channels: ChannelMap,
-) -> None:
+) -> PruningPlan:
     """Run the shrunken network on shapes; labels may only meet whom they met in the original.
+
+    The answer is the plan with the attributes that have to change for this.
 
     Raises:
         ProofError: naming the operator and the line of the network's code that does not line up.
     """
-    for objection in objections(model, plan.remove, example_input, original, channels):
+    attributes, found = _Proof(model, example_input, original, channels).of(plan)
+    for objection in found:
         names = ", ".join(map(repr, objection.groups)) or "the groups this line works on"
         raise ProofError(
             f"{objection.text}; ignore {names}, write sizes from the tensors' own shapes, "
             "or let cut hold them back"
         )
+    return replace(plan, attributes=attributes)
+
+
+@dataclass
+class _Proof:
+    """What plans of one network are proved with; whether sizes in attributes may change."""
+
+    model: nn.Module
+    example: Example
+    original: Run
+    channels: ChannelMap
+    sizes: bool = True
+
+    def of(self, plan: PruningPlan) -> tuple[Mapping[str, Numbers], list[Objection]]:
+        """The attributes that a plan has to change, and the objections that there still are."""
+        attributes = plan.attributes if self.sizes else {}
+        asked = not self.sizes or "survey" in vars(self) or told_its_width(self.model)
+        if asked and self.sizes:
+            attributes = self.survey.attributes(self.channels, plan.remove)
+        found = self._objections(plan.remove, attributes)
+        if found and not asked:
+            changed = self.survey.attributes(self.channels, plan.remove)
+            if changed != attributes:
+                attributes = changed
+                found = self._objections(plan.remove, attributes)
+        return attributes, found
+
+    @cached_property
+    def survey(self) -> Survey:
+        """Where the network's code gives sizes."""
+        return survey(self.model, self.example)
+
+    @cached_property
+    def users(self) -> Mapping[tuple[str, ...], tuple[str, ...]]:
+        """Which groups every place in the network's code works on."""
+        return _groups_of_places(self.model, self.example, self.original, self.channels)
+
+    def _objections(self, remove: Removal, attributes: Mapping[str, Numbers]) -> list[Objection]:
+        return objections(
+            self.model, remove, self.example, self.original, self.channels, attributes
+        )
+
+
+def _without_objections(proof: _Proof, plan: PruningPlan) -> PruningPlan:
+    """The plan, with groups held back until nothing objects."""
+    remove, held_back = dict(plan.remove), dict(plan.held_back)
+    places: Counter[tuple[str, ...]] = Counter()
+    for round_ in range(len(remove) + 1):
+        attributes, found = proof.of(replace(plan, remove=remove))
+        if not found:
+            break
+        for objection in found:
+            places[objection.place] += 1
+            blamed = list(objection.groups)
+            if objection.place and places[objection.place] > 1:  # so will it in other blocks
+                blamed += proof.users.get(objection.place, ())
+            if round_ >= _PATIENCE:
+                blamed += remove
+            for name in blamed:
+                if remove.pop(name, ()):
+                    held_back[name] = objection.text
+    if held_back == plan.held_back and attributes == plan.attributes:
+        return plan
+    before, after = cost(proof.channels), cost(proof.channels, remove)
+    reached = {
+        "pruning_ratio": 1 - after.channels / before.channels if before.channels else 0.0,
+        "macs": after.macs,
+        "params": after.params,
+    }
+    reached = {name: value for name, value in reached.items() if name in plan.reached}
+    return replace(
+        plan,
+        remove=remove,
+        after=after,
+        reached={**plan.reached, **reached},
+        held_back=held_back,
+        attributes=attributes,
+    )
 
 
 def objections(
     model: nn.Module,
-    remove: Mapping[str, tuple[int, ...]],
+    remove: Removal,
     example_input: Example,
     original: Run,
     channels: ChannelMap,
+    attributes: Mapping[str, Numbers],
 ) -> list[Objection]:
     """Every place seen in one run of the shrunken network that does not line up, or none."""
     book = original.notebook
@@ -135,7 +200,7 @@ def objections(
             stays = kept.get((parameter, dim), np.arange(channels.shapes[parameter][dim]))
             labels[parameter, dim] = torch.from_numpy(first + stays)
     known = Notebook(owners=list(book.owners), n_labels=book.n_labels)
-    small = rebuild(model, meta)
+    small = rebuild(model, meta, attributes)
     run = Run(small, original.rules, Given(labels, known, original.decisions))
     witness = _Witness(original, channels, remove)
     try:
@@ -164,18 +229,19 @@ def _key(call: Call | None, place: tuple[str, ...]) -> tuple[str, ...]:
 class _Witness:
     """Knows which group of a plan every label of the original belongs to."""
 
-    def __init__(
-        self, original: Run, channels: ChannelMap, remove: Mapping[str, tuple[int, ...]]
-    ) -> None:
+    def __init__(self, original: Run, channels: ChannelMap, remove: Removal) -> None:
         self.original = original
         book = original.notebook
         first = {(parameter, dim): label for parameter, dim, label in book.owners}
         self.roles = book.roles
         self.names = [name for name, gone in remove.items() if gone]
         self.group = np.full(book.n_labels, -1, dtype=np.int64)
+        self.stays = np.ones(book.n_labels, dtype=bool)
         for k, name in enumerate(self.names):
             for member in channels.by_name[name].members:
-                self.group[first[member.parameter, member.dim] + member.index.ravel()] = k
+                labels = first[member.parameter, member.dim] + member.index
+                self.group[labels.ravel()] = k
+                self.stays[labels[list(remove[name])].ravel()] = False
 
     def groups(self, labels: Labels) -> tuple[str, ...]:
         """Groups of the plan that some labels belong to."""
@@ -258,7 +324,7 @@ def _misalignments(run: Run, original: Run, witness: _Witness) -> list[Objection
     old = np.where(first >= n_labels, second, first)
     is_old = fresh & (old < n_labels)
     wrong[is_old] = ~pinned[channel[old[is_old]]]
-    found = []
+    found = list(_wrong_pieces(run, original, witness, channel))
     for k in np.unique(at[wrong]).tolist():
         here = wrong & (at == k)
         text = (
@@ -276,6 +342,43 @@ def _misalignments(run: Run, original: Run, witness: _Witness) -> list[Objection
             groups = witness.groups(own) or witness.groups_before(run, pin.call)
             found.append(Objection(text, groups))
     return list(_apart(found))
+
+
+_PIECES = {"split", "split_with_sizes", "slice"}
+"""Operators that take a part by position, in which other channels can come to lie unnoticed."""
+
+
+def _wrong_pieces(
+    run: Run, original: Run, witness: _Witness, channel: Labels
+) -> Iterable[Objection]:
+    """Parts of a dimension that hold other channels than those that are left of the original's."""
+    n_labels = len(channel)
+    for call, before in zip(run.calls, original.calls, strict=False):
+        if call.name != before.name:
+            return  # another way through the code: nothing to compare
+        if call.name not in _PIECES:
+            continue
+        if len(call.outputs) != len(before.outputs):
+            text = f"gives {len(call.outputs)} parts, not {len(before.outputs)}"
+            fields = before.fields(before.tensors[0]).values()
+            labels = np.concatenate([field.reshape(-1).numpy() for field in fields])
+            yield Objection(
+                f"after the cut {call.name} at {call.source} {text}", witness.groups(labels)
+            )
+            continue
+        for out, old in zip(call.outputs, before.outputs, strict=True):
+            for dim, field in before.fields(old).items():
+                labels = field.reshape(-1).numpy()
+                left = labels[witness.stays[labels]]
+                found = call.fields(out).get(dim)
+                here = left[:0] if found is None else found.reshape(-1).numpy()
+                if (here < n_labels).all() and not np.array_equal(channel[left], channel[here]):
+                    text = (
+                        f"after the cut {call.name} at {call.source} gives {len(here)} channels, "
+                        f"not the {len(left)} that are left of its {len(labels)}"
+                    )
+                    both = np.concatenate([labels, here])
+                    yield Objection(text, witness.groups(both))
 
 
 def _apart(found: list[Objection]) -> Iterable[Objection]:

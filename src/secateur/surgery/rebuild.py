@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from secateur.channels.cost import kept_positions
+from secateur.channels.groups import ChannelMap
 from secateur.channels.normalisation import groups_go_whole
 from secateur.errors import SurgeryError
+from secateur.plan.plan import Numbers, PruningPlan
 
 
-def rebuild(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+def rebuild(
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    attributes: Mapping[str, Numbers] | None = None,
+) -> nn.Module:
     """Copy a module, giving each named parameter or buffer the tensor in `tensors`.
 
     Tied parameters stay tied, frozen ones stay frozen, hooks and modes come along. Attributes that
-    mirror a width (`out_channels`, `num_features`, …) are made true. The input is left as it is.
+    mirror a width (`out_channels`, `num_features`, …) are made true, and those in `attributes`
+    (`module:name`) are set. The input is left as it is.
 
     Raises:
-        SurgeryError: the module holds something that cannot be copied.
+        SurgeryError: the module holds something that cannot be copied, or lacks an attribute.
     """
     memo: dict[int, object] = {}
     named = [*model.named_parameters(), *model.named_buffers()]
@@ -42,7 +50,44 @@ def rebuild(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
         for attribute, value in _widths(new_module).items():
             if widths[id(old_module)].get(attribute) != value:
                 setattr(new_module, attribute, value)
+    for key, numbers in (attributes or {}).items():
+        _set(made, key, numbers)
     return made
+
+
+def shrink(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> nn.Module:
+    """A copy of a network without the channels of a plan; nothing is proved."""
+    named = dict(model.named_parameters()) | dict(model.named_buffers())
+    tensors: dict[str, Tensor] = {}
+    for (name, dim), positions in kept_positions(channels, plan.remove).items():
+        old = tensors.get(name, named[name].detach())
+        tensors[name] = old.index_select(dim, torch.from_numpy(positions).to(old.device))
+    return rebuild(model, tensors, plan.attributes)
+
+
+def mirrored(module: nn.Module) -> Collection[str]:
+    """Attributes that follow the shapes of the module's own tensors."""
+    widths = _widths(module)
+    return {*widths, "groups", "num_groups"} if widths else ()
+
+
+def _set(made: nn.Module, key: str, numbers: Numbers) -> None:
+    path, _, name = key.partition(":")
+    module = dict(made.named_modules()).get(path)
+    if module is None or name not in vars(module):
+        raise SurgeryError(
+            f"{type(made).__name__} has no attribute {key!r}, which the plan changes; give the "
+            "network that the plan was made for"
+        )
+    setattr(module, name, like(vars(module)[name], numbers))
+
+
+def like(old: Any, numbers: Numbers) -> Any:
+    """Numbers in rows of the kinds (list, tuple, …) that the old value has."""
+    if not isinstance(numbers, tuple) or not isinstance(old, list | tuple):
+        return numbers
+    rows = [like(before, after) for before, after in zip(old, numbers, strict=True)]
+    return torch.Size(rows) if isinstance(old, torch.Size) else type(old)(rows)
 
 
 def _convolution(shape: torch.Size, groups: int) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from secateur.channels.cost import kept_positions
 from secateur.channels.groups import ChannelMap
 from secateur.errors import PackageError, SurgeryError
 from secateur.files import replacing
-from secateur.plan.plan import PruningPlan
+from secateur.plan.plan import Numbers, PruningPlan, as_numbers
 from secateur.surgery.package import read
-from secateur.surgery.rebuild import rebuild
+from secateur.surgery.rebuild import like, rebuild
 
 FORMAT = "secateur.removed/1"
 
@@ -39,7 +40,7 @@ class Removed:
     values: Mapping[str, Tensor]
     shapes: Mapping[str, tuple[int, ...]]
     kept: Mapping[str, Mapping[int, tuple[int, ...]]]
-    widths: Mapping[str, Mapping[str, int | tuple[int, ...]]]
+    widths: Mapping[str, Mapping[str, Numbers]]
 
     def save(self, path: str | Path) -> Path:
         """Write to a safetensors file.
@@ -76,7 +77,7 @@ class Removed:
                 for name, dims in plain["kept"].items()
             },
             widths={
-                name: {k: tuple(v) if isinstance(v, list) else v for k, v in attributes.items()}
+                name: {k: as_numbers(v) for k, v in attributes.items()}
                 for name, attributes in plain["widths"].items()
             },
         )
@@ -145,24 +146,19 @@ def _stays(tensor: Tensor, kept: Mapping[int, tuple[int, ...]]) -> Tensor:
     return stays
 
 
-def _whole_numbers(module: nn.Module) -> dict[str, int | tuple[int, ...]]:
-    found: dict[str, int | tuple[int, ...]] = {}
+def _whole_numbers(module: nn.Module) -> dict[str, Numbers]:
+    found: dict[str, Numbers] = {}
     for name, value in vars(module).items():
-        if _is_whole(value):
-            found[name] = value
-        elif isinstance(value, tuple | list) and value and all(map(_is_whole, value)):
-            found[name] = tuple(value)
+        if isinstance(value, int | tuple | list) and not isinstance(value, bool):
+            with suppress(TypeError):  # a row of something else
+                found[name] = as_numbers(value)
     return found
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _set_widths(made: nn.Module, removed: Removed) -> None:
     modules = dict(made.named_modules())
     for name, attributes in removed.widths.items():
+        own = vars(modules[name]) if name in modules else {}
         for attribute, value in attributes.items():
-            now = getattr(modules.get(name), attribute, None)
-            if now is not None and (tuple(now) if isinstance(now, list) else now) != value:
-                setattr(modules[name], attribute, value if _is_whole(now) else type(now)(value))
+            if attribute in own and as_numbers(own[attribute]) != value:
+                setattr(modules[name], attribute, like(own[attribute], value))
