@@ -353,7 +353,9 @@ def test_whether_a_budget_can_be_met_needs_no_scores(channels: ChannelMap) -> No
         ("macs", 14, 140, 30, False),
         ("bytes_int8", 8000, 14, 3, True),
     ]
-    assert str(rows[1]) == "at most 8000 bytes at int8 of 14 can be met"
+    assert str(rows[1]) == "8000 bytes at int8 are met already, by 14"
+    (row,) = reach(channels, Budget(macs="50%"))
+    assert str(row) == "70 MACs of 140 can be met; the least would be 30"
 
 
 def test_an_unknown_normalisation_is_refused(channels: ChannelMap, scores: Scores) -> None:

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from secateur.surgery.package import load as load
     from secateur.surgery.package import save as save
     from secateur.surgery.prove import settle as settle
+    from secateur.surgery.replan import plan_that_fits as plan_that_fits
     from secateur.surgery.restore import Removed as Removed
     from secateur.surgery.restore import remember as remember
     from secateur.surgery.restore import restore as restore
@@ -91,6 +92,7 @@ _HOME = {
     "surgery.package": ("load", "save"),
     "surgery.restore": ("Removed", "remember", "restore"),
     "surgery.prove": ("settle",),
+    "surgery.replan": ("plan_that_fits",),
     "surgery.verify": ("verify",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}

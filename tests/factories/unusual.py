@@ -30,3 +30,20 @@ def two_inputs() -> nn.Module:
 
 def explodes() -> nn.Module:
     raise RuntimeError("no such size")
+
+
+class HardCoded(nn.Module):
+    """Its first width is written into the code; the second is free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 8, 1), nn.Conv2d(8, 16, 1)
+        self.third = nn.Conv2d(16, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, two = self.first(x).split([4, 4], 1)
+        return self.third(self.second(torch.cat([two, one], 1)).relu())
+
+
+def hard_coded() -> nn.Module:
+    return HardCoded()

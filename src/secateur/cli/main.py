@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from secateur.cli.inspect import inspect
+from secateur.cli.latency import latency
 from secateur.cli.prune import prune
 from secateur.cli.study import demo, report, study
 from secateur.errors import SecateurError
@@ -26,6 +27,7 @@ app.command(rich_help_panel="Study")(study)
 app.command(rich_help_panel="Study")(report)
 app.command(rich_help_panel="One network")(prune)
 app.command(rich_help_panel="One network")(inspect)
+app.command(rich_help_panel="One network")(latency)
 
 
 def _version(asked: bool) -> None:

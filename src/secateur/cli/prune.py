@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from secateur.cli.budget import (
+    Bytes,
+    Ignore,
+    KeepMultipleOf,
+    LatencyMs,
+    LatencyTableFile,
+    Macs,
+    MaxRatio,
+    MinChannels,
+    Params,
+    PruningRatio,
+    Ratios,
+    read_latency_table,
+    read_ratios,
+)
 from secateur.cli.network import Arguments, Factory, InputShape, Weights, build_network, example_of
+from secateur.cli.outcome import as_csv, cost_rows, summary
 from secateur.errors import SecateurError, unknown_name
 
 if TYPE_CHECKING:
-    from secateur.plan.plan import PruningPlan
-    from secateur.surgery.verify import Verification
+    from torch import Tensor, nn
+
+_CHOICE = "Which channels go"
 
 
 def prune(
@@ -22,19 +40,29 @@ def prune(
     weights: Weights = None,
     arg: Arguments = None,
     input_shape: InputShape = "1x64x101",
-    macs: Annotated[
-        str | None, typer.Option(help="MACs to stay within: 30M, or 50% of the network's own.")
-    ] = None,
-    pruning_ratio: Annotated[
-        float | None, typer.Option(help="Share of channels to remove, in [0, 1).")
-    ] = None,
-    criterion: Annotated[str, typer.Option(help="l1, l2, gm, bn_scale or random.")] = "l1",
-    scope: Annotated[str, typer.Option(help="uniform or global.")] = "uniform",
-    min_channels: Annotated[int, typer.Option(help="No group goes below this.")] = 1,
-    ignore: Annotated[
-        list[str] | None, typer.Option(help="A channel group to leave alone; repeatable.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the random criterion.")] = 0,
+    macs: Macs = None,
+    params: Params = None,
+    n_bytes: Bytes = None,
+    latency_ms: LatencyMs = None,
+    latency_table: LatencyTableFile = None,
+    pruning_ratio: PruningRatio = None,
+    keep_multiple_of: KeepMultipleOf = 1,
+    min_channels: MinChannels = 1,
+    max_ratio: MaxRatio = 1.0,
+    ratio: Ratios = None,
+    ignore: Ignore = None,
+    criterion: Annotated[
+        str, typer.Option(help="l1, gm, bn_scale, random, …", rich_help_panel=_CHOICE)
+    ] = "l1",
+    scope: Annotated[
+        str, typer.Option(help="uniform, global or isomorphic.", rich_help_panel=_CHOICE)
+    ] = "uniform",
+    normalisation: Annotated[
+        str, typer.Option(help="none, mean, max, gaussian or sqrt_d.", rich_help_panel=_CHOICE)
+    ] = "none",
+    seed: Annotated[
+        int, typer.Option(help="Seed of the random criterion.", rich_help_panel=_CHOICE)
+    ] = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path(
         "out/prune"
     ),
@@ -43,85 +71,109 @@ def prune(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Cut a network to a budget; write the plan and the smaller network."""
+    """Cut a network to a budget; write the plan, the smaller network and what each layer costs."""
+    from rich.console import Console
+
     from secateur.channels.trace import trace
     from secateur.criteria.score import score
     from secateur.criteria.table import CRITERIA
     from secateur.deploy.device import DEVICES
     from secateur.files import write_text
     from secateur.plan.budget import Budget
-    from secateur.plan.select import SCOPES
+    from secateur.plan.reach import check_reach, reach
     from secateur.surgery.cut import cut
     from secateur.surgery.package import save
-    from secateur.surgery.prove import settle
+    from secateur.surgery.replan import plan_that_fits
     from secateur.surgery.verify import verify
 
     if criterion not in CRITERIA:
         raise SecateurError(unknown_name("criterion", criterion, CRITERIA))
-    if scope not in SCOPES:
-        raise SecateurError(unknown_name("scope", scope, SCOPES))
     if device is not None and device not in DEVICES:
         raise SecateurError(unknown_name("device", device, DEVICES))
+    select = _selection(scope, normalisation)
     budget = Budget(
         pruning_ratio=pruning_ratio,
+        params=params,
         macs=macs,
+        bytes=n_bytes,
+        latency_ms=latency_ms,
+        latency_table=read_latency_table(latency_table),
+        keep_multiple_of=keep_multiple_of,
         min_channels=min_channels,
+        max_ratio=max_ratio,
+        ratios=read_ratios(ratio or []),
         ignore=tuple(ignore or ()),
     )
     model = build_network(factory, weights, arg)
     example = example_of(input_shape)
-    channels = trace(model, example)
-    scores = score(model, channels, [CRITERIA[criterion]], seed=seed)[criterion]
-    plan = settle(model, SCOPES[scope](scores, channels, budget), example)
-    small = cut(model, plan, example)
-    checked = verify(model, small, plan, channels, example)
+    with Console(stderr=True).status("tracing") as shown:
+        channels = trace(model, example)
+        check_reach(channels, budget)
+        for row in () if as_json else reach(channels, budget):
+            typer.echo(str(row))
+        shown.update(f"scoring by {criterion}")
+        scores = score(model, channels, [CRITERIA[criterion]], seed=seed)[criterion]
+        shown.update("planning and proving")
+        plan = plan_that_fits(model, example, budget, partial(select, scores))
+        shown.update("cutting and verifying")
+        small = cut(model, plan, example)
+        checked = verify(model, small, plan, channels, example)
+        timed = None if latency_ms is None else _timed(model, small, example)
     fit = None if device is None else DEVICES[device].check(plan.after)
-    write_text(out / "plan.json", plan.to_json())
-    save(small, out / "network.safetensors", plan)
+    costs = cost_rows(channels, plan)
+    files = [out / name for name in ("plan.json", "network.safetensors", "costs.csv")]
+    write_text(files[0], plan.to_json())
+    save(small, files[1], plan)
+    write_text(files[2], as_csv(costs))
     if as_json:
         answer = {
             "plan": json.loads(plan.to_json()),
             "verified": asdict(checked) | {"exact": checked.exact},
             "device": fit and asdict(fit) | {"fits": fit.fits},
-            "files": [str(out / "plan.json"), str(out / "network.safetensors")],
+            "measured_ms": timed,
+            "costs": costs,
+            "files": [str(file) for file in files],
         }
         typer.echo(json.dumps(answer, allow_nan=False))
     else:
-        typer.echo("\n".join(_summary(plan, checked)))
-        if fit is not None:
-            typer.echo(str(fit))
-        typer.echo(f"wrote {out / 'plan.json'} and {out / 'network.safetensors'}")
+        lines = summary(plan, checked)
+        if timed is not None:
+            before, after = timed["before"], timed["after"]
+            lines.append(f"measured here, one thread: {before:.3g} ms before, {after:.3g} ms after")
+        lines += [str(fit)] if fit is not None else []
+        typer.echo("\n".join([*lines, f"wrote {', '.join(map(str, files))}"]))
     if fit is not None and not fit.fits:
         raise typer.Exit(1)
 
 
-def _summary(plan: PruningPlan, checked: Verification) -> list[str]:
-    before, after = plan.before, plan.after
-    rows: list[tuple[Any, ...]] = [
-        ("", "before", "after", "left"),
-        *(
-            (name, f"{old:,}", f"{new:,}", f"{new / old:.1%}" if old else "-")
-            for name, old, new in (
-                ("channels", before.channels, after.channels),
-                ("params", before.params, after.params),
-                ("macs", before.macs, after.macs),
-            )
-        ),
-    ]
-    lines = [f"{a:<10}{b:>14}{c:>14}{d:>9}" for a, b, c, d in rows]
-    asked = ", ".join(f"{name} {value:,.4g}" for name, value in plan.asked.items())
-    reached = ", ".join(f"{name} {plan.reached[name]:,.4g}" for name in plan.asked)
-    lines += [f"asked:   {asked}", f"reached: {reached}", f"how:     {plan.how}"]
-    lines += [f"held back: {name}: {why}" for name, why in plan.held_back.items()]
-    if plan.attributes:
-        changed = [f"{name} = {value}" for name, value in plan.attributes.items()]
-        rest = f" and {len(changed) - 3} more (see the plan)" if len(changed) > 3 else ""
-        lines.append(f"sizes in the network's code: {', '.join(changed[:3])}{rest}")
-    if checked.exact:
-        lines.append("the cut network equals the masked one (verified in float64)")
-    else:
-        lines.append(
-            f"the cut network differs from the masked one by {checked.relative_error:.1e}, because "
-            f"of what mixes channels: {', '.join(checked.mixing)}"
+def _selection(scope: str, normalisation: str) -> Any:
+    """The selection of a name, to be called with scores, channel map and budget.
+
+    Raises:
+        SecateurError: there is no such scope or normalisation, or they do not go together.
+    """
+    from secateur.plan.normalise import NORMALISATIONS
+    from secateur.plan.select import SCOPES
+
+    if scope not in SCOPES:
+        raise SecateurError(unknown_name("scope", scope, SCOPES))
+    if normalisation not in NORMALISATIONS:
+        raise SecateurError(unknown_name("normalisation", normalisation, NORMALISATIONS))
+    selection: Any = SCOPES[scope]
+    if scope != "uniform":
+        return partial(selection, normalisation=normalisation)
+    if normalisation != "none":
+        raise SecateurError(
+            f"--normalisation {normalisation} makes groups comparable, and --scope uniform never "
+            "compares them; choose --scope global or isomorphic"
         )
-    return lines
+    return selection
+
+
+def _timed(model: nn.Module, small: nn.Module, example: Tensor) -> dict[str, float]:
+    from secateur.deploy.latency import measured_latency_ms
+
+    return {
+        "before": measured_latency_ms(model, example),
+        "after": measured_latency_ms(small, example),
+    }

@@ -34,8 +34,13 @@ class Reach:
     def __str__(self) -> str:
         unit = unit_of(self.name)
         share = self.least / self.whole if self.whole else 0.0
+        if self.whole <= self.at_most:
+            return f"{_number(self.at_most)} {unit} are met already, by {_number(self.whole)}"
         if self.met:
-            return f"at most {_number(self.at_most)} {unit} of {_number(self.whole)} can be met"
+            return (
+                f"{_number(self.at_most)} {unit} of {_number(self.whole)} can be met; the least "
+                f"would be {_number(self.least)}"
+            )
         return (
             f"{_number(self.at_most)} {unit} cannot be met; the nearest reachable is "
             f"{_number(self.least)} of {_number(self.whole)} ({share:.1%})"

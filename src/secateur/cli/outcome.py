@@ -1,0 +1,86 @@
+"""What `secateur prune` says and writes about a plan: in lines, and layer by layer as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from secateur.channels.groups import ChannelMap
+    from secateur.plan.plan import PruningPlan
+    from secateur.surgery.verify import Verification
+
+_MOST = 5
+"""How many groups with one reason are named."""
+
+
+def cost_rows(channels: ChannelMap, plan: PruningPlan) -> list[dict[str, Any]]:
+    """Parameters and MACs of every layer before and after the plan."""
+    from secateur.channels.cost import layer_costs
+
+    return [
+        {
+            "layer": old.name,
+            "params_before": old.params,
+            "params_after": new.params,
+            "macs_before": old.macs,
+            "macs_after": new.macs,
+        }
+        for old, new in zip(layer_costs(channels), layer_costs(channels, plan.remove), strict=True)
+    ]
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of equal keys as CSV text with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def summary(plan: PruningPlan, checked: Verification) -> list[str]:
+    """Before and after, target and reached, what was limited or held back, and the check."""
+    before, after = plan.before, plan.after
+    table: list[tuple[Any, ...]] = [("", "before", "after", "left")]
+    for name in ("channels", "params", "macs"):
+        old, new = getattr(before, name), getattr(after, name)
+        table.append((name, f"{old:,}", f"{new:,}", f"{new / old:.1%}" if old else "-"))
+    lines = [f"{a:<16}{b:>16}{c:>16}{d:>9}" for a, b, c, d in table]
+    lines.append(f"{'':<16}{'target':>16}{'reached':>16}")
+    for name, asked in plan.asked.items():
+        lines.append(f"{name:<16}{_number(asked):>16}{_number(plan.reached[name]):>16}")
+    lines.append(f"how: {plan.how}")
+    if not plan.remove:
+        lines.append("no channel goes: the network as it is comes nearest to the budget")
+    lines += _by_reason("limited", plan.limited)
+    lines += [f"held back: {name}: {why}" for name, why in plan.held_back.items()]
+    if plan.attributes:
+        changed = [f"{name} = {value}" for name, value in plan.attributes.items()]
+        rest = f" and {len(changed) - 3} more (see the plan)" if len(changed) > 3 else ""
+        lines.append(f"sizes in the network's code: {', '.join(changed[:3])}{rest}")
+    if checked.exact:
+        lines.append("the cut network equals the masked one (verified in float64)")
+    else:
+        lines.append(
+            f"the cut network differs from the masked one by {checked.relative_error:.1e}, because "
+            f"of what mixes channels: {', '.join(checked.mixing)}"
+        )
+    return lines
+
+
+def _by_reason(word: str, reasons: Mapping[str, str]) -> list[str]:
+    """One line a reason: the groups it holds for, the first few by name."""
+    lines = []
+    for why, n in Counter(reasons.values()).items():
+        names = [name for name, reason in reasons.items() if reason == why]
+        more = f" and {n - _MOST} more" if n > _MOST else ""
+        lines.append(f"{word}: {', '.join(names[:_MOST])}{more}: {why}")
+    return lines
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:,.4g}"

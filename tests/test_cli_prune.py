@@ -1,0 +1,135 @@
+"""`secateur prune` and `secateur latency` as a user meets them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from secateur.channels.cost import cost, layer_costs
+from secateur.channels.trace import trace
+from secateur.cli.main import main
+from secateur.networks.vgg import vgg
+from secateur.plan.latency import LatencyTable
+from secateur.plan.plan import PruningPlan
+from secateur.surgery.package import load, save
+
+VGG = "secateur.networks.vgg:vgg"
+MOBILENET = "secateur.networks.mobilenet:mobilenet"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The exit code of `secateur ARGUMENTS`, run in a folder of its own."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "factories"))
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["secateur", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0)
+
+    return call
+
+
+def test_several_limits_and_multiples(run, tmp_path, capsys):
+    torch.manual_seed(0)
+    save(vgg(width=16), tmp_path / "w.safetensors")
+    command = ["prune", VGG, "--weights", "w.safetensors", "--macs", "50%", "--params", "40k"]
+    assert run(*command, "--criterion", "l1", "--keep-multiple-of", 8, "-o", "out") == 0
+    said = capsys.readouterr().out
+    assert "40000 parameters of 72666 can be met" in said
+    assert "target" in said and "reached" in said
+    plan = PruningPlan.from_json(Path("out/plan.json").read_text())
+    assert plan.asked == {"params": 40_000, "macs": plan.before.macs // 2}
+    assert all(plan.reached[name] <= asked for name, asked in plan.asked.items())
+    small = load("out/network.safetensors", lambda: vgg(width=16))
+    assert cost(trace(small, torch.zeros(1, 1, 64, 101))) == plan.after
+    widths = [m.out_channels for m in small.modules() if isinstance(m, nn.Conv2d)]
+    assert all(width % 8 == 0 for width in widths)
+    rows = list(csv.DictReader(Path("out/costs.csv").read_text().splitlines()))
+    for name in ("params", "macs"):
+        assert sum(int(row[f"{name}_before"]) for row in rows) == getattr(plan.before, name)
+        assert sum(int(row[f"{name}_after"]) for row in rows) == getattr(plan.after, name)
+    assert [row["layer"] for row in rows] == [
+        row.name for row in layer_costs(trace(vgg(width=16), torch.zeros(1, 1, 64, 101)))
+    ]
+
+
+def test_json_says_all_of_it(run, capsys):
+    options = ["--bytes", "10kB@int8", "--scope", "isomorphic", "--normalisation", "mean"]
+    rules = ["--max-ratio", 0.9, "--ratio", "conv1*=0.25", "--ignore", "conv2.*"]
+    assert run("prune", VGG, "--arg", "width=8", *options, *rules, "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    plan = PruningPlan.from_json(json.dumps(answer["plan"]))
+    assert plan.asked["bytes_int8"] == 10_000 >= plan.reached["bytes_int8"] == plan.after.params
+    assert plan.reached["ratio of conv1*"] == plan.asked["ratio of conv1*"] == 0.25
+    assert plan.limited["conv2.conv"] == "left alone: ignore has 'conv2.*'"
+    assert len(plan.remove["conv1.conv"]) == 2 and "conv2.conv" not in plan.remove
+    assert sum(row["params_after"] for row in answer["costs"]) == plan.after.params
+    assert answer["measured_ms"] is None
+
+
+def test_milliseconds_by_a_table(run, capsys):
+    network = [VGG, "--arg", "width=4"]
+    assert run("latency", *network, "--repetitions", 3, "-o", "t.json") == 0
+    assert "convolution 3x3 on" in capsys.readouterr().out
+    table = LatencyTable.from_json(Path("t.json").read_text())
+    options = ["--latency-ms", "60%", "--latency-table", "t.json", "--json"]
+    assert run("prune", *network, *options) == 0
+    answer = json.loads(capsys.readouterr().out)
+    plan = PruningPlan.from_json(json.dumps(answer["plan"]))
+    channels = trace(vgg(width=4), torch.zeros(1, 1, 64, 101))
+    assert plan.asked["latency_ms"] == pytest.approx(0.6 * table.estimate(channels))
+    assert plan.reached["latency_ms"] == table.estimate(channels, plan.remove)
+    assert plan.reached["latency_ms"] <= plan.asked["latency_ms"]
+    assert answer["measured_ms"]["after"] > 0
+    assert run("latency", *network, "--repetitions", 1, "--json", "-o", "t.json") == 0
+    assert json.loads(capsys.readouterr().out)["estimated_ms"] > 0
+
+
+def test_what_is_held_back_other_groups_make_up_for(run, capsys):
+    options = ["--input", "1x8x8", "--macs", "50%", "--scope", "global"]
+    assert run("prune", "unusual:hard_coded", *options) == 0
+    said = capsys.readouterr().out
+    plan = PruningPlan.from_json(Path("out/prune/plan.json").read_text())
+    assert set(plan.held_back) == {"first"} and "first" not in plan.remove
+    assert "held back: first: " in said
+    assert plan.reached["macs"] <= plan.asked["macs"] and not plan.limited.get("first")
+    assert run("prune", "unusual:hard_coded", *options[:2], "--macs", "10%") == 2
+    assert "1 groups do not fit the network's code" in capsys.readouterr().err
+
+
+BAD = [
+    ([], "asks for nothing"),
+    (["--params", "128kb"], "cannot read the amount '128kb'"),
+    (["--params", "10"], "10 parameters cannot be met; the nearest reachable is"),
+    (["--bytes", "9kB@int4"], "no storage type 'int4'"),
+    (["--latency-ms", "5"], "needs a latency_table"),
+    (["--latency-ms", "5", "--latency-table", "none.json"], "cannot read the latency table"),
+    (["--macs", "50%", "--ratio", "conv1"], "is not NAME=SHARE"),
+    (["--macs", "50%", "--ratio", "conv1.conv=half"], "is not NAME=SHARE"),
+    (["--macs", "50%", "--ratio", "conv1.conv=1.5"], "in [0, 1)"),
+    (["--macs", "50%", "--ratio", "conv9*=0.5"], "no channel group 'conv9*'"),
+    (["--macs", "50%", "--max-ratio", "0"], "max_ratio"),
+    (["--macs", "50%", "--keep-multiple-of", "0"], "keep_multiple_of is a whole number from 1"),
+    (["--macs", "20%", "--keep-multiple-of", "16"], "lower keep_multiple_of (it is 16)"),
+    (["--macs", "50%", "--scope", "isomorph"], "did you mean 'isomorphic'?"),
+    (["--macs", "50%", "--scope", "global", "--normalisation", "men"], "did you mean 'mean'?"),
+    (["--macs", "50%", "--normalisation", "mean"], "--scope uniform never compares them"),
+]
+
+
+@pytest.mark.parametrize(("options", "says"), BAD, ids=[says for _, says in BAD])
+def test_bad_input_is_one_line_and_writes_nothing(run, tmp_path, capsys, options, says):
+    assert run("prune", VGG, "--arg", "width=8", *options) == 2
+    said = capsys.readouterr()
+    assert says in said.err
+    assert said.err.count("\n") == 1 and "Traceback" not in said.err
+    assert list(tmp_path.iterdir()) == []
