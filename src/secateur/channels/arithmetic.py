@@ -53,32 +53,37 @@ def convolution(call: Call) -> None:
     x, weight, bias = call.args[:3]
     transposed, groups = call.args[6], call.args[8]
     out_dim, in_dim = (1, 0) if transposed else (0, 1)
-    inputs, w_out, w_in = call.along(x, 1), call.along(weight, out_dim), call.along(weight, in_dim)
-    call.pin_others(weight, (0, 1), "is a kernel size", silent=True)
+    inputs = call.along(x, 1)
+    if not call.is_parameter(weight):
+        call.pin_others(weight, (0, 1), "is a kernel size", silent=True)
     call.pin_others(x, (0, 1), "is a place in an image")
     if call.decide(int(groups > 1 and groups == x.shape[1])):
-        if transposed:
-            if w_out is not None:
-                call.pin(w_out, "is a depth multiplier")
-            out_dim, in_dim, w_out, w_in = in_dim, out_dim, w_in, None
         multiplier = weight.shape[1] if transposed else weight.shape[0] // groups
-        several = None if inputs is None else inputs.repeat_interleave(multiplier)
-        call.contract(inputs if transposed else several, w_out)
+        several = inputs
+        if inputs is not None and multiplier > 1:
+            several = inputs.repeat_interleave(multiplier)
+        if transposed:
+            if (depth := call.along(weight, out_dim)) is not None:
+                call.pin(depth, "is a depth multiplier")
+            out_dim, in_dim = in_dim, out_dim
+        w_out = call.match(inputs if transposed else several, weight, out_dim, "out")
         outputs = several if transposed else w_out
     else:
-        rows = None if inputs is None else inputs.view(groups, -1)
-        if transposed:
-            call.contract(rows, None if w_in is None else w_in.view(groups, -1))
-            call.same_in_every_group(w_in, groups)
-            outputs = None if w_out is None else w_out.repeat(groups)
+        w_out = call.along(weight, out_dim)
+        call.role(weight, out_dim, "out")
+        if groups == 1:
+            call.match(inputs, weight, in_dim, "in")
         else:
-            call.contract(rows, w_in)
-            call.same_in_every_group(w_out, groups)
-            outputs = w_out
-    call.role(w_in, "in")
-    call.role(w_out, "out")
+            rows = None if inputs is None else inputs.view(groups, -1)
+            w_in = call.along(weight, in_dim)
+            call.role(weight, in_dim, "in")
+            call.contract(rows, w_in.view(groups, -1) if transposed and w_in is not None else w_in)
+            call.same_in_every_group(w_in if transposed else w_out, groups)
+        outputs = w_out
+        if transposed and w_out is not None:
+            outputs = w_out.repeat(groups)
     if isinstance(bias, Tensor):
-        call.contract(outputs, call.along(bias, 0))
+        call.match(outputs, bias, 0)
     places = prod((x if transposed else call.outputs[0]).shape[2:])
     kind: Literal["transposed", "convolution"] = "transposed" if transposed else "convolution"
     macs = places * x.shape[0] * weight.numel()
@@ -97,24 +102,27 @@ def matrix_product(call: Call) -> None:
     """
     first, second = call.args[-2:]
     k_first, k_second = first.ndim - 1, second.ndim - 2
-    inner = call.along(first, k_first), call.along(second, k_second)
-    call.contract(*inner)
+    inner = call.along(first, k_first)
+    call.match(inner, second, k_second)
     weights = call.is_weight(first), call.is_weight(second)
-    if inner[0] is not None and not any(weights):
-        call.mixing(inner[0], "a product of feature maps over channels")
-    operands = [without(call, first, k_first), without(call, second, k_second)]
-    if call.name in ("addmm", "baddbmm"):
-        operands.append(operand(call, call.args[0], first.ndim))
+    if inner is not None and not any(weights):
+        call.mixing(inner, "a product of feature maps over channels")
     out = call.outputs[0]
     if weights[0] != weights[1]:
         weight, out_dim, in_dim = second, k_first, k_second
         if weights[0]:
             weight, out_dim, in_dim = first, k_second, k_first
-        call.role(inner[1 - weights[0]], "in")
-        call.role(call.along(weight, out_dim), "out")
+        call.role(weight, in_dim, "in")
+        call.role(weight, out_dim, "out")
         macs = out.numel() * first.shape[k_first]
         rows = call.along(second if weights[0] else first, in_dim)
         call.layer("linear", weight, (out_dim, in_dim), 1, macs, rows)
+    operands = [without(call, first, k_first), without(call, second, k_second)]
+    if call.name in ("addmm", "baddbmm"):
+        bias = call.args[0]
+        if weights[1] and bias.ndim == 1:
+            call.match(call.along(second, k_first), bias, 0)
+        operands.append(operand(call, bias, first.ndim))
     call.set(out, met(call, operands, out.shape))
 
 

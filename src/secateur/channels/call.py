@@ -68,8 +68,29 @@ class Call:
 
         A field that varies along other dimensions as well is united across them.
         """
+        if (parameter := self.run.bare(tensor)) is not None:
+            return self.run.parameter_labels(*parameter, dim)
         labels = self.fields(tensor).get(dim)
         return None if labels is None else self.flat(labels, dim)
+
+    def match(
+        self, labels: Tensor | None, tensor: Tensor, dim: int, role: str | None = None
+    ) -> Tensor | None:
+        """A tensor's dimension takes in what `labels` runs along; gives the labels along it.
+
+        A parameter without labels takes these over, if each stands for one channel of its own.
+        """
+        if (shown := self.run.bare(tensor)) is None:
+            own = self.along(tensor, dim)
+            if role is not None:
+                self.role(tensor, dim, role)
+        else:
+            own = self.run.parameter_labels(*shown, dim, labels)
+            if role is not None and own is not None:
+                self.run.notebook.roles.setdefault((shown[0], shown[1][dim]), role)
+        if own is not labels or own is None:
+            self.contract(labels, own)
+        return own
 
     def flat(self, labels: Tensor, dim: int) -> Tensor:
         """One field as a vector along `dim`, united across the other dimensions."""
@@ -79,14 +100,15 @@ class Call:
         """Unite a field across `dims`; the first slice stands for all."""
         first = labels
         for dim in dims:
-            first = first.narrow(dim, 0, 1)
-        if first.numel() < labels.numel():
+            if labels.shape[dim] > 1:
+                first = first.narrow(dim, 0, 1)
+        if first is not labels:
             self.unite(first, labels)
         return first
 
     def unite(self, first: Tensor, second: Tensor) -> None:
         """Elements of two fields that can be broadcast together belong to the same channels."""
-        if first is second:
+        if first is second or (first.shape == second.shape and torch.equal(first, second)):
             return
         one, two = torch.broadcast_tensors(first, second)  # type: ignore[no-untyped-call]
         ends = one.reshape(-1), two.reshape(-1)
@@ -126,7 +148,7 @@ class Call:
 
     def fixed(self, size: int, reason: str) -> Tensor:
         """Labels for a stretch of fixed size, (size,): pinned from birth."""
-        labels = self.run.notebook.label("", 0, size)
+        labels = self.run.notebook.fresh(size)
         self.pin(labels, reason)
         return labels
 
@@ -134,10 +156,16 @@ class Call:
         """After this operator, removed differs from zeroed."""
         self.run.mixings.append((labels.reshape(-1), self.name, reason, self.source))
 
-    def role(self, labels: Tensor | None, role: str) -> None:
-        """What these labels' channels are to their parameter."""
+    def role(self, tensor: Tensor, dim: int, role: str) -> None:
+        """What the channels along a dimension of a weight are to the parameter it was made from."""
+        labels = self.along(tensor, dim)
         if labels is not None:
-            self.run.notebook.roles.setdefault(self.run.notebook.owner(int(labels[0])), role)
+            owner = self.run.owner(tensor, dim, int(labels[0]))
+            self.run.notebook.roles.setdefault(owner, role)
+
+    def is_parameter(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a parameter itself, its dimensions turned perhaps."""
+        return self.run.bare(tensor) is not None
 
     def is_weight(self, tensor: Tensor) -> bool:
         """Whether a tensor is, or was made from, a parameter."""
@@ -201,6 +229,12 @@ def layer_name(parameter: str) -> str:
     return module if module and leaf == "weight" else parameter
 
 
+@functools.cache
+def _own_file(path: str) -> str | None:
+    """The name of a file of the network's code; torch's and this stage's are None."""
+    return None if path.startswith(_PASSED) else Path(path).name
+
+
 def network_line(module_names: Mapping[int, str]) -> str:
     """The innermost line on the stack that is neither torch's nor this stage's.
 
@@ -210,12 +244,12 @@ def network_line(module_names: Mapping[int, str]) -> str:
     found = False
     frame = sys._getframe(1)
     while frame.f_back is not None:
-        name = frame.f_code.co_filename
-        if name.startswith(_HERE) and frame.f_code.co_name == "replay":
+        code = frame.f_code
+        if (file := _own_file(code.co_filename)) is not None:
+            return f"{file}:{frame.f_lineno}"
+        if code.co_name == "replay" and code.co_filename.startswith(_HERE):
             break
-        if not name.startswith(_PASSED):
-            return f"{Path(name).name}:{frame.f_lineno}"
-        if not found and frame.f_code.co_name == "forward":
+        if not found and code.co_name == "forward":
             own = frame.f_locals.get("self")
             if found := id(own) in module_names:
                 module = f"module {module_names[id(own)]} ({type(own).__name__})"
@@ -232,11 +266,11 @@ def place() -> tuple[str, ...]:
     lines: list[str] = []
     frame = sys._getframe(1)
     while frame.f_back is not None and len(lines) < PLACE_DEPTH:
-        name = frame.f_code.co_filename
-        if name.startswith(_HERE) and frame.f_code.co_name == "replay":
+        code = frame.f_code
+        if (file := _own_file(code.co_filename)) is not None:
+            lines.append(f"{file}:{frame.f_lineno}")
+        elif code.co_name == "replay" and code.co_filename.startswith(_HERE):
             break
-        if not name.startswith(_PASSED):
-            lines.append(f"{Path(name).name}:{frame.f_lineno}")
         frame = frame.f_back
     return tuple(reversed(lines))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -22,18 +23,17 @@ Indices = NDArray[np.int64]
 def collect(notebook: Notebook, run: Run, digest: Any) -> ChannelMap:
     """Turn one run's notebook into the channel map."""
     component = notebook.components()
-    owner_of = _owner_of_labels(notebook)
-    pinned, reasons = _pinned(notebook, component)
-    groups, in_group = _groups(notebook, component, owner_of, ~pinned[component])
+    tracks = _tracks(notebook, component)
+    reason = _reasons(notebook, component)
+    kind = _kinds(tracks, reason < 0)
+    groups, group_of = _groups(notebook, tracks, kind)
     for group in groups:
-        for member in group.members:
-            digest.update(f"{group.name} {member.parameter} {member.dim}".encode())
-            digest.update(member.index.tobytes())
+        _digest(digest, group)
     return ChannelMap(
         groups=groups,
-        layers=_layers(run, component, groups, in_group),
-        pinned=_pinned_rows(run, component, in_group, pinned, reasons),
-        mixing=_mixing_rows(run, component, in_group),
+        layers=_layers(run, component, groups, group_of),
+        pinned=_pinned_rows(run, tracks, reason, group_of),
+        mixing=_mixing_rows(run, component, groups, group_of),
         unknown=tuple(f"{name} ({source})" for name, source in run.unknown.items()),
         shapes=run.shapes,
         buffers=tuple(run.buffers),
@@ -42,131 +42,169 @@ def collect(notebook: Notebook, run: Run, digest: Any) -> ChannelMap:
     )
 
 
-def _owner_of_labels(notebook: Notebook) -> Indices:
-    starts = np.array([first for _, _, first in notebook.owners], dtype=np.int64)
-    return np.searchsorted(starts, np.arange(notebook.n_labels), side="right") - 1
+@dataclass(frozen=True)
+class _Track:
+    """Dimensions of parameters along which the same labels run, and the channels they stand for.
+
+    `owners` are (number in order of first use, parameter, dim); `channels` has shape (size,).
+    """
+
+    owners: list[tuple[int, str, int]]
+    channels: Indices
 
 
-def _pinned(notebook: Notebook, component: Indices) -> tuple[NDArray[np.bool_], dict[int, int]]:
-    """Which channels are pinned, and the first pin that says why (a spoken one if there is)."""
-    pinned = np.zeros(component.max(initial=-1) + 1, dtype=bool)
-    reasons: dict[int, int] = {}
+def _tracks(notebook: Notebook, component: Indices) -> list[_Track]:
+    found: dict[tuple[int, ...], _Track] = {}
+    for number, ((parameter, dim), labels) in enumerate(notebook.labels.items()):
+        key = labels.data_ptr(), len(labels), labels.stride(0)
+        if key not in found:
+            found[key] = _Track([], component[labels.numpy()])
+        found[key].owners.append((number, parameter, dim))
+    return list(found.values())
+
+
+def _reasons(notebook: Notebook, component: Indices) -> Indices:
+    """For every channel the first pin that says why it stays (a spoken one if there is), or -1."""
+    reason = np.full(component.max(initial=-1) + 1, -1)
     for silent in (False, True):
         for k, pin in enumerate(notebook.pins):
             if pin.silent == silent:
-                hit = np.unique(component[pin.labels.numpy()])
-                for channel in hit[~pinned[hit]].tolist():
-                    reasons[channel] = k
-                pinned[hit] = True
-    return pinned, reasons
+                hit = component[pin.labels.numpy()]
+                reason[hit[reason[hit] < 0]] = k
+    return reason
+
+
+def _kinds(tracks: list[_Track], free: NDArray[np.bool_]) -> Indices:
+    """A number for every channel, equal for those that run along the same tracks equally often.
+
+    Kinds are numbered by first appearance; what is not free has -1.
+    """
+    signature = np.zeros(len(free), dtype=np.uint64)
+    if tracks:
+        number = np.arange(1, len(tracks) + 1, dtype=np.uint64)
+        number *= np.uint64(0x9E3779B97F4A7C15)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            number = (number ^ (number >> np.uint64(shift))) * np.uint64(factor)
+        along = np.concatenate([track.channels for track in tracks])
+        np.add.at(signature, along, np.repeat(number, [len(track.channels) for track in tracks]))
+    _, first, inverse = np.unique(signature[free], return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    kind = np.full(len(free), -1)
+    kind[free] = rank[inverse]
+    return kind
 
 
 def _groups(
-    notebook: Notebook, component: Indices, owner_of: Indices, free: NDArray[np.bool_]
-) -> tuple[tuple[ChannelGroup, ...], dict[int, str]]:
-    """The groups, in order of first appearance, and the group of every channel in one.
+    notebook: Notebook, tracks: list[_Track], kind: Indices
+) -> tuple[tuple[ChannelGroup, ...], Indices]:
+    """The groups, in order of first appearance, and for every channel its group's number or -1.
 
     A channel that is alone of its kind makes no group: one must always stay.
     """
-    labels = np.flatnonzero(free)
-    if not len(labels):
-        return (), {}
-    labels = labels[np.argsort(component[labels], kind="stable")]
-    kind = _kinds(component[labels], owner_of[labels])
-    labels = labels[np.argsort(kind, kind="stable")]
-    _, starts = np.unique(np.sort(kind), return_index=True)
-    first_label = np.array([first for _, _, first in notebook.owners], dtype=np.int64)
+    n_of_kind = np.bincount(kind[kind >= 0])
+    members: dict[int, list[tuple[int, Member]]] = {}
+    for track in tracks:
+        for k, index in _rows(kind[track.channels], track.channels, n_of_kind):
+            for number, parameter, dim in track.owners:
+                role = cast(Role, notebook.roles.get((parameter, dim), "free"))
+                member = Member(parameter, dim, role, index)
+                members.setdefault(k, []).append((number, member))
     taken: dict[str, int] = {}
     groups: list[ChannelGroup] = []
-    in_group: dict[int, str] = {}
-    for rows in np.split(labels, starts[1:]):
-        channels = np.unique(component[rows])
-        members = []
-        for owner in np.unique(owner_of[rows]):
-            parameter, dim, _ = notebook.owners[owner]
-            positions = rows[owner_of[rows] == owner] - first_label[owner]
-            role = cast(Role, notebook.roles.get((parameter, dim), "free"))
-            members.append(Member(parameter, dim, role, positions.reshape(len(channels), -1)))
-        if len(channels) == 1:
-            continue
-        name = _group_name(members)
+    number_of_kind = np.full(len(n_of_kind) + 1, -1)  # the last stands for -1, no kind
+    for k in sorted(members):
+        own = tuple(member for _, member in sorted(members[k], key=lambda entry: entry[0]))
+        name = _group_name(own)
         taken[name] = taken.get(name, 0) + 1
         name = name if taken[name] == 1 else f"{name}:{taken[name]}"
-        groups.append(ChannelGroup(name, len(channels), tuple(members)))
-        in_group |= dict.fromkeys(channels.tolist(), name)
-    return tuple(groups), in_group
+        number_of_kind[k] = len(groups)
+        groups.append(ChannelGroup(name, int(n_of_kind[k]), own))
+    return tuple(groups), number_of_kind[kind]
 
 
-def _kinds(channel: Indices, owner: Indices) -> Indices:
-    """A number for every label, equal for channels that touch the same owners equally often.
-
-    Kinds are numbered by first appearance; `channel` is ascending.
-    """
-    (channels, owners), count = np.unique(np.stack([channel, owner]), axis=1, return_counts=True)
-    mixed = owners.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    mixed ^= count.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    _, first = np.unique(channels, return_index=True)
-    signature = np.add.reduceat(mixed, first)
-    _, appearance, inverse = np.unique(signature, return_index=True, return_inverse=True)
-    rank = np.empty(len(appearance), dtype=np.int64)
-    rank[np.argsort(appearance)] = np.arange(len(appearance))
-    return rank[inverse][np.unique(channel, return_inverse=True)[1]]
+def _rows(kinds: Indices, channels: Indices, n_of_kind: Indices) -> Iterator[tuple[int, Indices]]:
+    """Of each kind along one track: where its channels lie, (n_channels, k), channels ascending."""
+    order = np.lexsort((channels, kinds))
+    ends = [*(np.flatnonzero(np.diff(kinds[order])) + 1).tolist(), len(order)]
+    start = 0
+    for end in ends:
+        k = int(kinds[order[start]])
+        if k >= 0 and n_of_kind[k] > 1:
+            index = order[start:end].reshape(n_of_kind[k], -1)
+            index.setflags(write=False)
+            yield k, index
+        start = end
 
 
-def _group_name(members: list[Member]) -> str:
+def _digest(digest: Any, group: ChannelGroup) -> None:
+    """Take a group into the fingerprint; positions that several members share, once."""
+    positions = {id(member.index): member.index for member in group.members}
+    number = {key: k for k, key in enumerate(positions)}
+    own = [f"{m.parameter} {m.dim} {number[id(m.index)]}" for m in group.members]
+    digest.update("\n".join([group.name, *own]).encode())
+    for index in positions.values():
+        digest.update(np.ascontiguousarray(index))
+
+
+def _group_name(members: tuple[Member, ...]) -> str:
     return layer_name(next((m for m in members if m.role == "out"), members[0]).parameter)
 
 
 def _pinned_rows(
-    run: Run,
-    component: Indices,
-    in_group: dict[int, str],
-    pinned: NDArray[np.bool_],
-    reasons: dict[int, int],
+    run: Run, tracks: list[_Track], reason: Indices, group_of: Indices
 ) -> tuple[Pinned, ...]:
     """Filters and free parameters that cannot go, one row for each reason."""
     notebook = run.notebook
     line_of = {layer.weight: layer.source for layer in run.layers}
-    rows: Counter[tuple[str, int, str, str]] = Counter()
-    starts = [first for _, _, first in notebook.owners] + [notebook.n_labels]
-    for k, (parameter, dim, first) in enumerate(notebook.owners):
-        if not parameter or notebook.roles.get((parameter, dim), "free") not in ("out", "free"):
+    rows: list[tuple[int, Pinned]] = []
+    for track in tracks:
+        left_out = track.channels[group_of[track.channels] < 0]
+        if not len(left_out):
             continue
-        for channel in component[first : starts[k + 1]].tolist():
-            if pinned[channel]:
-                pin = notebook.pins[reasons[channel]]
-                if not pin.silent:
-                    rows[parameter, dim, pin.reason, pin.source] += 1
-            elif channel not in in_group and parameter in line_of:
-                alone = "all move together, and one must stay"
-                rows[parameter, dim, alone, line_of[parameter]] += 1
-    return tuple(Pinned(p, dim, n, reason, at) for (p, dim, reason, at), n in rows.items())
+        why, first, counts = np.unique(reason[left_out], return_index=True, return_counts=True)
+        order = np.argsort(first)
+        for number, parameter, dim in track.owners:
+            if notebook.roles.get((parameter, dim), "free") not in ("out", "free"):
+                continue
+            for k, n in zip(why[order].tolist(), counts[order].tolist(), strict=True):
+                if k < 0 and parameter in line_of:
+                    alone = "all move together, and one must stay"
+                    rows.append((number, Pinned(parameter, dim, n, alone, line_of[parameter])))
+                elif k >= 0 and not (pin := notebook.pins[k]).silent:
+                    rows.append((number, Pinned(parameter, dim, n, pin.reason, pin.source)))
+    return tuple(_merged(row for _, row in sorted(rows, key=lambda entry: entry[0])))
+
+
+def _merged(rows: Iterable[Pinned]) -> list[Pinned]:
+    """One row where several pins give the same reason at the same line."""
+    count: Counter[tuple[str, int, str, str]] = Counter()
+    for row in rows:
+        count[row.parameter, row.dim, row.reason, row.source] += row.n_channels
+    return [Pinned(p, dim, n, reason, at) for (p, dim, reason, at), n in count.items()]
 
 
 def _layers(
-    run: Run, component: Indices, groups: tuple[ChannelGroup, ...], in_group: dict[int, str]
+    run: Run, component: Indices, groups: tuple[ChannelGroup, ...], group_of: Indices
 ) -> tuple[Layer, ...]:
     """The layers, with the share of their positions that goes with each channel of a group."""
     layers = list(run.layers)
-    n_channels = {group.name: group.n_channels for group in groups}
     for at, labels in run.rows.items():
-        names = Counter(in_group.get(c, "") for c in component[labels.numpy()].tolist())
-        positions = layers[at].positions
-        per_channel = {
-            name: positions * n // len(labels) // n_channels[name]
-            for name, n in names.items()
-            if name
-        }
+        numbers = group_of[component[labels.numpy()]]
+        per_channel = {}
+        for k, n in zip(*np.unique(numbers[numbers >= 0], return_counts=True), strict=True):
+            share = layers[at].positions * int(n) // len(labels)
+            per_channel[groups[k].name] = share // groups[k].n_channels
         layers[at] = replace(layers[at], per_channel=per_channel)
     return tuple(layers)
 
 
-def _mixing_rows(run: Run, component: Indices, in_group: dict[int, str]) -> tuple[Mixing, ...]:
+def _mixing_rows(
+    run: Run, component: Indices, groups: tuple[ChannelGroup, ...], group_of: Indices
+) -> tuple[Mixing, ...]:
     rows = []
     for labels, operator, reason, source in run.mixings:
-        names = {in_group.get(c) for c in np.unique(component[labels.numpy()]).tolist()}
-        if touched := tuple(sorted(name for name in names if name)):
+        numbers = np.unique(group_of[component[labels.numpy()]])
+        if touched := tuple(sorted(groups[k].name for k in numbers if k >= 0)):
             rows.append(Mixing(operator, touched, reason, source))
     return tuple(rows)

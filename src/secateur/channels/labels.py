@@ -9,6 +9,7 @@ of operators; `rules` does.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -51,40 +52,62 @@ class Pin:
 
 @dataclass
 class Notebook:
-    """What one run of a network writes down: owners of labels, meetings and pins."""
+    """What one run of a network writes down: labels of parameters, meetings and pins.
 
-    owners: list[tuple[str, int, int]] = field(default_factory=list)  # parameter, dim, first label
+    `labels` maps (parameter, dim) to the labels along it, (size,), in the order of first use. A
+    parameter that takes in what another gives out has the other's labels.
+    """
+
+    labels: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     meetings: list[Meeting] = field(default_factory=list)
     pins: list[Pin] = field(default_factory=list)
     roles: dict[tuple[str, int], str] = field(default_factory=dict)
     n_labels: int = 0
+    _first_of: list[tuple[int, tuple[str, int]]] = field(default_factory=list)
+    _distinct: dict[tuple[int, ...], tuple[bool, Tensor]] = field(default_factory=dict)
 
-    def label(self, parameter: str, dim: int, size: int) -> Tensor:
-        """Fresh labels for one dimension, (size,)."""
+    def fresh(self, size: int, parameter: str = "", dim: int = 0) -> Tensor:
+        """Labels that nobody has had, (size,); those of a parameter are kept as its own."""
         first = self.n_labels
-        self.owners.append((parameter, dim, first))
         self.n_labels += size
-        return torch.arange(first, first + size)
+        labels = torch.arange(first, first + size)
+        self._distinct[labels.data_ptr(), size, 1] = True, labels
+        if parameter:
+            self.labels[parameter, dim] = labels
+        self._first_of.append((first, (parameter, dim)))
+        return labels
 
     def owner(self, label: int) -> tuple[str, int]:
         """The parameter and dimension that a label was made for."""
-        low, high = 0, len(self.owners)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self.owners[middle][2] <= label else (low, middle)
-        return self.owners[low][:2]
+        at = bisect_right(self._first_of, label, key=lambda entry: entry[0]) - 1
+        return self._first_of[at][1] if at >= 0 else ("", 0)
+
+    def distinct(self, labels: Tensor) -> bool:
+        """Whether no label stands twice in a vector."""
+        key = labels.data_ptr(), len(labels), labels.stride(0)
+        if (known := self._distinct.get(key)) is None:
+            ordered = np.sort(labels.numpy())
+            known = bool((ordered[1:] != ordered[:-1]).all()), labels
+            self._distinct[key] = known
+        return known[0]
+
+    def blank(self) -> Notebook:
+        """A notebook that knows whose labels are whose, and nothing else."""
+        return Notebook(n_labels=self.n_labels, _first_of=list(self._first_of))
 
     def components(self) -> NDArray[np.int64]:
         """Which channel every label belongs to, numbered by first appearance, (n_labels,)."""
-        if not self.n_labels:
-            return np.zeros(0, dtype=np.int64)
         first, second = meeting_pairs(self.meetings)
+        if not len(first):
+            return np.arange(self.n_labels)
         links = coo_array((np.ones(len(first), bool), (first, second)), shape=(self.n_labels,) * 2)
-        _, component = connected_components(links, directed=False)
-        _, appearance, inverse = np.unique(component, return_index=True, return_inverse=True)
-        rank = np.empty(len(appearance), dtype=np.int64)
-        rank[np.argsort(appearance)] = np.arange(len(appearance))
-        return rank[inverse]
+        n_channels, component = connected_components(links, directed=False)
+        appearance = np.empty(n_channels, dtype=np.int64)
+        appearance[component[::-1]] = np.arange(self.n_labels)[::-1]  # the last to write is first
+        rank = np.empty(n_channels, dtype=np.int64)
+        rank[np.argsort(appearance)] = np.arange(n_channels)
+        numbered: NDArray[np.int64] = rank[component]
+        return numbered
 
 
 def meeting_pairs(meetings: list[Meeting]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -151,14 +151,12 @@ def concatenate(call: Call) -> None:
     pieces = [piece for piece in call.args[0] if piece.numel() or piece.ndim > 1]
     out = call.outputs[0]
     (dim,) = dims_of(call.argument("dim", 1) or 0, out.ndim)
-    fields = dict(
-        met(
-            call,
-            [without(call, p, dim) for p in pieces],
-            [1 if k == dim else n for k, n in enumerate(out.shape)],
-        )
-    )
-    joined = [call.fields(piece).get(dim) for piece in pieces]
+    own = [call.fields(piece) for piece in pieces]
+    fields: dict[int, Tensor] = {}
+    if any(of_piece.keys() - {dim} for of_piece in own):
+        sizes = [1 if k == dim else n for k, n in enumerate(out.shape)]
+        fields |= met(call, [without(call, piece, dim) for piece in pieces], sizes)
+    joined = [of_piece.get(dim) for of_piece in own]
     if any(labels is not None for labels in joined):
         parts = []
         for piece, labels in zip(pieces, joined, strict=True):
@@ -172,6 +170,8 @@ def concatenate(call: Call) -> None:
 
 def _joined(parts: Sequence[Tensor], dim: int) -> Tensor:
     """Fields one after the other along `dim`, broadcast along the others."""
+    if all(part.numel() == part.shape[dim] for part in parts):
+        return torch.cat(list(parts), dim)
     sizes = [max(sizes) for sizes in zip(*(part.shape for part in parts), strict=True)]
     same = [part.expand([-1 if k == dim else n for k, n in enumerate(sizes)]) for part in parts]
     return torch.cat(same, dim)

@@ -17,9 +17,7 @@ def batch_norm(call: Call) -> None:
     channels = call.along(x, 1)
     for tensor in call.args[1:5]:
         if isinstance(tensor, Tensor):
-            own = call.along(tensor, 0)
-            call.contract(channels, own)
-            call.role(own, "norm")
+            call.match(channels, tensor, 0, "norm")
     call.norm(x, call.args[1])
     fields = dict(call.fields(x))
     if "no_training" not in call.name and call.args[5]:
@@ -41,9 +39,7 @@ def layer_norm(call: Call) -> None:
     for tensor in call.args[2:4]:
         if isinstance(tensor, Tensor):
             for dim in range(tensor.ndim):
-                own = call.along(tensor, dim)
-                call.contract(call.along(x, first + dim), own)
-                call.role(own, "norm")
+                call.match(call.along(x, first + dim), tensor, dim, "norm")
     call.set(call.outputs[0], fields)
 
 
@@ -71,9 +67,7 @@ def group_norm(call: Call) -> None:
     call.pin_others(x, (1,), "is a place in a group norm")
     for tensor in (weight, bias):
         if isinstance(tensor, Tensor):
-            own = call.along(tensor, 0)
-            call.contract(channels, own)
-            call.role(own, "norm")
+            call.match(channels, tensor, 0, "norm")
     if channels is None:
         return
     if whole:

@@ -1,21 +1,93 @@
 """Shapes of the commonest operators' outputs, made with one `empty`.
 
-Torch's own meta kernels are written in Python and take much of a trace; an operator without an
-entry here falls back to them.
+Torch's own meta kernels are written in Python and take much of a trace. A function here takes an
+operator's arguments; where it does not see at once that they fit, it answers `NotImplemented`, and
+the meta kernel runs, with its own errors. An operator without an entry runs its meta kernel too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+Shape = Callable[..., Any]
 
-def same(x: Tensor, *_: Any, **__: Any) -> Tensor:
-    """Element-wise: as the input."""
+
+def shape_rule(operator: Any) -> Shape | None:
+    """The entry of an operator, if it has one and writes no output it is given."""
+    return None if "out" in operator._overloadname else SHAPES.get(operator._schema.name)
+
+
+def _like(x: Tensor) -> Tensor:
+    """A tensor of the same shape and strides."""
+    if x.is_contiguous():
+        return torch.empty(x.shape, dtype=x.dtype, device="meta")
     return torch.empty_like(x)
+
+
+def same(x: Tensor, *_: Any, **__: Any) -> Any:
+    """Element-wise: as the input."""
+    return _like(x) if x.is_floating_point() else NotImplemented
+
+
+def in_place(x: Tensor, *_: Any, **__: Any) -> Tensor:
+    """Element-wise on the input itself."""
+    return x
+
+
+def combined(x: Any, y: Any, *_: Any, **__: Any) -> Any:
+    """Element-wise of two: broadcast, where both are of one type."""
+    if not isinstance(y, Tensor):
+        fits = not isinstance(y, complex) and x.is_floating_point()
+        return _like(x) if fits else NotImplemented
+    if x.dtype != y.dtype:
+        return NotImplemented
+    if x.shape == y.shape:
+        return _like(x)
+    if x.ndim != y.ndim or not (x.is_contiguous() and y.is_contiguous()):
+        return NotImplemented
+    sizes = []
+    for one, other in zip(x.shape, y.shape, strict=True):
+        if one != other and one != 1 and other != 1:
+            return NotImplemented
+        sizes.append(other if one == 1 else one)
+    return torch.empty(sizes, dtype=x.dtype, device="meta")
+
+
+def combined_in_place(x: Tensor, y: Any, *_: Any, **__: Any) -> Any:
+    """Element-wise of two, written into the first."""
+    fits = not isinstance(y, Tensor) or (x.shape == y.shape and x.dtype == y.dtype)
+    return x if fits and x.is_floating_point() else NotImplemented
+
+
+def convolution(
+    x: Tensor,
+    weight: Tensor,
+    _bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    _output_padding: Sequence[int],
+    groups: int,
+) -> Any:
+    """Any number of spatial dimensions, plain and grouped; transposed ones are left to torch."""
+    n_places = x.ndim - 2
+    if transposed or weight.ndim != x.ndim or weight.shape[0] % groups:
+        return NotImplemented
+    if x.shape[1] != weight.shape[1] * groups or x.dtype != weight.dtype:
+        return NotImplemented
+    sizes = [x.shape[0], weight.shape[0]]
+    for k in range(n_places):
+        s, p, d = (v[k] if len(v) > 1 else v[0] for v in (stride, padding, dilation))
+        size = (x.shape[2 + k] + 2 * p - d * (weight.shape[2 + k] - 1) - 1) // s + 1
+        if size < 1:
+            return NotImplemented
+        sizes.append(size)
+    return torch.empty(sizes, dtype=x.dtype, device="meta")
 
 
 def batch_norm(
@@ -30,14 +102,79 @@ def batch_norm(
     for tensor in (weight, bias, running_mean, running_var):
         if tensor is not None and tensor.shape != x.shape[1:2]:
             raise ValueError(f"a batch norm of {len(tensor)} channels on {x.shape[1]}")
-    empty = x.new_empty(0)
-    return torch.empty_like(x), empty, empty
+    empty = torch.empty(0, dtype=x.dtype, device="meta")
+    return _like(x), empty, empty
 
 
-_ELEMENTWISE = ("relu", "hardswish", "hardtanh", "sigmoid", "silu", "gelu", "tanh")
+def layer_norm(
+    x: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, *_: Any
+) -> Any:
+    """As the input, and the statistics of every place."""
+    last = x.shape[x.ndim - len(shape) :]
+    if tuple(shape) != tuple(last) or any(
+        t is not None and (t.shape != last or t.dtype != x.dtype) for t in (weight, bias)
+    ):
+        return NotImplemented
+    sizes = [*x.shape[: x.ndim - len(shape)], *[1] * len(shape)]
+    statistics = torch.empty(sizes, dtype=x.dtype, device="meta")
+    return torch.empty(x.shape, dtype=x.dtype, device="meta"), statistics, statistics
 
-SHAPES: Mapping[str, Callable[..., Any]] = {
+
+def mean(x: Tensor, dims: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
+    """Without the dimensions reduced, or with them of size 1."""
+    if not dims or kwargs or not x.is_floating_point():
+        return NotImplemented
+    gone = {d % x.ndim for d in ([dims] if isinstance(dims, int) else dims)}
+    sizes = [1 if k in gone else n for k, n in enumerate(x.shape) if keepdim or k not in gone]
+    return torch.empty(sizes, dtype=x.dtype, device="meta")
+
+
+def addmm(bias: Tensor, x: Tensor, weight: Tensor, **kwargs: Any) -> Any:
+    """(n, k) times (k, m), plus m."""
+    if kwargs or x.shape[1] != weight.shape[0] or bias.shape != weight.shape[1:]:
+        return NotImplemented
+    if not x.dtype == weight.dtype == bias.dtype:
+        return NotImplemented
+    return torch.empty((x.shape[0], weight.shape[1]), dtype=x.dtype, device="meta")
+
+
+def mm(x: Tensor, weight: Tensor) -> Any:
+    """(n, k) times (k, m)."""
+    if x.shape[1] != weight.shape[0] or x.dtype != weight.dtype:
+        return NotImplemented
+    return torch.empty((x.shape[0], weight.shape[1]), dtype=x.dtype, device="meta")
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Any:
+    """One after the other along `dim`."""
+    first = tensors[0]
+    dim %= max(first.ndim, 1)
+    rest = first.shape[:dim], first.shape[dim + 1 :]
+    for t in tensors:
+        if t.ndim != first.ndim or t.dtype != first.dtype or not t.is_contiguous():
+            return NotImplemented
+        if (t.shape[:dim], t.shape[dim + 1 :]) != rest:
+            return NotImplemented
+    sizes = [*rest[0], sum(t.shape[dim] for t in tensors), *rest[1]]
+    return torch.empty(sizes, dtype=first.dtype, device="meta")
+
+
+_ELEMENTWISE = """relu relu6 hardswish hardtanh hardsigmoid sigmoid silu gelu tanh leaky_relu elu
+    mish softplus clamp clamp_min clamp_max neg abs exp sqrt rsqrt erf"""
+_OF_TWO = "add sub mul div"
+
+SHAPES: Mapping[str, Shape] = {
+    **{f"aten::{name}": same for name in _ELEMENTWISE.split()},
+    **{f"aten::{name}_": in_place for name in _ELEMENTWISE.split()},
+    **{f"aten::{name}": combined for name in _OF_TWO.split()},
+    **{f"aten::{name}_": combined_in_place for name in _OF_TWO.split()},
+    "aten::convolution": convolution,
     "aten::native_batch_norm": batch_norm,
     "aten::_native_batch_norm_legit_no_training": batch_norm,
-    **{f"aten::{name}": same for name in _ELEMENTWISE},
+    "aten::native_layer_norm": layer_norm,
+    "aten::mean": mean,
+    "aten::addmm": addmm,
+    "aten::mm": mm,
+    "aten::cat": cat,
 }
+"""Operator -> function of its arguments."""

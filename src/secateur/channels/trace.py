@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter, tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from secateur.channels.arithmetic import keep, meet, restride
 from secateur.channels.call import Call, place, raising_place
@@ -21,7 +20,7 @@ from secateur.channels.collect import collect
 from secateur.channels.groups import ChannelMap, Layer
 from secateur.channels.labels import Fields, Notebook, Pin, as_field
 from secateur.channels.rules import RULES, Rule, unknown
-from secateur.channels.shapes import SHAPES
+from secateur.channels.shapes import shape_rule
 from secateur.errors import TraceError
 
 Situation = tuple[str | int, ...]
@@ -48,13 +47,13 @@ def trace(
     Raises:
         TraceError: the forward fails on shapes, or depends on the values of the data.
     """
-    run = record(model, example_input, rules)
-    return channel_map(run)
+    with without_collections():
+        return channel_map(record(model, example_input, rules))
 
 
 def channel_map(run: Run) -> ChannelMap:
     """The channel map of a recorded run."""
-    digest = hashlib.sha256(json.dumps(sorted(run.shapes.items())).encode())
+    digest = hashlib.sha256(repr(sorted(run.shapes.items())).encode())
     return collect(run.notebook, run, digest)
 
 
@@ -78,10 +77,13 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> None:
     """
     args, kwargs = call_arguments(example_input)
     args, kwargs = tree_map_only(Tensor, run.input, (args, kwargs))
-    with untouched(model), torch.no_grad(), run:
-        model.eval()
+    modules = run.modules.values()
+    with untouched(modules), torch.no_grad(), run:
+        if any(module.training for module in modules):
+            model.eval()
+        run.put_in_place()
         try:
-            out = functional_call(model, run.slots, tuple(args), kwargs, tie_weights=False)
+            out = model(*args, **kwargs)
         except Exception as error:
             run.place, run.in_sight = raising_place(error)
             run.failed_at = run.failed_at or " ".join(run.place[-1:])
@@ -102,9 +104,21 @@ def call_arguments(example_input: Example) -> tuple[tuple[Any, ...], dict[str, A
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
+def without_collections() -> Iterator[None]:
+    """No search for cyclic garbage meanwhile: there is little, and much to be searched."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+@contextmanager
+def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Whatever is set on a module inside, its mode among it, is as before afterwards."""
-    before = [(module, dict(module.__dict__)) for module in model.modules()]
+    before = [(module, dict(module.__dict__)) for module in modules]
     try:
         yield
     finally:
@@ -126,6 +140,30 @@ class Given:
     decisions: Mapping[Situation, Sequence[int]]
 
 
+class Operator(NamedTuple):
+    """What is known of an operator: its name without overload, and what it does to labels."""
+
+    name: str
+    rule: Rule
+    shape: Callable[..., Any] | None
+    shows: bool
+
+
+_SHOWN = ("t", "transpose", "permute", "detach", "alias")
+"""Operators after which a parameter is still itself, its dimensions in another order."""
+
+
+def _tensors(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """All tensors among the arguments of an operator, those in lists as well."""
+    found = []
+    for value in (*args, *kwargs.values()) if kwargs else args:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found += [one for one in value if isinstance(one, Tensor)]
+    return found
+
+
 class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """One run of a network: tensors' fields by identity, and the notebook."""
 
@@ -143,7 +181,8 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.notebook = given.notebook if given else Notebook()
         self.decided: Mapping[Situation, Sequence[int]] = given.decisions if given else {}
         self.decisions: dict[Situation, list[int]] = {}
-        self.module_names = {id(module): name for name, module in model.named_modules()}
+        self.modules: dict[str, nn.Module] = {}
+        self.module_names: dict[int, str] = {}
         self.failed_at = ""
         self.failed: Call | None = None
         self.in_sight: tuple[Tensor, ...] = ()
@@ -162,31 +201,48 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.buffers: list[str] = []
         self.aliases: dict[str, str] = {}
         self.tensors: dict[str, Tensor] = {}
-        self.slots: dict[str, Tensor] = {}
+        self.stand_ins: dict[int, Tensor] = {}
         self._names: dict[int, str] = {}
+        self._bare: dict[int, tuple[str, tuple[int, ...]]] = {}
+        self._shown: list[Tensor] = []
         self._fields: dict[int, tuple[Tensor, Fields]] = {}
+        self._operators: dict[Any, Operator] = {}
         self._meta_parameters(model)
 
     def _meta_parameters(self, model: nn.Module) -> None:
+        """Stand-ins on the meta device, parameters before buffers, each under its first name."""
+        places = list(model.named_modules(remove_duplicate=False))
+        for path, module in places:
+            if self.module_names.setdefault(id(module), path) == path:
+                self.modules[path] = module
         first: dict[int, str] = {}
-        buffers = dict(model.named_buffers(remove_duplicate=False))
-        for name, tensor in [*model.named_parameters(remove_duplicate=False), *buffers.items()]:
-            if (known := first.setdefault(id(tensor), name)) != name:
-                self.aliases[name] = known
-                continue
-            meta = torch.empty_like(tensor, device="meta", requires_grad=False)
-            self.tensors[name] = meta
-            self._names[id(meta)] = name
-            self.shapes[name] = tuple(tensor.shape)
-            if name in buffers:
-                self.buffers.append(name)
-        # a module that stands in several places has its tensors swapped once, or torch would not
-        # find the way back
-        for path, module in model.named_modules():
-            prefix = f"{path}." if path else ""
-            for leaf, own in [*module._parameters.items(), *module._buffers.items()]:
-                if own is not None:
-                    self.slots[prefix + leaf] = self.tensors[first[id(own)]]
+        for kind in ("_parameters", "_buffers"):
+            for path, module in places:
+                for leaf, tensor in module.__dict__[kind].items():
+                    if tensor is None:
+                        continue
+                    name = f"{path}.{leaf}" if path else leaf
+                    if (known := first.setdefault(id(tensor), name)) != name:
+                        self.aliases[name] = known
+                        continue
+                    meta = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+                    self.tensors[name] = meta
+                    self.stand_ins[id(tensor)] = meta
+                    self._names[id(meta)] = name
+                    self._bare[id(meta)] = name, tuple(range(meta.ndim))
+                    self.shapes[name] = tuple(tensor.shape)
+                    if kind == "_buffers":
+                        self.buffers.append(name)
+
+    def put_in_place(self) -> None:
+        """Give the modules their stand-ins; `untouched` gives them their own tensors back."""
+        for module in self.modules.values():
+            for kind in ("_parameters", "_buffers"):
+                if own := module.__dict__[kind]:
+                    module.__dict__[kind] = {
+                        leaf: None if tensor is None else self.stand_ins[id(tensor)]
+                        for leaf, tensor in own.items()
+                    }
 
     def input(self, tensor: Tensor) -> Tensor:
         """The network's input on the meta device; its channels are pinned."""
@@ -200,17 +256,38 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The fields a tensor carries; a parameter gets labels for every dimension on first use."""
         if (known := self._fields.get(id(tensor))) is not None:
             return known[1]
-        name = self._names.get(id(tensor))
-        if name is None or name not in self.shapes:
+        if (bare := self._bare.get(id(tensor))) is None:
             return {}
         fields = {}
-        for dim, size in enumerate(tensor.shape):
-            if (labels := self.given.get((name, dim))) is None and size > 1:
-                labels = self.notebook.label(name, dim, size)
-            if labels is not None:
+        for dim in range(tensor.ndim):
+            if (labels := self.parameter_labels(*bare, dim)) is not None:
                 fields[dim] = as_field(labels, dim, tensor.ndim)
         self._fields[id(tensor)] = (tensor, fields)
         return fields
+
+    def bare(self, tensor: Tensor) -> tuple[str, tuple[int, ...]] | None:
+        """The parameter, and its dimensions in order, that a tensor merely shows, or None."""
+        return self._bare.get(id(tensor))
+
+    def parameter_labels(
+        self, name: str, dims: tuple[int, ...], at: int, offered: Tensor | None = None
+    ) -> Tensor | None:
+        """Labels along dimension `dims[at]` of a parameter; None of size 1.
+
+        On first use they are what was given, or what is offered if that is as long and all
+        different, or fresh.
+        """
+        key = name, dims[at]
+        if (labels := self.notebook.labels.get(key)) is not None:
+            return labels
+        size = self.tensors[name].shape[dims[at]]
+        if (labels := self.given.get(key)) is None and size > 1:
+            if offered is None or len(offered) != size or not self.notebook.distinct(offered):
+                return self.notebook.fresh(size, *key)
+            labels = offered
+        if labels is not None:
+            self.notebook.labels[key] = labels
+        return labels
 
     def decide(self, situation: Situation, choice: int) -> int:
         """Note a choice, or repeat the one made as often met in the original's run."""
@@ -227,8 +304,16 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The parameter that a tensor is or was made from alone, or None."""
         return self._names.get(id(tensor))
 
+    def owner(self, tensor: Tensor, dim: int, label: int) -> tuple[str, int]:
+        """The parameter and dimension behind a tensor's dimension, which has this label."""
+        if (bare := self._bare.get(id(tensor))) is not None:
+            return bare[0], bare[1][dim]
+        return self.notebook.owner(label)
+
     def own_dims(self, weight: Tensor, name: str, dims: tuple[int, int]) -> tuple[int, int]:
         """Which of the parameter's own dimensions lie along `dims` of a tensor made from it."""
+        if (bare := self._bare.get(id(weight))) is not None:
+            return bare[1][dims[0]], bare[1][dims[1]]
         own: list[int | None] = []
         for dim in dims:
             labels = self.fields_of(weight).get(dim)
@@ -248,42 +333,83 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         """Run one operator on shapes, then apply its rule."""
         kwargs = kwargs or {}
-        tensors = [t for t in tree_iter((args, kwargs)) if isinstance(t, Tensor)]
-        if any(t.is_meta for t in tensors) and not all(t.is_meta for t in tensors):
+        tensors = _tensors(args, kwargs)
+        real = [t for t in tensors if not t.is_meta]
+        if real and (len(real) < len(tensors) or any(id(t) in self.stand_ins for t in real)):
             args, kwargs = tree_map_only(Tensor, self._to_meta, (args, kwargs))
-            tensors = [t for t in tree_iter((args, kwargs)) if isinstance(t, Tensor)]
+            tensors = _tensors(args, kwargs)
+        operator = self._operators.get(func) or self._operator(func)
         try:
-            return self._one(func, args, kwargs, tensors)
+            if not (tensors and tensors[0].is_meta):
+                return func(*args, **kwargs)
+            return self._one(operator, func, args, kwargs, tensors)
         except Exception:
-            self.failed = Call(self, func, func._schema.name, args, kwargs, tuple(tensors), ())
+            self.failed = Call(self, func, operator.name, args, kwargs, tuple(tensors), ())
             self.failed_at = f"{func._schema.name} at {self.failed.source}"
             raise
 
+    def _operator(self, func: Any) -> Operator:
+        full = func._schema.name
+        name = full.removeprefix("aten::").removesuffix("_")
+        rule = self.rules.get(name, unknown)
+        if full.endswith("_") and rule not in (meet, keep, restride):
+            rule = unknown
+        operator = Operator(name, rule, shape_rule(func), name in _SHOWN)
+        self._operators[func] = operator
+        return operator
+
     def _one(
-        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Tensor]
+        self,
+        operator: Operator,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tensors: list[Tensor],
     ) -> Any:
-        on_meta = bool(tensors) and tensors[0].is_meta
-        make = SHAPES.get(func._schema.name, func) if on_meta else func
-        out = make(*args, **kwargs)
-        if any(id(t) in self._names or self.fields_of(t) for t in tensors):
-            outputs = tuple(t for t in tree_iter(out) if isinstance(t, Tensor))
-            name = func._schema.name.removeprefix("aten::").removesuffix("_")
-            call = Call(self, func, name, args, kwargs, tuple(tensors), outputs)
-            rule = self.rules.get(name, unknown)
+        out = NotImplemented
+        if operator.shape is not None:
+            out = operator.shape(*args, **kwargs)
+        if out is NotImplemented:
+            out = func(*args, **kwargs)
+        if operator.shows and self._show(operator.name, tensors[0], args, out):
+            return out
+        named = [id(t) in self._names for t in tensors]
+        if any(named) or any(self.fields_of(t) for t in tensors):
+            outputs = (out,) if isinstance(out, Tensor) else tuple(_tensors((out,), {}))
+            call = Call(self, func, operator.name, args, kwargs, tuple(tensors), outputs)
             self.calls.append(call)
             if self._note_places:
                 self.places.append(place())
-            in_place = func._schema.name.endswith("_")
-            (unknown if in_place and rule not in (meet, keep, restride) else rule)(call)
-            if all(id(t) in self._names for t in tensors):
+            operator.rule(call)
+            if all(named):
                 for made in outputs:
                     self._names.setdefault(id(made), self._names[id(tensors[0])])
                     self._fields.setdefault(id(made), (made, {}))
         return out
 
+    def _show(self, name: str, tensor: Tensor, args: tuple[Any, ...], out: Tensor) -> bool:
+        """Whether the output is a parameter again that has no labels yet, turned perhaps."""
+        if (bare := self._bare.get(id(tensor))) is None or id(tensor) in self._fields:
+            return False
+        parameter, dims = bare
+        order = list(range(len(dims)))
+        if name == "permute":
+            order = [k % len(dims) for k in args[1]]
+        elif name == "t" and len(dims) == 2:
+            order = [1, 0]
+        elif name == "transpose":
+            one, other = (k % len(dims) for k in args[1:3])
+            order[one], order[other] = other, one
+        self._bare[id(out)] = parameter, tuple(dims[k] for k in order)
+        self._names[id(out)] = parameter
+        self._shown.append(out)  # so that its identity stays its own
+        return True
+
     def _to_meta(self, tensor: Tensor) -> Tensor:
         if tensor.is_meta:
             return tensor
+        if (known := self.stand_ins.get(id(tensor))) is not None:  # kept in a list, say
+            return known
         return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 

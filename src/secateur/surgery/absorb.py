@@ -239,7 +239,7 @@ def _observe(network: nn.Module, sites: Mapping[str, _Site], calibration: Exampl
     """Run the network in evaluation mode and note the means of the sites, in the order they run."""
     args, kwargs = call_arguments(calibration)
     sums: dict[str, tuple[Tensor, int]] = {}
-    with untouched(network), torch.no_grad(), _measured(network, sites, sums):
+    with untouched(network.modules()), torch.no_grad(), _measured(network, sites, sums):
         network.eval()
         out = network(*args, **kwargs)
     tensors = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]

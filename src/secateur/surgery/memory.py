@@ -63,7 +63,7 @@ def activation_peak(
     )
     alive = Alive(made)
     alive.note(tree_leaves((args, kwargs)), "input")
-    with untouched(made), torch.no_grad(), torch.device("meta"), alive:
+    with untouched(made.modules()), torch.no_grad(), torch.device("meta"), alive:
         made.eval()
         try:
             made(*args, **kwargs)

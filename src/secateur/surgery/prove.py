@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from secateur.channels.call import Call
 from secateur.channels.cost import Removal, cost, kept_positions, remaining_shapes
 from secateur.channels.groups import ChannelMap
-from secateur.channels.labels import Notebook, meeting_pairs
+from secateur.channels.labels import meeting_pairs
 from secateur.channels.rules import RULES
 from secateur.channels.trace import Example, Given, Run, channel_map, record, replay
 from secateur.errors import ProofError, TraceError, VerificationError
@@ -195,11 +195,10 @@ def objections(
     shapes = remaining_shapes(channels, remove)
     meta = {name: _meta(model, name, shape) for name, shape in shapes.items()}
     labels = {}
-    for parameter, dim, first in book.owners:
-        if parameter:
-            stays = kept.get((parameter, dim), np.arange(channels.shapes[parameter][dim]))
-            labels[parameter, dim] = torch.from_numpy(first + stays)
-    known = Notebook(owners=list(book.owners), n_labels=book.n_labels)
+    for owner, own in book.labels.items():
+        stays = kept.get(owner)
+        labels[owner] = own if stays is None else own[torch.from_numpy(stays)]
+    known = book.blank()
     small = rebuild(model, meta, attributes)
     run = Run(small, original.rules, Given(labels, known, original.decisions))
     witness = _Witness(original, channels, remove)
@@ -232,16 +231,15 @@ class _Witness:
     def __init__(self, original: Run, channels: ChannelMap, remove: Removal) -> None:
         self.original = original
         book = original.notebook
-        first = {(parameter, dim): label for parameter, dim, label in book.owners}
         self.roles = book.roles
         self.names = [name for name, gone in remove.items() if gone]
         self.group = np.full(book.n_labels, -1, dtype=np.int64)
         self.stays = np.ones(book.n_labels, dtype=bool)
         for k, name in enumerate(self.names):
             for member in channels.by_name[name].members:
-                labels = first[member.parameter, member.dim] + member.index
-                self.group[labels.ravel()] = k
-                self.stays[labels[list(remove[name])].ravel()] = False
+                labels = book.labels[member.parameter, member.dim].numpy()
+                self.group[labels[member.index.ravel()]] = k
+                self.stays[labels[member.index[list(remove[name])].ravel()]] = False
 
     def groups(self, labels: Labels) -> tuple[str, ...]:
         """Groups of the plan that some labels belong to."""
@@ -278,11 +276,11 @@ class _Witness:
     ) -> tuple[str, ...]:
         found = [np.zeros(0, dtype=np.int64)]
         for tensor in tensors:
-            for field in run.fields_of(tensor).values():
+            for dim, field in run.fields_of(tensor).items():
                 labels = field.reshape(-1).numpy()
                 if not labels.size:
                     continue
-                is_input = self.roles.get(run.notebook.owner(int(labels[0]))) == "in"
+                is_input = self.roles.get(run.owner(tensor, dim, int(labels[0]))) == "in"
                 if whole or is_input or run.weight_name(tensor) is None:
                     found.append(labels)
         return self.groups(np.concatenate(found))
@@ -319,7 +317,7 @@ def _misalignments(run: Run, original: Run, witness: _Witness) -> list[Objection
     first, second = meeting_pairs(meetings)
     at = np.repeat(np.arange(len(meetings)), [len(meeting.first) for meeting in meetings])
     fresh = (first >= n_labels) | (second >= n_labels)
-    wrong = ~fresh
+    wrong = ~fresh & (first != second)
     wrong[wrong] = ~np.isin(_keys(first[wrong], second[wrong], n_labels), known)
     old = np.where(first >= n_labels, second, first)
     is_old = fresh & (old < n_labels)
