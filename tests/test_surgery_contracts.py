@@ -21,7 +21,7 @@ from secateur.channels.cost import cost
 from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import trace
 from secateur.criteria.score import score
-from secateur.criteria.weight import CRITERIA
+from secateur.criteria.table import CRITERIA
 from secateur.errors import PlanError
 from secateur.networks.families import NETWORKS
 from secateur.plan.budget import Budget

@@ -18,7 +18,7 @@ from secateur.channels.groups import Layer
 from secateur.channels.labels import Fields, Meeting, Pin
 
 if TYPE_CHECKING:
-    from secateur.channels.trace import Run
+    from secateur.channels.run import Run
 
 _TORCH = str(Path(torch.__file__).parent)
 _HERE = str(Path(__file__).parent)

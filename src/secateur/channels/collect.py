@@ -15,7 +15,7 @@ from secateur.channels.groups import ChannelGroup, ChannelMap, Layer, Member, Mi
 from secateur.channels.labels import Notebook
 
 if TYPE_CHECKING:
-    from secateur.channels.trace import Run
+    from secateur.channels.run import Run
 
 Indices = NDArray[np.int64]
 

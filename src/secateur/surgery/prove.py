@@ -21,7 +21,8 @@ from secateur.channels.cost import Removal, cost, kept_positions, remaining_shap
 from secateur.channels.groups import ChannelMap
 from secateur.channels.labels import meeting_pairs
 from secateur.channels.rules import RULES
-from secateur.channels.trace import Example, Given, Run, channel_map, record, replay
+from secateur.channels.run import Given, Run
+from secateur.channels.trace import Example, channel_map, record, replay
 from secateur.errors import ProofError, TraceError, VerificationError
 from secateur.plan.plan import Numbers, PruningPlan
 from secateur.surgery.rebuild import rebuild, shrink

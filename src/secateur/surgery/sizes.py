@@ -25,7 +25,8 @@ from secateur.channels.cost import Removal
 from secateur.channels.groups import ChannelMap
 from secateur.channels.normalisation import groups_go_whole
 from secateur.channels.rules import RULES
-from secateur.channels.trace import Example, Run, replay, untouched
+from secateur.channels.run import Run
+from secateur.channels.trace import Example, replay, untouched
 from secateur.errors import TraceError
 from secateur.plan.plan import Numbers, as_numbers
 from secateur.surgery.origins import (
@@ -278,12 +279,12 @@ class Survey(TorchFunctionMode):
 
     def _alive(self, channels: ChannelMap, remove: Removal) -> Alive:
         book = self.run.notebook
-        first = {(parameter, dim): label for parameter, dim, label in book.owners}
         alive = np.ones(book.n_labels, dtype=bool)
         for name, gone in remove.items():
             for member in channels.by_name[name].members:
                 rows = member.index[np.asarray(gone, dtype=np.int64)]
-                alive[first[member.parameter, member.dim] + rows.ravel()] = False
+                labels = book.labels[member.parameter, member.dim].numpy()
+                alive[labels[rows.ravel()]] = False
         return alive
 
 
@@ -299,7 +300,7 @@ def survey(model: nn.Module, example_input: Example) -> Survey:
     Where the network cannot run with marked numbers, nothing is found.
     """
     found = Survey(model)
-    with untouched(model):
+    with untouched(model.modules()):
         found.mark(model)
         hooks = [
             module.register_forward_pre_hook(partial(found.watch, path, name))

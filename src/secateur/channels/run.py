@@ -1,0 +1,308 @@
+"""One run of a network on shapes, operator by operator, and what is written down on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+from secateur.channels.arithmetic import keep, meet, restride
+from secateur.channels.call import Call, place
+from secateur.channels.groups import Layer
+from secateur.channels.labels import Fields, Notebook, Pin, as_field
+from secateur.channels.rules import Rule, unknown
+from secateur.channels.shapes import shape_rule
+
+Situation = tuple[str | int, ...]
+"""A line of the network's code, and numbers that tell calls on it apart."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """Labels for a network that was cut: those that survive, along (parameter, dim).
+
+    `notebook` knows the owners of the original's labels and is otherwise empty; `decisions` are
+    the original's, in order for each situation.
+    """
+
+    labels: Mapping[tuple[str, int], Tensor]
+    notebook: Notebook
+    decisions: Mapping[Situation, Sequence[int]]
+
+
+class Operator(NamedTuple):
+    """What is known of an operator: its name without overload, and what it does to labels."""
+
+    name: str
+    rule: Rule
+    shape: Callable[..., Any] | None
+    shows: bool
+
+
+_SHOWN = ("t", "transpose", "permute", "detach", "alias")
+"""Operators after which a parameter is still itself, its dimensions in another order."""
+
+
+def _tensors(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """All tensors among the arguments of an operator, those in lists as well."""
+    found = []
+    for value in (*args, *kwargs.values()) if kwargs else args:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found += [one for one in value if isinstance(one, Tensor)]
+    return found
+
+
+class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """One run of a network: tensors' fields by identity, and the notebook."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rules: Mapping[str, Rule],
+        given: Given | None,
+        *,
+        note_places: bool = False,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.rules = rules
+        self.given = given.labels if given else {}
+        self.notebook = given.notebook if given else Notebook()
+        self.decided: Mapping[Situation, Sequence[int]] = given.decisions if given else {}
+        self.decisions: dict[Situation, list[int]] = {}
+        self.modules: dict[str, nn.Module] = {}
+        self.module_names: dict[int, str] = {}
+        self.failed_at = ""
+        self.failed: Call | None = None
+        self.in_sight: tuple[Tensor, ...] = ()
+        self.place: tuple[str, ...] = ()
+        self.places: list[tuple[str, ...]] = []
+        self.calls: list[Call] = []
+        self._note_places = note_places
+        self.layers: list[Layer] = []
+        self.producer: dict[int, int] = {}
+        self.rows: dict[int, Tensor] = {}
+        self.mixings: list[tuple[Tensor, str, str, str]] = []
+        self.unknown: dict[str, str] = {}
+        self.batch_size = 1
+        self._has_input = False
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.buffers: list[str] = []
+        self.aliases: dict[str, str] = {}
+        self.tensors: dict[str, Tensor] = {}
+        self.stand_ins: dict[int, Tensor] = {}
+        self._names: dict[int, str] = {}
+        self._bare: dict[int, tuple[str, tuple[int, ...]]] = {}
+        self._shown: list[Tensor] = []
+        self._fields: dict[int, tuple[Tensor, Fields]] = {}
+        self._operators: dict[Any, Operator] = {}
+        self._meta_parameters(model)
+
+    def _meta_parameters(self, model: nn.Module) -> None:
+        """Stand-ins on the meta device, parameters before buffers, each under its first name."""
+        places = list(model.named_modules(remove_duplicate=False))
+        for path, module in places:
+            if self.module_names.setdefault(id(module), path) == path:
+                self.modules[path] = module
+        first: dict[int, str] = {}
+        for kind in ("_parameters", "_buffers"):
+            for path, module in places:
+                for leaf, tensor in module.__dict__[kind].items():
+                    if tensor is None:
+                        continue
+                    name = f"{path}.{leaf}" if path else leaf
+                    if (known := first.setdefault(id(tensor), name)) != name:
+                        self.aliases[name] = known
+                        continue
+                    meta = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+                    self.tensors[name] = meta
+                    self.stand_ins[id(tensor)] = meta
+                    self._names[id(meta)] = name
+                    self._bare[id(meta)] = name, tuple(range(meta.ndim))
+                    self.shapes[name] = tuple(tensor.shape)
+                    if kind == "_buffers":
+                        self.buffers.append(name)
+
+    def put_in_place(self) -> None:
+        """Give the modules their stand-ins; `untouched` gives them their own tensors back."""
+        for module in self.modules.values():
+            for kind in ("_parameters", "_buffers"):
+                if own := module.__dict__[kind]:
+                    module.__dict__[kind] = {
+                        leaf: None if tensor is None else self.stand_ins[id(tensor)]
+                        for leaf, tensor in own.items()
+                    }
+
+    def input(self, tensor: Tensor) -> Tensor:
+        """The network's input on the meta device; its channels are pinned."""
+        meta = tensor.detach().to("meta")
+        self._fields[id(meta)] = (meta, {})
+        if tensor.ndim and not self._has_input:
+            self.batch_size, self._has_input = max(1, tensor.shape[0]), True
+        return meta
+
+    def fields_of(self, tensor: Tensor) -> Fields:
+        """The fields a tensor carries; a parameter gets labels for every dimension on first use."""
+        if (known := self._fields.get(id(tensor))) is not None:
+            return known[1]
+        if (bare := self._bare.get(id(tensor))) is None:
+            return {}
+        fields = {}
+        for dim in range(tensor.ndim):
+            if (labels := self.parameter_labels(*bare, dim)) is not None:
+                fields[dim] = as_field(labels, dim, tensor.ndim)
+        self._fields[id(tensor)] = (tensor, fields)
+        return fields
+
+    def bare(self, tensor: Tensor) -> tuple[str, tuple[int, ...]] | None:
+        """The parameter, and its dimensions in order, that a tensor merely shows, or None."""
+        return self._bare.get(id(tensor))
+
+    def parameter_labels(
+        self, name: str, dims: tuple[int, ...], at: int, offered: Tensor | None = None
+    ) -> Tensor | None:
+        """Labels along dimension `dims[at]` of a parameter; None of size 1.
+
+        On first use they are what was given, or what is offered if that is as long and all
+        different, or fresh.
+        """
+        key = name, dims[at]
+        if (labels := self.notebook.labels.get(key)) is not None:
+            return labels
+        size = self.tensors[name].shape[dims[at]]
+        if (labels := self.given.get(key)) is None and size > 1:
+            if offered is None or len(offered) != size or not self.notebook.distinct(offered):
+                return self.notebook.fresh(size, *key)
+            labels = offered
+        if labels is not None:
+            self.notebook.labels[key] = labels
+        return labels
+
+    def decide(self, situation: Situation, choice: int) -> int:
+        """Note a choice, or repeat the one made as often met in the original's run."""
+        made = self.decisions.setdefault(situation, [])
+        before = self.decided.get(situation, ())
+        made.append(before[len(made)] if len(made) < len(before) else choice)
+        return made[-1]
+
+    def set_fields(self, tensor: Tensor, fields: Fields) -> None:
+        """Remember a tensor's fields (and the tensor, so that its identity stays its own)."""
+        self._fields[id(tensor)] = (tensor, fields)
+
+    def weight_name(self, tensor: Tensor) -> str | None:
+        """The parameter that a tensor is or was made from alone, or None."""
+        return self._names.get(id(tensor))
+
+    def owner(self, tensor: Tensor, dim: int, label: int) -> tuple[str, int]:
+        """The parameter and dimension behind a tensor's dimension, which has this label."""
+        if (bare := self._bare.get(id(tensor))) is not None:
+            return bare[0], bare[1][dim]
+        return self.notebook.owner(label)
+
+    def own_dims(self, weight: Tensor, name: str, dims: tuple[int, int]) -> tuple[int, int]:
+        """Which of the parameter's own dimensions lie along `dims` of a tensor made from it."""
+        if (bare := self._bare.get(id(weight))) is not None:
+            return bare[1][dims[0]], bare[1][dims[1]]
+        own: list[int | None] = []
+        for dim in dims:
+            labels = self.fields_of(weight).get(dim)
+            found = None if labels is None else self.notebook.owner(int(labels.flatten()[0]))
+            own.append(found[1] if found and found[0] == name else None)
+        out_dim, in_dim = own
+        if out_dim is None:
+            out_dim = dims[0] if in_dim is None else 1 - in_dim
+        return out_dim, 1 - out_dim if in_dim is None else in_dim
+
+    def pin(self, labels: Tensor, reason: str, source: str = "the network's interface") -> None:
+        """Pin labels for a reason that is no operator's."""
+        self.notebook.pins.append(Pin(labels.reshape(-1), reason, source))
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operator on shapes, then apply its rule."""
+        kwargs = kwargs or {}
+        tensors = _tensors(args, kwargs)
+        real = [t for t in tensors if not t.is_meta]
+        if real and (len(real) < len(tensors) or any(id(t) in self.stand_ins for t in real)):
+            args, kwargs = tree_map_only(Tensor, self._to_meta, (args, kwargs))
+            tensors = _tensors(args, kwargs)
+        operator = self._operators.get(func) or self._operator(func)
+        try:
+            if not (tensors and tensors[0].is_meta):
+                return func(*args, **kwargs)
+            return self._one(operator, func, args, kwargs, tensors)
+        except Exception:
+            self.failed = Call(self, func, operator.name, args, kwargs, tuple(tensors), ())
+            self.failed_at = f"{func._schema.name} at {self.failed.source}"
+            raise
+
+    def _operator(self, func: Any) -> Operator:
+        full = func._schema.name
+        name = full.removeprefix("aten::").removesuffix("_")
+        rule = self.rules.get(name, unknown)
+        if full.endswith("_") and rule not in (meet, keep, restride):
+            rule = unknown
+        operator = Operator(name, rule, shape_rule(func), name in _SHOWN)
+        self._operators[func] = operator
+        return operator
+
+    def _one(
+        self,
+        operator: Operator,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tensors: list[Tensor],
+    ) -> Any:
+        out = NotImplemented
+        if operator.shape is not None:
+            out = operator.shape(*args, **kwargs)
+        if out is NotImplemented:
+            out = func(*args, **kwargs)
+        if operator.shows and self._show(operator.name, tensors[0], args, out):
+            return out
+        named = [id(t) in self._names for t in tensors]
+        if any(named) or any(self.fields_of(t) for t in tensors):
+            outputs = (out,) if isinstance(out, Tensor) else tuple(_tensors((out,), {}))
+            call = Call(self, func, operator.name, args, kwargs, tuple(tensors), outputs)
+            self.calls.append(call)
+            if self._note_places:
+                self.places.append(place())
+            operator.rule(call)
+            if all(named):
+                for made in outputs:
+                    self._names.setdefault(id(made), self._names[id(tensors[0])])
+                    self._fields.setdefault(id(made), (made, {}))
+        return out
+
+    def _show(self, name: str, tensor: Tensor, args: tuple[Any, ...], out: Tensor) -> bool:
+        """Whether the output is a parameter again that has no labels yet, turned perhaps."""
+        if (bare := self._bare.get(id(tensor))) is None or id(tensor) in self._fields:
+            return False
+        parameter, dims = bare
+        order = list(range(len(dims)))
+        if name == "permute":
+            order = [k % len(dims) for k in args[1]]
+        elif name == "t" and len(dims) == 2:
+            order = [1, 0]
+        elif name == "transpose":
+            one, other = (k % len(dims) for k in args[1:3])
+            order[one], order[other] = other, one
+        self._bare[id(out)] = parameter, tuple(dims[k] for k in order)
+        self._names[id(out)] = parameter
+        self._shown.append(out)  # so that its identity stays its own
+        return True
+
+    def _to_meta(self, tensor: Tensor) -> Tensor:
+        if tensor.is_meta:
+            return tensor
+        if (known := self.stand_ins.get(id(tensor))) is not None:  # kept in a list, say
+            return known
+        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
