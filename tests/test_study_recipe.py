@@ -326,7 +326,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_the_fields_are_those_of_the_library() -> None:
-    from secateur.criteria.weight import CRITERIA
+    from secateur.criteria.table import CRITERIA
     from secateur.plan.normalise import NORMALISATIONS
     from secateur.plan.select import SCOPES
     from secateur.scenes.features import LogMel

@@ -12,7 +12,7 @@ from real_networks import DATA, REAL
 from secateur.channels.cost import cost
 from secateur.channels.trace import trace
 from secateur.criteria.score import score
-from secateur.criteria.weight import CRITERIA
+from secateur.criteria.table import CRITERIA
 from secateur.plan.budget import Budget
 from secateur.plan.select import SCOPES
 from secateur.surgery.cut import cut
