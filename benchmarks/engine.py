@@ -24,7 +24,7 @@ from typing import Any
 
 from engine_page import growth_page, networks_page
 from growing_networks import SERIES
-from sections import PAGE, ROOT, current_commit, write_section
+from sections import PAGE, ROOT, current_commit, provenance, write_section
 
 NETWORKS = [
     "resnet18",
@@ -68,7 +68,8 @@ def main() -> None:
     store = folder / "engine.jsonl"
     names = asked.names or (QUICK if asked.quick else NETWORKS + GROWING)
     if not asked.table:
-        run_all(names, store, rounds)
+        command = "python benchmarks/engine.py" + " --quick" * asked.quick
+        run_all(names, store, rounds, provenance(command))
     found = stored(store)
     if not found:
         sys.exit(f"no rows in {store}; run python benchmarks/engine.py first")
@@ -76,13 +77,14 @@ def main() -> None:
     rows = {row["name"]: row for row in found if row["commit"] == commit}
     ordered = [rows[name] for name in [*NETWORKS, *GROWING, *QUICK] if name in rows]
     ordered += [row for row in rows.values() if row not in ordered]
-    write_section("engine", networks_page(ordered), commit=commit, page=page)
-    write_section("engine growth", growth_page(rows), commit=commit, page=page)
+    origin = found[-1]["origin"]
+    write_section("engine", networks_page(ordered), origin=origin, page=page)
+    write_section("engine growth", growth_page(rows), origin=origin, page=page)
     say(f"wrote {page}")
 
 
-def run_all(names: list[str], store: Path, rounds: int) -> None:
-    """Measure the networks that have no row of this commit; a changed tree keeps no rows."""
+def run_all(names: list[str], store: Path, rounds: int, origin: str) -> None:
+    """Measure the networks that have no row of this commit; rows of a changed tree do not count."""
     commit = current_commit()
     clean = "changes" not in commit
     done = {row["name"]: row for row in stored(store) if row["commit"] == commit and clean}
@@ -90,7 +92,9 @@ def run_all(names: list[str], store: Path, rounds: int) -> None:
         if name in done:
             continue
         say(f"{k + 1} of {len(names)}: {name} …")
-        row = done[name] = {"name": name, "commit": commit} | measure(name, rounds, done)
+        row = {"name": name, "commit": commit, "origin": origin}
+        row |= measure(name, rounds, done)
+        done[name] = row
         store.parent.mkdir(parents=True, exist_ok=True)
         with store.open("a") as file:
             file.write(json.dumps(row) + "\n")

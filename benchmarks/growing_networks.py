@@ -26,7 +26,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Body and shortcut, added."""
-        return (self.body(x) + self.shortcut(x)).relu()
+        out: Tensor = self.body(x) + self.shortcut(x)
+        return out.relu()
 
 
 class Network(nn.Module):
@@ -39,7 +40,8 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, 3, height, width) -> (batch, 10)."""
-        return self.classifier(self.features(x).mean((2, 3)))
+        out: Tensor = self.classifier(self.features(x).mean((2, 3)))
+        return out
 
 
 def residual(depth: int, times: int = 1) -> Network:

@@ -23,21 +23,13 @@ TITLE = (
 VERSIONS_OF = ("torch", "torch-pruning")
 
 
-def write_section(
-    name: str,
-    text: str,
-    *,
-    command: str | None = None,
-    commit: str | None = None,
-    page: Path = PAGE,
-) -> None:
+def write_section(name: str, text: str, *, origin: str | None = None, page: Path = PAGE) -> None:
     """Replace the section `name` of the page, or append it; a heading at its start stays there.
 
-    `command` is the one that ran unless given, `commit` the one whose code runs unless the figures
-    were measured at another.
+    `origin` is what `provenance` said when the figures were measured; without it, what it says now.
     """
     head, _, rest = text.strip().partition("\n")
-    origin = provenance(command, commit)
+    origin = origin or provenance()
     body = f"{head}\n\n{origin}\n{rest}" if head.startswith("#") else f"{origin}\n\n{text.strip()}"
     section = f"<!-- begin {name} -->\n{body.rstrip()}\n<!-- end {name} -->\n"
     before = page.read_text() if page.exists() else TITLE
@@ -52,11 +44,11 @@ def write_section(
     page.write_text(after)
 
 
-def provenance(command: str | None = None, commit: str | None = None) -> str:
+def provenance(command: str | None = None) -> str:
     """Where figures come from: command, machine, versions, commit, date, as Markdown."""
     versions = [f"Python {platform.python_version()}"]
     versions += [f"{name} {metadata.version(name)}" for name in VERSIONS_OF]
-    versions += [f"secateur at {commit or current_commit()}"]
+    versions += [f"secateur at {current_commit()}"]
     made = [f"Made by `{command or ran()}` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}:"]
     made += [f"{cpu_model()}, {os.cpu_count()} cores; {', '.join(versions)}."]
     return "\n".join(made)

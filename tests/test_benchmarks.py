@@ -13,14 +13,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from engine_page import growth_page, networks_page, slope
-from sections import ROOT, write_section
+from sections import ROOT, provenance, write_section
 
 
 def test_sections_are_written_once_and_then_replaced_in_place(tmp_path: Path) -> None:
     page = tmp_path / "docs" / "benchmarks.md"
     write_section("one", "## One\n\nfirst figures", page=page)
     write_section("two", "no heading, a back\\slash", page=page)
-    write_section("one", "## One\n\nnew figures", command="python x.py --y", page=page)
+    write_section("one", "## One\n\nnew figures", origin=provenance("python x.py --y"), page=page)
     text = page.read_text()
     assert text.startswith("# Benchmarks\n")
     assert "first figures" not in text and text.count("new figures") == 1
@@ -35,11 +35,11 @@ def test_sections_are_written_once_and_then_replaced_in_place(tmp_path: Path) ->
 def test_a_section_leaves_the_rest_of_the_page_alone(tmp_path: Path) -> None:
     page = tmp_path / "benchmarks.md"
     page.write_text("# Mine\n\nwords\n\n<!-- begin a -->\nold\n<!-- end a -->\n\nlast words\n")
-    write_section("a", "new", commit="abc1234", page=page)
+    write_section("a", "new", origin="Made by hand:", page=page)
     text = page.read_text()
-    assert text.startswith("# Mine\n\nwords\n\n<!-- begin a -->\nMade by")
+    assert text.startswith("# Mine\n\nwords\n\n<!-- begin a -->\nMade by hand:\n\nnew\n")
     assert text.endswith("\nnew\n<!-- end a -->\n\nlast words\n")
-    assert "old" not in text and "secateur at abc1234" in text
+    assert "old" not in text
 
 
 def _row(name: str, ours: float, theirs: float | str) -> dict[str, object]:
