@@ -193,7 +193,7 @@ def verdict(small: nn.Module, masked: nn.Module, x: Tensor) -> dict[str, Any]:
         return row | {"verdict": f"does not run, {found}"}
     with torch.no_grad():
         wanted = copy.deepcopy(masked).double().eval()(x.double())
-    error = float((found[1] - wanted).abs().max() / wanted.abs().max())
+    error = float((found[1].detach() - wanted).abs().max() / wanted.abs().max())
     return row | {"verdict": "exact" if error <= 1e-6 else "differs", "error": error}
 
 

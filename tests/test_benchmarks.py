@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import secateur as sc
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+import engine_measures
 from engine_page import growth_page, networks_page, slope
 from sections import ROOT, provenance, write_section
 
@@ -93,6 +99,56 @@ def test_the_exponent_is_the_slope_of_the_last_three_figures() -> None:
     assert _cells(growth_page(growth), "exponent")[0][2:4] == ["1.00", "0.00"]
 
 
+def test_a_call_that_takes_too_long_or_raises_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never() -> None:
+        while True:
+            with contextlib.suppress(Exception):
+                time.sleep(0.01)
+
+    monkeypatch.setattr(engine_measures, "LIMIT", 0.2)
+    assert engine_measures.attempt(never) == "> 0.2 s"
+    assert engine_measures.attempt(lambda: [][1]) == "crash: IndexError: list index out of range"
+    seconds, value = engine_measures.attempt(lambda: sum(range(100_000)))
+    assert seconds > 0 and value == 4999950000
+
+
+def test_one_side_may_fail_while_the_other_is_timed() -> None:
+    made: list[str] = []
+    found = engine_measures.by_turns(
+        3,
+        {
+            "ours": lambda: lambda: made.append("ours"),
+            "theirs": lambda: lambda: made.append("theirs") or {}["x"],
+        },
+    )
+    assert made == ["ours", "theirs", "ours", "ours"]
+    assert found["theirs"] == "crash: KeyError: 'x'" and found["repetitions"] == 3
+    assert 0 <= found["ours"] < 1
+
+
+def test_both_cuts_of_a_small_network_are_exact_and_a_wrong_one_is_seen() -> None:
+    model, x = engine_measures.network("depth-20")
+    ours, theirs = engine_measures.our_cut(model, x), engine_measures.their_cut(model, x)
+    assert ours["verdict"] == theirs["verdict"] == "exact"
+    assert ours["params"] == theirs["params"] < engine_measures.count(model) / 2
+    small, plan, channels = engine_measures.our_prune(model, x, [])
+    first = next(iter(plan.remove))
+    other = replace(plan, remove={name: plan.remove[name] for name in plan.remove if name != first})
+    wrong = engine_measures.verdict(small, sc.mask(model, other, channels), x)
+    assert wrong["verdict"] == "differs" and wrong["error"] > 1e-6
+
+
+def test_the_parts_of_a_prune_add_up() -> None:
+    model, x = engine_measures.network("chain-4")
+    steps: list[dict[str, float]] = []
+    seconds, _ = engine_measures.attempt(lambda: engine_measures.our_prune(model, x, steps))
+    (row,) = steps
+    assert list(row) == ["trace", "score", "plan", "cut", "verify"] and min(row.values()) > 0
+    assert 0.9 * seconds < sum(row.values()) <= seconds
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 def test_a_quick_run_measures_both_sides(tmp_path: Path) -> None:
@@ -100,15 +156,17 @@ def test_a_quick_run_measures_both_sides(tmp_path: Path) -> None:
     subprocess.run([sys.executable, script, "--quick", "--out", str(tmp_path)], check=True)
     lines = (tmp_path / "engine.jsonl").read_text().splitlines()
     rows = {row["name"]: row for row in map(json.loads, lines)}
-    assert list(rows) == ["test_resnet", "tinynet_e", "regnety_002", "depth-20"]
-    growing = rows.pop("depth-20")["growth"]
-    assert min(growing[side] for side in ("ours", "proof", "theirs")) > 0
-    for row in rows.values():
-        for part in ("trace", "prune"):
-            assert row[part]["ours"] > 0 and row[part]["theirs"] > 0
-        assert row["prune"]["verified"] > row["prune"]["ours"] > row["trace"]["ours"] / 2
-        assert row["cut"]["ours"]["verdict"] == row["cut"]["theirs"]["verdict"] == "exact"
-        assert row["cut"]["ours"]["params"] < row["params"]
-        assert row["eager"]["forward"] > 0 and row["memory"].keys() == {"ours", "theirs"}
+    assert list(rows) == ["test_resnet", "depth-20", "chain-40"]
+    row = rows.pop("test_resnet")
+    for growing in rows.values():
+        assert min(growing["growth"][side] for side in ("ours", "proof", "theirs")) > 0
+    for part in ("trace", "prune"):
+        assert row[part]["ours"] > 0 and row[part]["theirs"] > 0
+    assert row["prune"]["verified"] > row["prune"]["ours"]
+    assert row["cut"]["ours"]["verdict"] == row["cut"]["theirs"]["verdict"] == "exact"
+    assert row["cut"]["ours"]["params"] < row["params"]
+    assert row["eager"]["forward"] > 0 and row["first"].keys() == {"ours", "theirs"}
+    assert row["memory"].keys() == {"ours", "theirs"}
     page = (tmp_path / "benchmarks.md").read_text()
-    assert all(len(_cells(page, f"{name} ")) == 3 for name in rows)
+    assert len(_cells(page, "test_resnet ")) == 3
+    assert len(_cells(page, "20 ")) == len(_cells(page, "40 ")) == 1
