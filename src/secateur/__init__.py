@@ -50,9 +50,13 @@ if TYPE_CHECKING:
     from secateur.plan.latency import LatencyTable as LatencyTable
     from secateur.plan.plan import PruningPlan as PruningPlan
     from secateur.plan.reach import reach as reach
+    from secateur.plan.schedule import scaled as scaled
     from secateur.plan.select import global_ as global_
     from secateur.plan.select import isomorphic as isomorphic
     from secateur.plan.select import uniform as uniform
+    from secateur.plan.sensitivity import Sensitivity as Sensitivity
+    from secateur.plan.sensitivity import ratios_for as ratios_for
+    from secateur.plan.sensitivity import ratios_from as ratios_from
     from secateur.surgery.absorb import Absorption as Absorption
     from secateur.surgery.absorb import absorb as absorb
     from secateur.surgery.cut import cut as cut
@@ -67,6 +71,7 @@ if TYPE_CHECKING:
     from secateur.surgery.restore import remember as remember
     from secateur.surgery.restore import restore as restore
     from secateur.surgery.verify import verify as verify
+    from secateur.train.sensitivity import measure_sensitivity as measure_sensitivity
 
 _HOME = {
     "channels.cost": ("Cost", "cost", "layer_costs"),
@@ -83,6 +88,8 @@ _HOME = {
     "plan.latency": ("LatencyTable",),
     "plan.plan": ("PruningPlan",),
     "plan.reach": ("reach",),
+    "plan.schedule": ("scaled",),
+    "plan.sensitivity": ("Sensitivity", "ratios_for", "ratios_from"),
     "plan.select": ("global_", "isomorphic", "uniform"),
     "surgery.absorb": ("Absorption", "absorb"),
     "surgery.cut": ("cut",),
@@ -94,6 +101,7 @@ _HOME = {
     "surgery.prove": ("settle",),
     "surgery.replan": ("plan_that_fits",),
     "surgery.verify": ("verify",),
+    "train.sensitivity": ("measure_sensitivity",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 

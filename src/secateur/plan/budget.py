@@ -43,8 +43,8 @@ class Budget:
     `keep_multiple_of`: what stays of a group is a multiple of it, or the whole group; a group with
         fewer channels is left alone.
     `ratios`: share of the channels to remove from some groups, whatever the rest does. A key is
-        the name of a group or of a layer whose filters it holds, or a pattern (`stage1.*`); of
-        several that match, the last one counts.
+        the name of a group, or else of a layer whose filters are in groups, or a pattern
+        (`stage1.*`); of several that match, the last one counts.
     `ignore`: groups, layers or patterns to leave alone.
 
     Raises:

@@ -49,10 +49,11 @@ def rooms(channels: ChannelMap, budget: Budget) -> dict[str, Room]:
     Raises:
         BudgetError: a name or pattern of the budget matches nothing, or nothing that can go.
     """
-    ignored = {name: p for p in budget.ignore for name in matching(p, channels)}
+    names_of = _Names(channels)
+    ignored = {name: p for p in budget.ignore for name in names_of.matching(p)}
     ratio: dict[str, float] = {}
     for pattern, share in budget.ratios.items():
-        names = matching(pattern, channels)
+        names = names_of.matching(pattern)
         if not names and share > 0:
             raise BudgetError(
                 f"{pattern!r} has no channels that can go, so it has no ratio; "
@@ -72,25 +73,42 @@ def rooms(channels: ChannelMap, budget: Budget) -> dict[str, Room]:
 
 
 def matching(pattern: str, channels: ChannelMap) -> tuple[str, ...]:
-    """Groups that a name or pattern means: by their own name, or by a layer whose filters they are.
+    """Groups that a name or pattern means.
+
+    The name of a group means that group alone. Otherwise a layer's name, or a pattern that matches
+    names of either, means every group with filters of such a layer too.
 
     Raises:
         BudgetError: no group and no layer has such a name.
     """
-    of_layer: dict[str, list[str]] = {layer.name: [] for layer in channels.layers}
-    layer_of = {layer.weight: layer.name for layer in channels.layers}
-    for group in channels.groups:
-        for member in group.members:
-            if member.role == "out":
-                parameter = member.parameter
-                for name in {owner_module(parameter), layer_of.get(parameter, parameter)}:
-                    of_layer.setdefault(name, []).append(group.name)
-    names = {name for name in channels.by_name if _matches(name, pattern)}
-    layers = [name for name in of_layer if _matches(name, pattern)]
-    if not names and not layers:
-        raise BudgetError(unknown_name("channel group", pattern, channels.by_name))
-    names |= {name for layer in layers for name in of_layer[layer]}
-    return tuple(group.name for group in channels.groups if group.name in names)
+    return _Names(channels).matching(pattern)
+
+
+class _Names:
+    """The names of groups, and of layers with the groups that hold their filters."""
+
+    def __init__(self, channels: ChannelMap) -> None:
+        self.groups = list(channels.by_name)
+        self.of_name = {layer.name: set[str]() for layer in channels.layers}
+        layer_of = {layer.weight: layer.name for layer in channels.layers}
+        for group in channels.groups:
+            self.of_name.setdefault(group.name, set()).add(group.name)
+            for member in group.members:
+                if member.role == "out":
+                    parameter = member.parameter
+                    for name in {owner_module(parameter), layer_of.get(parameter, parameter)}:
+                        self.of_name.setdefault(name, set()).add(group.name)
+
+    def matching(self, pattern: str) -> tuple[str, ...]:
+        if pattern in self.groups:
+            return (pattern,)
+        known = {pattern} & self.of_name.keys()
+        if any(sign in pattern for sign in "*?["):
+            known |= {name for name in self.of_name if fnmatchcase(name, pattern)}
+        if not known:
+            raise BudgetError(unknown_name("channel group", pattern, self.groups))
+        names = {name for one in known for name in self.of_name[one]}
+        return tuple(name for name in self.groups if name in names)
 
 
 def limited(
@@ -145,7 +163,3 @@ def _why(room: Room, want: int, gone: int, budget: Budget) -> str:
 
 def _of(budget: Budget) -> str:
     return str(budget.keep_multiple_of)
-
-
-def _matches(name: str, pattern: str) -> bool:
-    return name == pattern or fnmatchcase(name, pattern)
