@@ -11,6 +11,7 @@ import typer
 from secateur.cli.inspect import inspect
 from secateur.cli.latency import latency
 from secateur.cli.prune import prune
+from secateur.cli.sensitivity import sensitivity
 from secateur.cli.study import demo, report, study
 from secateur.errors import SecateurError
 from secateur.version import __version__
@@ -27,6 +28,7 @@ app.command(rich_help_panel="Study")(study)
 app.command(rich_help_panel="Study")(report)
 app.command(rich_help_panel="One network")(prune)
 app.command(rich_help_panel="One network")(inspect)
+app.command(rich_help_panel="One network")(sensitivity)
 app.command(rich_help_panel="One network")(latency)
 
 

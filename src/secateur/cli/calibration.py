@@ -1,0 +1,132 @@
+"""From a file or a name to calibration data: inputs, and targets for a loss."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from secateur.errors import DataError, SecateurError, brief, unknown_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SCENES = "scenes"
+LOSSES = ("cross_entropy", "mse", "binary_cross_entropy")
+_WRITE = "write arrays `input` and `target` with numpy.savez or safetensors"
+
+
+def loss_of(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of this name.
+
+    Raises:
+        SecateurError: there is none.
+    """
+    import torch.nn.functional as F
+
+    found: dict[str, Any] = dict(
+        zip(
+            LOSSES,
+            (F.cross_entropy, F.mse_loss, F.binary_cross_entropy_with_logits),
+            strict=True,
+        )
+    )
+    if name not in found:
+        raise SecateurError(unknown_name("loss", name, LOSSES))
+    loss: Callable[[Tensor, Tensor], Tensor] = found[name]
+    return loss
+
+
+def read_calibration(
+    source: str, example: Tensor, seed: int = 0
+) -> tuple[Tensor, Tensor | None, str]:
+    """Inputs (n, …) as float32, targets (n, …) if there are any, and in words what they are.
+
+    Args:
+        source: `scenes` for 80 generated clips of ten scenes, or a file: .npz or .safetensors with
+            an array `input` and, for criteria that need a loss, `target`; .npy with inputs alone.
+        example: (1, …), whose shape every input must have.
+        seed: of the generated clips.
+
+    Raises:
+        DataError: the file cannot be read, or does not fit the network's input.
+    """
+    import torch
+
+    if source == SCENES:
+        arrays, what = _scenes(example, seed), "80 generated scene clips"
+    else:
+        arrays, what = _arrays(Path(source)), source
+    if "input" not in arrays:
+        names = ", ".join(sorted(arrays)) or "nothing"
+        raise DataError(f"{source} holds {names} and no `input`; {_WRITE}")
+    x = arrays["input"]
+    shape = "x".join(map(str, x.shape[1:]))
+    wanted = "x".join(map(str, example.shape[1:]))
+    if x.shape[1:] != tuple(example.shape[1:]) or not len(x):
+        raise DataError(
+            f"{source} holds {len(x)} inputs of shape {shape or '()'}, the network's is {wanted}; "
+            "give inputs of that shape, or --input with theirs"
+        )
+    if not np.issubdtype(x.dtype, np.number) or not np.isfinite(x).all():
+        raise DataError(f"inputs of {source} are not finite numbers; {_WRITE}")
+    target = arrays.get("target")
+    if target is not None and len(target) != len(x):
+        raise DataError(f"{source} holds {len(x)} inputs and {len(target)} targets; give as many")
+    inputs = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+    return inputs, None if target is None else _targets(target, source), what
+
+
+def _targets(target: np.ndarray, source: str) -> Tensor:
+    import torch
+
+    if np.issubdtype(target.dtype, np.integer):
+        return torch.from_numpy(np.ascontiguousarray(target, dtype=np.int64))
+    if not np.issubdtype(target.dtype, np.floating) or not np.isfinite(target).all():
+        raise DataError(f"targets of {source} are not finite numbers; {_WRITE}")
+    return torch.from_numpy(np.ascontiguousarray(target, dtype=np.float32))
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """Every array of a file; nothing that is pickled is read."""
+    if not path.is_file():
+        raise DataError(f"no calibration file {path}; name one, or `{SCENES}` for generated clips")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.numpy import load_file
+
+            return dict(load_file(path))
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        if path.suffix == ".npy":
+            return {"input": np.load(path, allow_pickle=False)}
+    except Exception as error:  # every format has errors of its own
+        raise DataError(f"{path} cannot be read: {brief(error)}; {_WRITE}") from error
+    raise DataError(f"{path} is no .npz, .npy or .safetensors file; {_WRITE}")
+
+
+def _scenes(example: Tensor, seed: int) -> dict[str, np.ndarray]:
+    """Clips of one second, as log-mels of the example's size."""
+    from secateur.scenes.features import LogMel, prepare, standardise
+    from secateur.scenes.synthesis import synthetic_scenes
+
+    rate = 16000
+    shape = tuple(example.shape[1:])
+    hop = rate // max(shape[-1] - 1, 1)
+    n_mels = shape[1] if len(shape) == 3 else 0
+    fits = len(shape) == 3 and shape[0] == 1 and hop and rate // hop + 1 == shape[-1]
+    if not fits or n_mels > 128:
+        raise DataError(
+            f"generated scenes are one channel of mel bands by frames, such as 1x64x101, and the "
+            f"network's input is {'x'.join(map(str, shape))}; name a file with --calibration"
+        )
+    settings = LogMel(rate=rate, n_fft=2048, hop=hop, n_mels=n_mels, seconds=1.0)
+    scenes = synthetic_scenes(n_locations=4, clips_per_location=2, rate=rate, seed=seed)
+    with tempfile.TemporaryDirectory() as cache:
+        table = prepare(scenes, settings, Path(cache))
+        x = standardise(np.array(table.x), np.array(table.x[:1]))[0]
+    return {"input": x, "target": table.labels}
