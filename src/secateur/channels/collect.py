@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secateur.channels.call import layer_name
-from secateur.channels.groups import ChannelGroup, ChannelMap, Layer, Member, Mixing, Pinned, Role
+from secateur.channels.groups import ChannelGroup, ChannelMap, Layer, Member, Mixing, Pinned
 from secateur.channels.labels import Notebook
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class _Track:
 def _tracks(notebook: Notebook, component: Indices) -> list[_Track]:
     found: dict[tuple[int, ...], _Track] = {}
     for number, ((parameter, dim), labels) in enumerate(notebook.labels.items()):
-        key = labels.data_ptr(), len(labels), labels.stride(0)
+        key = labels.data_ptr(), labels.numel(), labels.stride(0)
         if key not in found:
             found[key] = _Track([], component[labels.numpy()])
         found[key].owners.append((number, parameter, dim))
@@ -107,7 +107,7 @@ def _groups(
     for track in tracks:
         for k, index in _rows(kind[track.channels], track.channels, n_of_kind):
             for number, parameter, dim in track.owners:
-                role = cast(Role, notebook.roles.get((parameter, dim), "free"))
+                role: Any = notebook.roles.get((parameter, dim), "free")
                 member = Member(parameter, dim, role, index)
                 members.setdefault(k, []).append((number, member))
     taken: dict[str, int] = {}

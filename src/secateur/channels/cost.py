@@ -65,14 +65,24 @@ def kept_positions(channels: ChannelMap, remove: Removal) -> dict[tuple[str, int
     """For every (parameter, dim) that shrinks: the positions along it that stay, ascending."""
     gone: dict[tuple[str, int], list[np.ndarray]] = {}
     for name, indices in remove.items():
+        rows = np.asarray(indices, dtype=np.int64)
+        taken: dict[int, np.ndarray] = {}  # of positions that several members share, once
         for member in channels.by_name[name].members:
-            rows = member.index[np.asarray(indices, dtype=np.int64)]
-            gone.setdefault((member.parameter, member.dim), []).append(rows.ravel())
-    kept = {}
+            key = id(member.index)
+            if key not in taken:
+                taken[key] = member.index[rows].ravel()
+            gone.setdefault((member.parameter, member.dim), []).append(taken[key])
+    kept: dict[tuple[str, int], np.ndarray] = {}
+    same: dict[tuple[int, ...], np.ndarray] = {}
     for (parameter, dim), positions in gone.items():
-        stays = np.ones(channels.shapes[parameter][dim], dtype=bool)
-        stays[np.concatenate(positions)] = False
-        kept[parameter, dim] = np.flatnonzero(stays)
+        size = channels.shapes[parameter][dim]
+        own = (size, *map(id, positions))
+        if own not in same:
+            stays = np.ones(size, dtype=bool)
+            for part in positions:
+                stays[part] = False
+            same[own] = np.flatnonzero(stays)
+        kept[parameter, dim] = same[own]
     return kept
 
 

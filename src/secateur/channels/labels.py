@@ -84,7 +84,7 @@ class Notebook:
 
     def distinct(self, labels: Tensor) -> bool:
         """Whether no label stands twice in a vector."""
-        key = labels.data_ptr(), len(labels), labels.stride(0)
+        key = labels.data_ptr(), labels.numel(), labels.stride(0)
         if (known := self._distinct.get(key)) is None:
             ordered = np.sort(labels.numpy())
             known = bool((ordered[1:] != ordered[:-1]).all()), labels

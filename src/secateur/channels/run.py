@@ -24,13 +24,17 @@ Situation = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Given:
-    """Labels for a network that was cut: those that survive, along (parameter, dim).
+    """What a run of a network on the shapes that a plan leaves starts from.
 
-    `notebook` knows the owners of the original's labels and is otherwise empty; `decisions` are
-    the original's, in order for each situation.
+    `labels` are those that survive, along (parameter, dim), and `shapes` the parameters' own. What
+    else has to change with them, `change` changes in place before the run. `notebook` knows the
+    owners of the original's labels and is otherwise empty; `decisions` are the original's, in order
+    for each situation.
     """
 
     labels: Mapping[tuple[str, int], Tensor]
+    shapes: Mapping[str, tuple[int, ...]]
+    change: Callable[[], None]
     notebook: Notebook
     decisions: Mapping[Situation, Sequence[int]]
 
@@ -73,6 +77,7 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.rules = rules
         self.given = given.labels if given else {}
+        self._change = given.change if given else None
         self.notebook = given.notebook if given else Notebook()
         self.decided: Mapping[Situation, Sequence[int]] = given.decisions if given else {}
         self.decisions: dict[Situation, list[int]] = {}
@@ -102,9 +107,9 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._shown: list[Tensor] = []
         self._fields: dict[int, tuple[Tensor, Fields]] = {}
         self._operators: dict[Any, Operator] = {}
-        self._meta_parameters(model)
+        self._meta_parameters(model, given.shapes if given else {})
 
-    def _meta_parameters(self, model: nn.Module) -> None:
+    def _meta_parameters(self, model: nn.Module, given: Mapping[str, tuple[int, ...]]) -> None:
         """Stand-ins on the meta device, parameters before buffers, each under its first name."""
         places = list(model.named_modules(remove_duplicate=False))
         for path, module in places:
@@ -120,12 +125,13 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     if (known := first.setdefault(id(tensor), name)) != name:
                         self.aliases[name] = known
                         continue
-                    meta = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+                    shape = given.get(name) or tuple(tensor.shape)
+                    meta = torch.empty(shape, dtype=tensor.dtype, device="meta")
                     self.tensors[name] = meta
                     self.stand_ins[id(tensor)] = meta
                     self._names[id(meta)] = name
                     self._bare[id(meta)] = name, tuple(range(meta.ndim))
-                    self.shapes[name] = tuple(tensor.shape)
+                    self.shapes[name] = shape
                     if kind == "_buffers":
                         self.buffers.append(name)
 
@@ -138,6 +144,8 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
                         leaf: None if tensor is None else self.stand_ins[id(tensor)]
                         for leaf, tensor in own.items()
                     }
+        if self._change is not None:
+            self._change()
 
     def input(self, tensor: Tensor) -> Tensor:
         """The network's input on the meta device; its channels are pinned."""
@@ -177,7 +185,7 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return labels
         size = self.tensors[name].shape[dims[at]]
         if (labels := self.given.get(key)) is None and size > 1:
-            if offered is None or len(offered) != size or not self.notebook.distinct(offered):
+            if offered is None or offered.numel() != size or not self.notebook.distinct(offered):
                 return self.notebook.fresh(size, *key)
             labels = offered
         if labels is not None:

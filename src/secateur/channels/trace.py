@@ -71,12 +71,13 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> None:
     args, kwargs = call_arguments(example_input)
     args, kwargs = tree_map_only(Tensor, run.input, (args, kwargs))
     modules = run.modules.values()
-    with untouched(modules), torch.no_grad(), run:
+    with untouched(modules), torch.no_grad():
         if any(module.training for module in modules):
             model.eval()
         run.put_in_place()
         try:
-            out = model(*args, **kwargs)
+            with run:
+                out = model(*args, **kwargs)
         except Exception as error:
             run.place, run.in_sight = raising_place(error)
             run.failed_at = run.failed_at or " ".join(run.place[-1:])

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from secateur.channels.call import Call
 from secateur.channels.cost import Removal, cost, kept_positions, remaining_shapes
@@ -25,9 +25,11 @@ from secateur.channels.run import Given, Run
 from secateur.channels.trace import Example, channel_map, record, replay
 from secateur.errors import ProofError, TraceError, VerificationError
 from secateur.plan.plan import Numbers, PruningPlan
-from secateur.surgery.rebuild import rebuild, shrink
+from secateur.surgery.rebuild import set_attributes, shrink
 from secateur.surgery.sizes import Survey, survey, told_its_width
 from secateur.surgery.verify import verify
+from secateur.surgery.widths import follow, mirror
+from secateur.surgery.witness import Witness
 
 Labels = NDArray[np.int64]
 _PATIENCE = 60
@@ -193,18 +195,22 @@ def objections(
     """Every place seen in one run of the shrunken network that does not line up, or none."""
     book = original.notebook
     kept = kept_positions(channels, remove)
-    shapes = remaining_shapes(channels, remove)
-    meta = {name: _meta(model, name, shape) for name, shape in shapes.items()}
     labels = {}
     for owner, own in book.labels.items():
         stays = kept.get(owner)
         labels[owner] = own if stays is None else own[torch.from_numpy(stays)]
-    known = book.blank()
-    small = rebuild(model, meta, attributes)
-    run = Run(small, original.rules, Given(labels, known, original.decisions))
-    witness = _Witness(original, channels, remove)
+    mirrors = [mirror(module) for module in model.modules()]
+
+    def change() -> None:
+        follow(model, mirrors)
+        set_attributes(model, attributes)
+
+    shapes = remaining_shapes(channels, remove)
+    given = Given(labels, shapes, change, book.blank(), original.decisions)
+    run = Run(model, original.rules, given)
+    witness = Witness(original, channels, remove)
     try:
-        replay(run, small, example_input)
+        replay(run, model, example_input)
     except TraceError as error:
         if found := _misalignments(run, original, witness):
             return found  # what failed later may have come of it
@@ -215,83 +221,16 @@ def objections(
     return _misalignments(run, original, witness)
 
 
-def _meta(model: nn.Module, name: str, shape: tuple[int, ...]) -> Tensor:
-    owner, _, leaf = name.rpartition(".")
-    dtype = getattr(model.get_submodule(owner), leaf).dtype
-    return torch.empty(shape, dtype=dtype, device="meta")
-
-
 def _key(call: Call | None, place: tuple[str, ...]) -> tuple[str, ...]:
     """Operator and lines of a call, to find its like in other blocks."""
     return () if call is None else (str(call.function._schema.name), *place)
-
-
-class _Witness:
-    """Knows which group of a plan every label of the original belongs to."""
-
-    def __init__(self, original: Run, channels: ChannelMap, remove: Removal) -> None:
-        self.original = original
-        book = original.notebook
-        self.roles = book.roles
-        self.names = [name for name, gone in remove.items() if gone]
-        self.group = np.full(book.n_labels, -1, dtype=np.int64)
-        self.stays = np.ones(book.n_labels, dtype=bool)
-        for k, name in enumerate(self.names):
-            for member in channels.by_name[name].members:
-                labels = book.labels[member.parameter, member.dim].numpy()
-                self.group[labels[member.index.ravel()]] = k
-                self.stays[labels[member.index[list(remove[name])].ravel()]] = False
-
-    def groups(self, labels: Labels) -> tuple[str, ...]:
-        """Groups of the plan that some labels belong to."""
-        numbers = np.unique(self.group[labels[labels < len(self.group)]])
-        return tuple(self.names[k] for k in numbers if k >= 0)
-
-    def last_groups(self, run: Run) -> tuple[str, ...]:
-        """Groups at the call that failed; after an error in Python code, near the last one made."""
-        if run.failed is not None:
-            for whole in (False, True):
-                if names := self._of_call(run, run.failed, whole=whole):
-                    return names
-        if len(run.calls) < len(self.original.calls):  # what would have come next
-            following = self.original.calls[len(run.calls)].tensors
-            if names := self._of_tensors(self.original, following, whole=False):
-                return names
-        if names := self._of_tensors(run, run.in_sight):
-            return names
-        return self.groups_before(run, len(run.calls))
-
-    def groups_before(self, run: Run, number: int) -> tuple[str, ...]:
-        """Groups of the nearest call up to this number that works on any; at last, all."""
-        for call in reversed(run.calls[: number + 1]):
-            if names := self._of_call(run, call):
-                return names
-        return tuple(self.names)
-
-    def _of_call(self, run: Run, call: Call, *, whole: bool = True) -> tuple[str, ...]:
-        """Groups that a call works on; of a weight only what meets the inputs, unless `whole`."""
-        return self._of_tensors(run, call.tensors + call.outputs, whole=whole)
-
-    def _of_tensors(
-        self, run: Run, tensors: Iterable[Tensor], *, whole: bool = True
-    ) -> tuple[str, ...]:
-        found = [np.zeros(0, dtype=np.int64)]
-        for tensor in tensors:
-            for dim, field in run.fields_of(tensor).items():
-                labels = field.reshape(-1).numpy()
-                if not labels.size:
-                    continue
-                is_input = self.roles.get(run.owner(tensor, dim, int(labels[0]))) == "in"
-                if whole or is_input or run.weight_name(tensor) is None:
-                    found.append(labels)
-        return self.groups(np.concatenate(found))
 
 
 def _groups_of_places(
     model: nn.Module, example_input: Example, original: Run, channels: ChannelMap
 ) -> Mapping[tuple[str, ...], tuple[str, ...]]:
     """Which groups every place in the network's code works on."""
-    witness = _Witness(original, channels, {group.name: (0,) for group in channels.groups})
+    witness = Witness(original, channels, {group.name: (0,) for group in channels.groups})
     run = Run(model, original.rules, None, note_places=True)
     replay(run, model, example_input)
     labels: dict[tuple[str, ...], list[Labels]] = {}
@@ -306,7 +245,7 @@ def _groups_of_places(
     }
 
 
-def _misalignments(run: Run, original: Run, witness: _Witness) -> list[Objection]:
+def _misalignments(run: Run, original: Run, witness: Witness) -> list[Objection]:
     """Labels that met others than before, or were pinned though they could go."""
     n_labels = original.notebook.n_labels
     channel = original.notebook.components()
@@ -348,7 +287,7 @@ _PIECES = {"split", "split_with_sizes", "slice"}
 
 
 def _wrong_pieces(
-    run: Run, original: Run, witness: _Witness, channel: Labels
+    run: Run, original: Run, witness: Witness, channel: Labels
 ) -> Iterable[Objection]:
     """Parts of a dimension that hold other channels than those that are left of the original's."""
     n_labels = len(channel)

@@ -41,7 +41,7 @@ from secateur.surgery.origins import (
     survivors,
     value_of,
 )
-from secateur.surgery.rebuild import mirrored
+from secateur.surgery.widths import mirrored
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from secateur.channels.trace import Example, call_arguments
 from secateur.errors import VerificationError
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.mask import mask
+from secateur.surgery.rebuild import rebuild
 
 TOLERANCE = 1e-10
 
@@ -48,12 +48,10 @@ def verify(
     Raises:
         VerificationError: they differ and no mixing operator explains it.
     """
-    masked = mask(model, plan, channels)
     example = _random_like(example_input)
-    errors = [
-        _relative_error(one, other)
-        for one, other in zip(_outputs(small, example), _outputs(masked, example), strict=True)
-    ]
+    masked = _outputs(mask(model, plan, channels).to("cpu", torch.float64), example)
+    cut = _outputs(_in_float64(small), example)
+    errors = [_relative_error(one, other) for one, other in zip(cut, masked, strict=True)]
     touched = [m for m in channels.mixing if any(plan.remove.get(name) for name in m.groups)]
     mixing = tuple(f"{m.operator} at {m.source}" for m in touched)
     result = Verification(max(errors, default=0.0), mixing)
@@ -77,12 +75,19 @@ def _random_like(example_input: Example) -> Example:
     return drawn
 
 
+def _in_float64(model: nn.Module) -> nn.Module:
+    """A copy on the CPU in float64."""
+    named = dict(model.named_parameters()) | dict(model.named_buffers())
+    exact = {name: t.detach().to("cpu", torch.float64) for name, t in named.items()}
+    tensors = {name: t for name, t in exact.items() if named[name].is_floating_point()}
+    return rebuild(model, tensors).to("cpu", torch.float64)
+
+
 def _outputs(model: nn.Module, example: Example) -> list[Tensor]:
     args, kwargs = call_arguments(example)
-    exact = copy.deepcopy(model).to("cpu", torch.float64)
-    exact.eval()
+    model.eval()
     with torch.no_grad():
-        out: Any = exact(*args, **kwargs)
+        out: Any = model(*args, **kwargs)
     return [tensor for tensor in tree_leaves(out) if isinstance(tensor, Tensor)]
 
 

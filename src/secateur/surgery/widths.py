@@ -1,0 +1,129 @@
+"""Attributes that mirror the shapes of a module's own tensors, and how they follow them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from secateur.channels.normalisation import groups_go_whole
+
+
+def _convolution(shape: torch.Size, groups: int) -> dict[str, int]:
+    return {"out_channels": shape[0], "in_channels": shape[1] * groups}
+
+
+def _transposed(shape: torch.Size, groups: int) -> dict[str, int]:
+    return {"in_channels": shape[0], "out_channels": shape[1] * groups}
+
+
+def _linear(shape: torch.Size, _: int) -> dict[str, int]:
+    return {"out_features": shape[0], "in_features": shape[1]}
+
+
+def _norm(shape: torch.Size, _: int) -> dict[str, int]:
+    return {"num_features": shape[0]}
+
+
+def _group_norm(shape: torch.Size, _: int) -> dict[str, int]:
+    return {"num_channels": shape[0]}
+
+
+def _layer_norm(shape: torch.Size, _: int) -> dict[str, tuple[int, ...]]:
+    return {"normalized_shape": tuple(shape)}
+
+
+def _embedding(shape: torch.Size, _: int) -> dict[str, int]:
+    return {"num_embeddings": shape[0], "embedding_dim": shape[1]}
+
+
+def _recurrent(shape: torch.Size, _: int) -> dict[str, int]:
+    return {"input_size": shape[1]}
+
+
+def _prelu(shape: torch.Size, _: int) -> dict[str, int]:
+    return {"num_parameters": shape[0]}
+
+
+_WIDTHS: dict[type[nn.Module], Callable[[torch.Size, int], Mapping[str, Any]]] = {
+    nn.Conv1d: _convolution,
+    nn.Conv2d: _convolution,
+    nn.Conv3d: _convolution,
+    nn.ConvTranspose1d: _transposed,
+    nn.ConvTranspose2d: _transposed,
+    nn.ConvTranspose3d: _transposed,
+    nn.Linear: _linear,
+    nn.BatchNorm1d: _norm,
+    nn.BatchNorm2d: _norm,
+    nn.BatchNorm3d: _norm,
+    nn.InstanceNorm1d: _norm,
+    nn.InstanceNorm2d: _norm,
+    nn.InstanceNorm3d: _norm,
+    nn.GroupNorm: _group_norm,
+    nn.LayerNorm: _layer_norm,
+    nn.RMSNorm: _layer_norm,
+    nn.Embedding: _embedding,
+    nn.PReLU: _prelu,
+    nn.RNNBase: _recurrent,
+}
+"""Attributes that mirror the shape of a module's weight. Add a line for a type of your own."""
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """What a module's attributes mirror before its tensors shrink."""
+
+    widths: Mapping[str, Any]
+    n_first: int
+    n_groups: int
+
+
+def mirror(module: nn.Module) -> Mirror | None:
+    """The mirroring attributes of a module, or None where it has none."""
+    if (rule := _rule(type(module))) is None or (weight := _weight(module)) is None:
+        return None
+    groups = getattr(module, "num_groups" if isinstance(module, nn.GroupNorm) else "groups", 1)
+    return Mirror(rule(weight.shape, groups), len(weight), groups)
+
+
+def mirrored(module: nn.Module) -> Collection[str]:
+    """Attributes that follow the shapes of the module's own tensors."""
+    found = mirror(module)
+    return {*found.widths, "groups", "num_groups"} if found is not None else ()
+
+
+def follow(model: nn.Module, before: Sequence[Mirror | None]) -> None:
+    """Make the attributes of all modules true again, in place.
+
+    `before` are the mirrors of the modules, in their order. What is counted in groups and shrinks
+    by whole ones has fewer of them afterwards: a depthwise convolution has as many as inputs, and
+    so has a group norm of many small groups.
+    """
+    for module, old in zip(model.modules(), before, strict=True):
+        rule, weight = _rule(type(module)), None if old is None else _weight(module)
+        if old is None or rule is None or weight is None:
+            continue
+        groups, per_group = old.n_groups, old.n_first // old.n_groups
+        if groups > 1 and old.widths.get("in_channels") == groups:
+            groups = len(weight) // per_group
+            setattr(module, "groups", groups)  # noqa: B010
+        if isinstance(module, nn.GroupNorm) and groups_go_whole(old.n_first, groups):
+            module.num_groups = len(weight) // per_group
+        for attribute, value in rule(weight.shape, groups).items():
+            if old.widths.get(attribute) != value:
+                setattr(module, attribute, value)
+
+
+def _rule(kind: Any) -> Callable[[torch.Size, int], Mapping[str, Any]] | None:
+    return next((_WIDTHS[base] for base in kind.__mro__ if base in _WIDTHS), None)
+
+
+def _weight(module: nn.Module) -> Tensor | None:
+    """The tensor whose shape a module's attributes mirror."""
+    for name in ("weight", "running_mean", "weight_ih_l0"):
+        if isinstance(tensor := getattr(module, name, None), Tensor):
+            return tensor
+    return None
