@@ -26,14 +26,14 @@ import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
-import secateur as sc
-from secateur.surgery import cut as cutting
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "src"))  # the code of the commit that rows name
 
 from growing_networks import BUILT, SERIES
 from zoo import shaken
 
+import secateur as sc
+from secateur.surgery import cut as cutting
 from timm_without_torchvision import import_timm
 
 LIMIT = 180
