@@ -31,7 +31,21 @@ if TYPE_CHECKING:
     from secateur.channels.cost import layer_costs as layer_costs
     from secateur.channels.groups import ChannelMap as ChannelMap
     from secateur.channels.trace import trace as trace
+    from secateur.criteria.activation import apoz as apoz
+    from secateur.criteria.activation import chip as chip
+    from secateur.criteria.activation import entropy as entropy
+    from secateur.criteria.activation import hrank as hrank
+    from secateur.criteria.activation import mean_activation as mean_activation
     from secateur.criteria.base import Criterion as Criterion
+    from secateur.criteria.calibrate import Calibration as Calibration
+    from secateur.criteria.calibrate import calibrate as calibrate
+    from secateur.criteria.calibrate import merge as merge
+    from secateur.criteria.gradient import fisher as fisher
+    from secateur.criteria.gradient import snip as snip
+    from secateur.criteria.gradient import taylor_fo as taylor_fo
+    from secateur.criteria.gradient import taylor_gate as taylor_gate
+    from secateur.criteria.gradient import taylor_l1 as taylor_l1
+    from secateur.criteria.gradient import taylor_l2 as taylor_l2
     from secateur.criteria.relation import cosine as cosine
     from secateur.criteria.relation import fermat as fermat
     from secateur.criteria.relation import gm as gm
@@ -77,7 +91,10 @@ _HOME = {
     "channels.cost": ("Cost", "cost", "layer_costs"),
     "channels.groups": ("ChannelMap",),
     "channels.trace": ("trace",),
+    "criteria.activation": ("apoz", "chip", "entropy", "hrank", "mean_activation"),
     "criteria.base": ("Criterion",),
+    "criteria.calibrate": ("Calibration", "calibrate", "merge"),
+    "criteria.gradient": ("fisher", "snip", "taylor_fo", "taylor_gate", "taylor_l1", "taylor_l2"),
     "criteria.relation": ("cosine", "fermat", "gm"),
     "criteria.score": ("score",),
     "criteria.scores": ("Scores",),

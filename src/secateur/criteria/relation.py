@@ -33,43 +33,57 @@ class Pairs:
     @cached_property
     def squares(self) -> Tensor:
         """Squared norms, (n,)."""
-        return self.filters.square().sum(1)
+        norms: Tensor = torch.linalg.vector_norm(self.filters, dim=1)
+        return norms.square_()
 
     @cached_property
     def _products(self) -> Tensor:
         return self.filters @ self.filters.T
 
+    def _rows(self, start: int, end: int) -> Tensor:
+        if len(self.filters) <= self.whole:
+            return self._products[start:end]
+        return self.filters[start:end] @ self.filters.T
+
     def products(self) -> Iterator[tuple[int, Tensor]]:
         """Inner products in blocks of rows: the first row's number, (rows, n)."""
         for start in range(0, len(self.filters), self.rows):
-            end = start + self.rows
-            if len(self.filters) <= self.whole:
-                yield start, self._products[start:end]
-            else:
-                yield start, self.filters[start:end] @ self.filters.T
+            yield start, self._rows(start, start + self.rows)
 
-    def distances(self) -> Iterator[tuple[int, Tensor]]:
-        """Euclidean distances in blocks of rows: the first row's number, (rows, n).
-
-        From inner products, which is fast and loses the digits of small distances: those are taken
-        again from the filters, and a filter's distance to itself is 0.
-        """
+    def distances(self) -> Iterator[Tensor]:
+        """Euclidean distances in blocks of rows, (rows, n)."""
         for start, products in self.products():
-            scale = self.squares[start : start + len(products), None] + self.squares
-            squared = (scale - 2 * products).clamp_min_(0)
-            squared.diagonal(start).zero_()
-            close = (squared < CLOSE * scale).nonzero()
-            distances = squared.sqrt_()
-            for pairs in torch.split(close, max(1, 2**24 // max(1, self.filters.shape[1]))):
-                one, other = pairs.T
-                gap = self.filters[one + start] - self.filters[other]
-                distances[one, other] = torch.linalg.vector_norm(gap, dim=1)
-            yield start, distances
+            yield self._distances(start, products)
+
+    def distances_from(self, j: int) -> Tensor:
+        """Euclidean distances to one filter, (n,)."""
+        return self._distances(j, self._rows(j, j + 1))[0]
+
+    def _distances(self, start: int, products: Tensor) -> Tensor:
+        """From inner products, which is fast and loses the digits of small distances.
+
+        Those are taken again from the filters, and a filter's distance to itself is 0.
+        """
+        own = self.squares[start : start + len(products), None]
+        squared = (own + self.squares).add_(products, alpha=-2)
+        itself = squared.diagonal(start)
+        itself.fill_(torch.inf)
+        if not squared.numel() or squared.amin() >= 2 * CLOSE * self.squares.amax():
+            itself.zero_()
+            return squared.sqrt_()
+        close = (squared < CLOSE * (own + self.squares)).nonzero()
+        itself.zero_()
+        distances = squared.clamp_min_(0).sqrt_()
+        for pairs in torch.split(close, max(1, 2**24 // max(1, self.filters.shape[1]))):
+            one, other = pairs.T
+            gap = self.filters[one + start] - self.filters[other]
+            distances[one, other] = torch.linalg.vector_norm(gap, dim=1)
+        return distances
 
     @cached_property
     def summed(self) -> Tensor:
         """Sum of distances to all filters, (n,)."""
-        parts = [rows.sum(1) for _, rows in self.distances()]
+        parts = [rows.sum(1) for rows in self.distances()]
         return torch.cat(parts) if parts else self.filters.new_zeros(0)
 
 
@@ -93,10 +107,12 @@ def distance_to_median(pairs: Pairs) -> Tensor:
     >>> distance_to_median(Pairs(torch.tensor([[0.0], [1.0], [3.0]])))
     tensor([1., 0., 2.])
     """
-    filters = pairs.filters
     shares = median_shares(pairs)
-    gaps: Tensor = torch.linalg.vector_norm(filters - shares @ filters, dim=1)
-    return gaps
+    gaps = _gaps(pairs, shares)
+    if not len(gaps) or gaps.amin().square() >= CLOSE * pairs.squares.amax():
+        return gaps
+    exact: Tensor = torch.linalg.vector_norm(pairs.filters - shares @ pairs.filters, dim=1)
+    return exact
 
 
 def median_shares(pairs: Pairs) -> Tensor:
@@ -110,7 +126,7 @@ def median_shares(pairs: Pairs) -> Tensor:
     if n == 0:
         return filters.new_zeros(0)
     best = int(pairs.summed.argmin())
-    gaps = torch.linalg.vector_norm(filters - filters[best], dim=1)
+    gaps = pairs.distances_from(best)
     apart = gaps > 0
     alone = torch.nn.functional.one_hot(torch.tensor(best), n).to(filters.dtype)
     if not apart.any():
@@ -153,15 +169,19 @@ def distance_to_nearest_twin(pairs: Pairs) -> Tensor:
     tensor([0., 0., 1.])
     """
     norms = pairs.squares.sqrt()
-    unit = torch.where(norms > 0, 1 / norms, 0)
+    if len(norms) < 2:
+        return (norms > 0).to(norms.dtype)
+    zeros = norms == 0
+    unit = torch.where(zeros, 0, 1 / norms)
     nearest = []
     for start, products in pairs.products():
-        cosines = products * unit[start : start + len(products), None] * unit
-        cosines[:, norms == 0] = -1
-        cosines.diagonal(start).fill_(-1 if len(norms) > 1 else 0)
-        nearest.append(cosines.amax(1))
-    largest = torch.cat(nearest) if nearest else norms
-    return torch.where(norms > 0, (1 - largest).clamp_min(0), 0)
+        cosines = products * unit
+        cosines.diagonal(start).fill_(-torch.inf)
+        if zeros.any():
+            cosines[:, zeros] = -torch.inf
+        nearest.append(cosines.amax(1) * unit[start : start + len(products)])
+    largest = torch.cat(nearest).clamp(-1, 1)
+    return torch.where(zeros, 0, 1 - largest)
 
 
 gm = Criterion("gm", "pairs", summed_distance, "He et al. 2019, arXiv 1811.00250, eq. 4")

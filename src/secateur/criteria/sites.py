@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -105,12 +104,6 @@ def input_rows(member: Member, tensor: Tensor) -> Tensor:
     """One row a channel that is read, of a weight or of anything of its shape, (n_channels, d)."""
     index = torch.from_numpy(member.index).to(tensor.device)
     return tensor.movedim(member.dim, 0)[index].flatten(1)
-
-
-def norm_tensor(named: Mapping[str, Tensor], norm: str, leaf: str) -> Tensor | None:
-    """Scale (`weight`) or shift (`bias`) of a norm, in float64 on the CPU, or None."""
-    tensor = named.get(f"{norm}.{leaf}")
-    return None if tensor is None else tensor.detach().to("cpu", torch.float64)
 
 
 def _numel(shape: tuple[int, ...]) -> int:

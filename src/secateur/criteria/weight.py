@@ -44,9 +44,10 @@ def lamp_score(filters: Tensor) -> Tensor:
     >>> lamp_score(torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]]))
     tensor([1.0000, 0.2500, 0.2500])
     """
-    if not filters.any():
-        return filters.new_zeros(len(filters))
-    energy = (filters / filters.abs().amax()).square().sum(1)
+    norms = l2_norm(filters)
+    if not norms.any():
+        return norms
+    energy = (norms / norms.amax()).square()
     ascending = energy.sort().values
     no_smaller = ascending.flip(0).cumsum(0).flip(0)
     total = no_smaller[torch.searchsorted(ascending, energy)]

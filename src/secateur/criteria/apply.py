@@ -1,0 +1,137 @@
+"""Every criterion at every place that it scores, before channels are made of filters."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from secateur.criteria.base import Criterion, Sums
+from secateur.criteria.relation import Pairs
+from secateur.criteria.sites import Sites, filter_rows, input_rows
+from secateur.errors import CriterionError
+
+Values = NDArray[np.float64]
+
+OF_NORMS = ("bn_scale", "bn_shift", "gate_gradients")
+"""Needs that a batch norm fills: the layer in front of it has its scores."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One criterion's scores by site: filters of layers, norms, weights that read channels."""
+
+    filters: dict[str, Values]
+    norms: dict[str, Values]
+    inputs: dict[str, Values]
+
+
+def at_sites(
+    criteria: Sequence[Criterion],
+    sites: Sites,
+    named: Mapping[str, Tensor],
+    sums: Mapping[str, Mapping[str, Sums]],
+    seed: int,
+) -> dict[str, Found]:
+    """Scores of all criteria, one site after another, so that one layer's matrix is held.
+
+    `sums` are those of the streamed criteria, by name and site.
+    """
+    found = {criterion.name: Found({}, {}, {}) for criterion in criteria}
+    of_weights = [criterion for criterion in criteria if criterion.needs in ("filters", "pairs")]
+    for name, layer in sites.layers.items():
+        n_filters = sites.channels.shapes[layer.weight][layer.out_dim]
+        if of_weights:
+            matrix = _float64(filter_rows(layer, named[layer.weight]))
+            for criterion, value in _of_matrix(of_weights, matrix):
+                found[criterion.name].filters[name] = checked(criterion, name, value, n_filters)
+        for criterion in criteria:
+            if criterion.needs == "nothing":
+                value = criterion.formula(n_filters, generator(seed, name))
+                found[criterion.name].filters[name] = checked(criterion, name, value, n_filters)
+    if of_weights:
+        for site, member in sites.inputs.items():
+            matrix = _float64(input_rows(member, named[member.parameter]))
+            for criterion, value in _of_matrix(of_weights, matrix):
+                values = checked(criterion, site, value, len(matrix))
+                found[criterion.name].inputs[site] = values
+    for criterion in criteria:
+        own = found[criterion.name]
+        if criterion.update is not None:
+            _of_sums(criterion, sites, sums[criterion.name], own)
+        elif criterion.needs in OF_NORMS:
+            leaf = "weight" if criterion.needs == "bn_scale" else "bias"
+            for norm in sites.norms:
+                if (tensor := named.get(f"{norm}.{leaf}")) is not None:
+                    value = criterion.formula(_float64(tensor))
+                    own.norms[norm] = checked(criterion, norm, value, len(tensor))
+        if criterion.needs in OF_NORMS:
+            for name, layer in sites.layers.items():
+                if layer.norm in own.norms:
+                    own.filters[name] = own.norms[layer.norm]
+        if criterion.shares:
+            found[criterion.name] = _shares(own)
+    return found
+
+
+def _of_matrix(criteria: Sequence[Criterion], matrix: Tensor) -> Iterator[tuple[Criterion, Tensor]]:
+    pairs = Pairs(matrix)
+    for criterion in criteria:
+        yield criterion, criterion.formula(pairs if criterion.needs == "pairs" else matrix)
+
+
+def _of_sums(criterion: Criterion, sites: Sites, sums: Mapping[str, Sums], own: Found) -> None:
+    shapes = sites.channels.shapes
+    for site, known in sums.items():
+        value = criterion.formula(known)
+        if (layer := sites.layers.get(site)) is not None:
+            n_filters = shapes[layer.weight][layer.out_dim]
+            own.filters[site] = checked(criterion, site, value, n_filters)
+        elif site in sites.inputs:
+            n_channels = len(sites.inputs[site].index)
+            own.inputs[site] = checked(criterion, site, value, n_channels)
+        elif site in sites.norms:
+            own.norms[site] = checked(criterion, site, value, shapes[f"{site}.weight"][0])
+
+
+def _shares(own: Found) -> Found:
+    """Scores over their sum over the filters of the network."""
+    total = sum(float(values.sum()) for values in own.filters.values()) or 1.0
+    parts = (own.filters, own.norms, own.inputs)
+    return Found(*({site: values / total for site, values in part.items()} for part in parts))
+
+
+def checked(criterion: Criterion, site: str, value: Tensor, n: int) -> Values:
+    """One criterion's scores at one site as an array, (n,).
+
+    Raises:
+        CriterionError: not one finite number a filter.
+    """
+    if not isinstance(value, Tensor) or value.shape != (n,):
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise CriterionError(
+            f"criterion {criterion.name!r} gave {got} for {site!r}; "
+            f"its formula must return one score a filter, a tensor of shape ({n},)"
+        )
+    values: Values = value.detach().cpu().numpy().astype(np.float64)
+    if not np.isfinite(values).all():
+        raise CriterionError(
+            f"criterion {criterion.name!r} gave NaN or infinite scores for {site!r}; "
+            "check its formula on filters of zeros and of one value"
+        )
+    return values
+
+
+def generator(seed: int, name: str) -> torch.Generator:
+    """The source of a place's random numbers."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def _float64(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", torch.float64)

@@ -1,0 +1,341 @@
+"""One pass over calibration batches feeds every criterion that needs data.
+
+The network runs in evaluation mode, nothing is hooked, and afterwards it is as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_iter, tree_map_only
+
+from secateur.channels.groups import ChannelMap
+from secateur.channels.trace import call_arguments, untouched
+from secateur.criteria.base import STREAMED, Criterion, Sums
+from secateur.criteria.gradient import GateGradients, WeightGradients
+from secateur.criteria.sites import Members, Sites, filter_rows, input_rows
+from secateur.criteria.watch import Watch
+from secateur.errors import CriterionError, brief
+
+LossFunction = Callable[[Any, Any], Tensor]
+"""From the network's output and the batch's target to one number."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What streamed criteria know after some batches.
+
+    `sums` maps a criterion's name and a site's name to the criterion's sums there; `n_batches` is
+    how many were seen.
+    """
+
+    criteria: tuple[Criterion, ...]
+    sums: Mapping[str, Mapping[str, Sums]]
+    n_batches: int
+
+
+def merge(one: Calibration, other: Calibration) -> Calibration:
+    """Put together what two passes over different batches know, as if it had been one.
+
+    Criteria that look at the first images only take those of `one` first.
+
+    Raises:
+        CriterionError: the two were made for other criteria or another network.
+    """
+    same = one.criteria == other.criteria and all(
+        one.sums[c.name].keys() == other.sums[c.name].keys() for c in one.criteria
+    )
+    if not same:
+        names = (", ".join(c.name for c in made.criteria) for made in (one, other))
+        raise CriterionError(
+            f"calibrations for {' and for '.join(names)} cannot be merged; "
+            "make both with the same criteria, network and members"
+        )
+    merged = {
+        criterion.name: {
+            site: criterion.merge(sums, other.sums[criterion.name][site])
+            for site, sums in one.sums[criterion.name].items()
+        }
+        for criterion in one.criteria
+    }
+    return Calibration(one.criteria, merged, one.n_batches + other.n_batches)
+
+
+def calibrate(
+    model: nn.Module,
+    channels: ChannelMap,
+    criteria: Sequence[Criterion],
+    batches: Iterable[Any],
+    *,
+    loss_fn: LossFunction | None = None,
+    members: Members = "producer",
+    device: torch.device | str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Calibration:
+    """Run the network over the batches once and update the sums of all criteria.
+
+    Args:
+        model: the network that `channels` was traced from; as before afterwards.
+        channels: its channel map.
+        criteria: those that need no data are left out.
+        batches: each (input, target), or an input alone where no criterion needs gradients; an
+            input is a tensor, a tuple of arguments or a dict of keyword arguments.
+        loss_fn: `loss_fn(output, target)`, one number a batch.
+        members: as in `score`.
+        device: where batches are moved to first.
+        progress: called with the number of batches done, after each.
+
+    Raises:
+        CriterionError: a criterion lacks what it needs, or the batches or the loss are of no use.
+    """
+    streamed = tuple(criterion for criterion in criteria if criterion.update is not None)
+    for criterion in streamed:
+        if criterion.needs not in STREAMED:
+            raise CriterionError(
+                f"criterion {criterion.name!r} has an update but needs {criterion.needs}; "
+                f"a streamed criterion needs {', '.join(STREAMED)}"
+            )
+        if loss_fn is None and "gradients" in criterion.needs:
+            raise lacking(criterion)
+    taken = _Pass(streamed, Sites(channels, members), dict(model.named_parameters()))
+    if isinstance(batches, (Tensor, Mapping, str)) or not isinstance(batches, Iterable):
+        raise CriterionError(
+            f"calibration is a {type(batches).__name__}; give batches, such as a data loader or "
+            "a list [(input, target), ...]"
+        )
+    n_batches = 0
+    with _prepared(model, taken.differentiated):
+        for number, batch in enumerate(batches, start=1):
+            taken.batch(model, batch, number, loss_fn, device)
+            n_batches = number
+            if progress is not None:
+                progress(number)
+    if n_batches == 0:
+        raise CriterionError("calibration holds 0 batches; give at least one")
+    return Calibration(streamed, taken.sums, n_batches)
+
+
+def lacking(criterion: Criterion) -> CriterionError:
+    """Say what a criterion that needs data is to be given."""
+    return CriterionError(
+        f"criterion {criterion.name!r} needs {STREAMED[criterion.needs]}; "
+        f"pass score(..., calibration=batches"
+        f"{', loss_fn=loss_fn' if 'gradients' in criterion.needs else ''})"
+    )
+
+
+class _Pass:
+    """Sums of all criteria at all sites while batches come in."""
+
+    def __init__(
+        self, criteria: Sequence[Criterion], sites: Sites, named: Mapping[str, Tensor]
+    ) -> None:
+        self.sums: dict[str, dict[str, Sums]] = {c.name: {} for c in criteria}
+        self._criteria = criteria
+        self._sites = sites
+        self._named = named
+        wanted: list[str] = []
+        if self._of("gradients"):
+            wanted += [layer.weight for layer in sites.layers.values()]
+            wanted += [member.parameter for member in sites.inputs.values()]
+        if self._of("gate_gradients"):
+            wanted += [f"{norm}.{leaf}" for norm in sites.norms for leaf in ("weight", "bias")]
+        self.differentiated = {name: named[name] for name in wanted if name in named}
+        self._watched = {}
+        if self._of("activations"):
+            self._watched = {
+                named[layer.weight]: (name, sites.channels.shapes[layer.weight][layer.out_dim])
+                for name, layer in sites.layers.items()
+            }
+
+    def _of(self, need: str) -> list[Criterion]:
+        return [criterion for criterion in self._criteria if criterion.needs == need]
+
+    def batch(
+        self,
+        model: nn.Module,
+        batch: Any,
+        number: int,
+        loss_fn: LossFunction | None,
+        device: torch.device | str | None,
+    ) -> None:
+        """Run one batch, in both directions if anything is differentiated."""
+        inputs, target = _split(batch, number)
+        if device is not None:
+            inputs, target = tree_map_only(Tensor, lambda t: t.to(device), (inputs, target))
+        _check_inputs(inputs, self._named, number)
+        with torch.set_grad_enabled(bool(self.differentiated)):
+            output = self._run(model, inputs, number)
+            if self.differentiated and loss_fn is not None:
+                self._take_gradients(_loss(loss_fn, output, target, number), number)
+
+    def _run(self, model: nn.Module, inputs: Any, number: int) -> Any:
+        args, kwargs = call_arguments(inputs)
+        try:
+            if not self._watched:
+                return model(*args, **kwargs)
+            with Watch(self._watched, self._take_maps):
+                return model(*args, **kwargs)
+        except CriterionError:
+            raise
+        except Exception as error:
+            shapes = [tuple(t.shape) for t in tree_iter(inputs) if isinstance(t, Tensor)]
+            raise CriterionError(
+                f"the network failed on batch {number} of the calibration, input of shape "
+                f"{', '.join(map(str, shapes))}: {brief(error)}. Give inputs as the network is "
+                "called with, several examples a batch"
+            ) from error
+
+    def _take_maps(self, layer: str, maps: Tensor) -> None:
+        for criterion in self._of("activations"):
+            self._update(criterion, layer, maps)
+
+    def _take_gradients(self, loss: Tensor, number: int) -> None:
+        names = list(self.differentiated)
+        tensors = list(self.differentiated.values())
+        found = torch.autograd.grad(loss, tensors, allow_unused=True) if loss.requires_grad else []
+        if all(gradient is None for gradient in found):
+            raise CriterionError(
+                f"the loss of batch {number} does not depend on the weights; "
+                "compute it from the network's output, without detach, item or numpy"
+            )
+        gradients = {
+            name: torch.zeros_like(tensor) if gradient is None else gradient
+            for name, tensor, gradient in zip(names, tensors, found, strict=True)
+        }
+        named = {name: tensor.detach() for name, tensor in self._named.items()}
+        for criterion_need in ("gradients", "gate_gradients"):
+            for site, given in self._gradients_at(criterion_need, named, gradients):
+                for criterion in self._of(criterion_need):
+                    self._update(criterion, site, given)
+
+    def _gradients_at(
+        self, need: str, named: Mapping[str, Tensor], gradients: Mapping[str, Tensor]
+    ) -> Iterator[tuple[str, WeightGradients | GateGradients]]:
+        if not self._of(need):
+            return
+        if need == "gate_gradients":
+            for norm in self._sites.norms:
+                scale, shift = f"{norm}.weight", f"{norm}.bias"
+                if scale in named and shift in named:
+                    yield (
+                        norm,
+                        GateGradients(
+                            named[scale], named[shift], gradients[scale], gradients[shift]
+                        ),
+                    )
+            return
+        for name, layer in self._sites.layers.items():
+            both = (filter_rows(layer, of[layer.weight]) for of in (named, gradients))
+            yield name, WeightGradients(*both)
+        for site, member in self._sites.inputs.items():
+            both = (input_rows(member, of[member.parameter]) for of in (named, gradients))
+            yield site, WeightGradients(*both)
+
+    def _update(self, criterion: Criterion, site: str, given: Any) -> None:
+        assert criterion.update is not None
+        known = self.sums[criterion.name]
+        known[site] = criterion.update(known.get(site), given)
+
+
+def _split(batch: Any, number: int) -> tuple[Any, Any]:
+    """Input and target of a batch.
+
+    Raises:
+        CriterionError: it is neither an input nor a pair.
+    """
+    if isinstance(batch, (Tensor, Mapping)):
+        return batch, None
+    if isinstance(batch, (tuple, list)) and len(batch) in (1, 2):
+        return batch[0], batch[1] if len(batch) == 2 else None
+    size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+    raise CriterionError(
+        f"batch {number} of the calibration is a {type(batch).__name__}{size}; "
+        "give (input, target), or an input alone"
+    )
+
+
+def _check_inputs(inputs: Any, named: Mapping[str, Tensor], number: int) -> None:
+    """Refuse inputs that are not on the network's device, empty or not finite.
+
+    Raises:
+        CriterionError: naming the batch.
+    """
+    homes = {parameter.device for parameter in named.values()}
+    for tensor in tree_iter(inputs):
+        if not isinstance(tensor, Tensor):
+            continue
+        if tensor.device not in homes:
+            raise CriterionError(
+                f"batch {number} of the calibration is on {tensor.device} and the network on "
+                f"{', '.join(sorted(map(str, homes)))}; pass device= to move batches there"
+            )
+        if tensor.numel() == 0:
+            raise CriterionError(
+                f"batch {number} of the calibration is empty, shape {tuple(tensor.shape)}; "
+                "leave it out"
+            )
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CriterionError(
+                f"batch {number} of the calibration holds NaN or infinite values; leave it out"
+            )
+
+
+def _loss(loss_fn: LossFunction, output: Any, target: Any, number: int) -> Tensor:
+    """The loss of a batch.
+
+    Raises:
+        CriterionError: it cannot be computed, or is not one finite number.
+    """
+    try:
+        loss = loss_fn(output, target)
+    except Exception as error:
+        missing = "; the batch has no target" if target is None else ""
+        raise CriterionError(
+            f"loss_fn failed on batch {number} of the calibration: {brief(error)}{missing}. "
+            "It is called with the network's output and the batch's target"
+        ) from error
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise CriterionError(
+            f"loss_fn gave {got} on batch {number}; it must give a scalar tensor: take the mean "
+            "over examples"
+        )
+    if not bool(torch.isfinite(loss)):
+        raise CriterionError(
+            f"the loss of batch {number} is {float(loss.detach()):g}; such a batch says nothing "
+            "about weights. Leave it out, or look at the network's output"
+        )
+    return loss.reshape(())
+
+
+@contextmanager
+def _prepared(model: nn.Module, differentiated: Mapping[str, Tensor]) -> Iterator[None]:
+    """Evaluation mode, gradients for what is differentiated alone; all as before afterwards."""
+    parameters = dict(model.named_parameters())
+    wanted = {id(tensor) for tensor in differentiated.values()}
+    required = {name: parameter.requires_grad for name, parameter in parameters.items()}
+    slots = [(module, dict(module._buffers)) for module in model.modules()]
+    kept = [(b, b.clone()) for _, buffers in slots for b in buffers.values() if b is not None]
+    devices = sorted({p.device.index or 0 for p in parameters.values() if p.is_cuda})
+    with torch.inference_mode(False), torch.random.fork_rng(devices), untouched(model):
+        try:
+            model.eval()
+            for parameter in parameters.values():
+                parameter.requires_grad_(id(parameter) in wanted)
+            yield
+        finally:
+            for name, parameter in parameters.items():
+                parameter.requires_grad_(required[name])
+            for module, buffers in slots:
+                module._buffers.clear()
+                module._buffers.update(buffers)
+            with torch.no_grad():
+                for buffer, before in kept:
+                    if not torch.equal(buffer, before):
+                        buffer.copy_(before)
