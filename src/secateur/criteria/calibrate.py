@@ -323,7 +323,7 @@ def _prepared(model: nn.Module, differentiated: Mapping[str, Tensor]) -> Iterato
     slots = [(module, dict(module._buffers)) for module in model.modules()]
     kept = [(b, b.clone()) for _, buffers in slots for b in buffers.values() if b is not None]
     devices = sorted({p.device.index or 0 for p in parameters.values() if p.is_cuda})
-    with torch.inference_mode(False), torch.random.fork_rng(devices), untouched(model):
+    with torch.inference_mode(False), torch.random.fork_rng(devices), untouched(model.modules()):
         try:
             model.eval()
             for parameter in parameters.values():

@@ -102,7 +102,7 @@ def filter_rows(layer: Layer, tensor: Tensor) -> Tensor:
 
 def input_rows(member: Member, tensor: Tensor) -> Tensor:
     """One row a channel that is read, of a weight or of anything of its shape, (n_channels, d)."""
-    index = torch.from_numpy(member.index).to(tensor.device)
+    index = torch.tensor(member.index, device=tensor.device)
     return tensor.movedim(member.dim, 0)[index].flatten(1)
 
 
