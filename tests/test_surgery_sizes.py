@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,53 @@ def test_one_size_of_all_pieces_changes_if_all_stay_equal() -> None:
     layers = {"conv1": conv(1, 6), "conv2": conv(6, 2)}
     check(net(equal_pieces, {"width": 2}, **layers), {"conv1": (0, 3, 4)}, {":width": 1})
     check_held_back(net(equal_pieces, {"width": 2}, **layers), {"conv1": (0,)}, {"conv1"})
+
+
+def test_channels_stay_so_that_all_pieces_are_equal() -> None:
+    model = net(equal_pieces, {"width": 3}, conv1=conv(1, 9), conv2=conv(9, 2))
+    channels = trace(model, image())
+    plan = settle(model, plan_of(channels, {"conv1": (0, 1, 3, 4, 8)}), image())
+    assert plan.remove == {"conv1": (1, 4, 8)} and plan.attributes == {":width": 2}
+    assert not plan.held_back
+    assert re.match(
+        r"2 of 5 channels stay, or sizes at test_surgery_sizes\.py:\d+ would not fit",
+        plan.limited["conv1"],
+    )
+    check(model, dict(plan.remove), {":width": 2})
+
+
+def test_chunks_are_kept_equal() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        a, b = net.conv1(x).chunk(2, 1)
+        return net.conv2(torch.cat([b, torch.relu(a)], 1))
+
+    model = net(forward, {}, conv1=conv(1, 6), conv2=conv(6, 2))
+    plan = settle(model, plan_of(trace(model, image()), {"conv1": (0, 1, 3)}), image())
+    assert plan.remove == {"conv1": (1, 3)} and not plan.attributes
+    check(model, {"conv1": (1, 3)}, {})
+
+
+def test_a_width_from_another_tensor_and_the_width_of_a_head_are_made_to_agree() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        x = net.stem(x)
+        n, c, h, w = x.shape
+        y = net.inner(x).view(n, net.heads, c // net.heads, h, w)
+        return net.last(torch.relu(y).reshape(n, c, h, w))
+
+    layers = {"stem": conv(1, 8), "inner": conv(8, 8), "last": conv(8, 2)}
+    model = net(forward, {"heads": 2}, **layers)
+    channels = trace(model, image())
+    widths = {group.name: group.n_channels for group in channels.groups}
+    assert widths == {"stem": 8, "inner": 4}
+    for remove, left in (
+        ({"stem": (0, 1, 2), "inner": (0,)}, {"stem": (1, 2), "inner": (0,)}),
+        ({"stem": (0, 1), "inner": (0, 2)}, {"stem": (0, 1), "inner": (2,)}),
+        ({"stem": (0, 1, 2, 3, 4), "inner": (3,)}, {"stem": (3, 4), "inner": (3,)}),
+    ):
+        plan = settle(model, plan_of(channels, remove), image())
+        assert plan.remove == left and not plan.held_back and set(plan.limited) <= set(remove)
+        check(model, left, {})
+    check_held_back(model, {"stem": (0,)}, {"stem"})
 
 
 def test_heads_stay_and_the_width_of_a_head_changes() -> None:

@@ -47,3 +47,22 @@ class HardCoded(nn.Module):
 
 def hard_coded() -> nn.Module:
     return HardCoded()
+
+
+class EqualHalves(nn.Module):
+    """Two halves of one width, which an attribute holds; the second layer is free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.width = 12
+        self.first, self.second = nn.Conv2d(1, 24, 1), nn.Conv2d(24, 16, 3)
+        self.third = nn.Conv2d(16, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, two = self.first(x).split(self.width, 1)
+        return self.third(self.second(torch.cat([two, one.relu()], 1)).relu())
+
+
+def equal_halves() -> nn.Module:
+    torch.manual_seed(0)
+    return EqualHalves()

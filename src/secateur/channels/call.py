@@ -235,14 +235,15 @@ def _own_file(path: str) -> str | None:
     return None if path.startswith(_PASSED) else Path(path).name
 
 
-def network_line(module_names: Mapping[int, str]) -> str:
+def network_line(module_names: Mapping[int, str], above: int = 0) -> str:
     """The innermost line on the stack that is neither torch's nor this stage's.
 
     Where there is none, as in a plain `nn.Sequential`, the innermost module, known by its id.
+    `above` frames of the caller's are passed over.
     """
     module = "inside torch's own modules"
     found = False
-    frame = sys._getframe(1)
+    frame = sys._getframe(1 + above)
     while frame.f_back is not None:
         code = frame.f_code
         if (file := _own_file(code.co_filename)) is not None:

@@ -61,21 +61,21 @@ def value_of(term: Term | int, assigned: Mapping[Attribute, int], alive: Alive) 
 
 
 def solved_for(
-    unknown: Attribute,
+    unknown: Attribute | Extent,
     term: Term | int,
     wanted: int,
     assigned: Mapping[Attribute, int],
     alive: Alive,
 ) -> int | None:
-    """What an attribute must be for a term to have a value, or None if nothing is found."""
+    """What one part of a term must be for it to have a value, or None if nothing is found."""
     found = _inverted(unknown, term, wanted, assigned, alive)
-    if found is None or value_of(term, {**assigned, unknown: found}, alive) != wanted:
-        return None
-    return found
+    if found is None or isinstance(unknown, Extent):
+        return found
+    return found if value_of(term, {**assigned, unknown: found}, alive) == wanted else None
 
 
 def _inverted(
-    unknown: Attribute,
+    unknown: Attribute | Extent,
     term: Term | int,
     wanted: int,
     assigned: Mapping[Attribute, int],
@@ -85,7 +85,7 @@ def _inverted(
         return wanted
     if not isinstance(term, Result):
         return None
-    at = next((k for k, part in enumerate(term.operands) if unknown in attributes_of(part)), None)
+    at = next((k for k, part in enumerate(term.operands) if unknown in _leaves(part)), None)
     undo = _UNDO.get((term.operate, at))
     if at is None or undo is None:
         return None
@@ -115,11 +115,20 @@ _UNDO: Mapping[tuple[Callable[..., int], int | None], Callable[..., int]] = {
 
 def attributes_of(term: Term | int) -> Iterator[Attribute]:
     """The attributes a number was made from."""
-    if isinstance(term, Attribute):
-        yield term
-    elif isinstance(term, Result):
+    return (leaf for leaf in _leaves(term) if isinstance(leaf, Attribute))
+
+
+def extents_of(term: Term | int) -> Iterator[Extent]:
+    """The sizes of tensors that a number was made from."""
+    return (leaf for leaf in _leaves(term) if isinstance(leaf, Extent))
+
+
+def _leaves(term: Term | int) -> Iterator[Attribute | Extent]:
+    if isinstance(term, Result):
         for part in term.operands:
-            yield from attributes_of(part)
+            yield from _leaves(part)
+    elif not isinstance(term, int):
+        yield term
 
 
 def survivors(labels: Tensor, dim: int, alive: Alive) -> int | None:

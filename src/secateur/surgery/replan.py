@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from torch import nn
 
@@ -13,7 +14,7 @@ from secateur.channels.trace import Example, channel_map, record
 from secateur.errors import BudgetError
 from secateur.plan.budget import Budget
 from secateur.plan.plan import PruningPlan
-from secateur.plan.reach import reached
+from secateur.plan.reach import limits, reached, spent
 from secateur.surgery.prove import settled
 
 
@@ -26,7 +27,8 @@ def plan_that_fits(
     """A plan that meets a budget and is proved; what is held back, other groups make up for.
 
     `select` makes a plan of a channel map and a budget. Groups that the proof holds back are
-    ignored and the rest is planned again, until nothing is held back.
+    ignored and the rest is planned again, until nothing is held back; where channels stay so that
+    sizes in the network's code fit, the rest is planned to a tighter budget.
 
     Raises:
         BudgetError: the budget cannot be met, at all or without the groups that are held back.
@@ -34,25 +36,56 @@ def plan_that_fits(
     run = record(model, example_input, RULES)
     channels = channel_map(run)
     held: dict[str, str] = {}
-    for _ in range(len(channels.groups) + 1):
-        left = replace(budget, ignore=(*budget.ignore, *held))
+    tight = budget
+    for _ in range(len(channels.groups) + _TRIES):
         try:
-            plan = select(channels, left)
+            plan = select(channels, replace(tight, ignore=(*budget.ignore, *held)))
         except BudgetError as error:
-            if not held:
-                raise
-            name, why = next(iter(held.items()))
-            raise BudgetError(
-                f"{error}. {len(held)} groups do not fit the network's code once they are cut, "
-                f"{name!r} first: {why}"
-            ) from error
+            if held:
+                name, why = next(iter(held.items()))
+                raise BudgetError(
+                    f"{error}. {len(held)} groups do not fit the network's code once they are cut, "
+                    f"{name!r} first: {why}"
+                ) from error
+            if tight is not budget:
+                raise BudgetError(f"{error}. {_TIGHT}") from error
+            raise
         plan = settled(model, plan, example_input, run, channels)
-        if not plan.held_back:
+        if plan.held_back:
+            held |= plan.held_back
+            continue
+        now = spent(channels, budget, plan.remove)
+        over = {name: most / now[name] for name, (most, _) in limits(channels, budget).items()}
+        if all(share >= 1 for share in over.values()):
             break
-        held |= plan.held_back
+        tight = _tighter(tight, channels, over)
+    else:
+        raise BudgetError(f"no plan within the budget was found. {_TIGHT}")
     return replace(
         plan,
         held_back=held,
         limited={name: why for name, why in plan.limited.items() if name not in held},
         reached=reached(channels, budget, plan.remove),
     )
+
+
+_TRIES = 12
+"""Rounds in which a budget is tightened for channels that stay so that sizes fit."""
+
+_TIGHT = (
+    "Some channels stay so that sizes in the network's code fit, which asked for a tighter budget "
+    "elsewhere; ask for more, or plan from Python with secateur.settle and take what it reaches"
+)
+
+
+def _tighter(budget: Budget, channels: ChannelMap, shares: Mapping[str, float]) -> Budget:
+    """A budget whose limits are lower by these shares, where they are below 1."""
+    changed: dict[str, Any] = {}
+    for name, (most, _) in limits(channels, budget).items():
+        if (share := shares[name]) < 1:
+            key, _, dtype = name.partition("_") if name.startswith("bytes_") else (name, "", "")
+            number = max(1, int(most * share) - 1)
+            changed[key] = f"{number}@{dtype}" if dtype else number
+            if name == "latency_ms":
+                changed[key] = most * share
+    return replace(budget, **changed)

@@ -9,18 +9,16 @@ solves the equations.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from secateur.channels.arithmetic import meet
-from secateur.channels.call import Call
+from secateur.channels.call import Call, network_line
 from secateur.channels.cost import Removal
 from secateur.channels.groups import ChannelMap
 from secateur.channels.normalisation import groups_go_whole
@@ -29,47 +27,15 @@ from secateur.channels.run import Run
 from secateur.channels.trace import Example, replay, untouched
 from secateur.errors import TraceError
 from secateur.plan.plan import Numbers, as_numbers
+from secateur.surgery.equations import Balance, Use, Want, solved
 from secateur.surgery.origins import (
-    Alive,
     Attribute,
     Extent,
     Size,
-    Term,
     attributes_of,
     sized,
-    solved_for,
-    survivors,
-    value_of,
 )
 from secateur.surgery.widths import mirrored
-
-
-@dataclass(frozen=True, eq=False)
-class Want:
-    """What a size must be: `unit` for every so many labels that stay, or what it was.
-
-    A size counted from the end has a negative `unit`.
-    """
-
-    size: int
-    labels: Tensor | None = None
-    dim: int = 0
-    per: int = 1
-
-    def after(self, alive: Alive) -> int | None:
-        """The size when only some labels are alive, or None if it is not the same all over."""
-        if self.labels is None:
-            return self.size
-        n = survivors(self.labels, self.dim, alive)
-        return None if n is None or n % self.per else n // self.per
-
-
-@dataclass(frozen=True, eq=False)
-class Use:
-    """A place where the code gives a size: the number's origin, and what it must be."""
-
-    term: Term
-    want: Want
 
 
 def _along(call: Call, tensor: Tensor, dim: int) -> Want:
@@ -154,6 +120,15 @@ def _split(call: Call, args: Sequence[Any], named: Mapping[str, Any]) -> list[An
     return [sizes] * sum(piece.shape[dim] == sizes for piece in call.outputs)
 
 
+def _chunked(call: Call, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+    """The size of equal pieces is nowhere in the code: an attribute of no module."""
+    x = args[0]
+    dim = (_argument(args, named, "dim", 2) or 0) % x.ndim
+    size = call.outputs[0].shape[dim]
+    one = Attribute("", f"chunk {id(x)}", (), size)
+    return [Size(size, one, set())] * sum(piece.shape[dim] == size for piece in call.outputs)
+
+
 def _indexed(call: Call, args: Sequence[Any], _: Mapping[str, Any]) -> list[Any]:
     """The slice of an index that this call of `slice` is for."""
     x, index = args
@@ -195,7 +170,7 @@ TABLE: Mapping[str, tuple[Callable[[Call], list[Want]], Mapping[str, Given]]] = 
     "view": (_viewed, _VIEWS),
     "_unsafe_view": (_viewed, _VIEWS),
     "expand": (_viewed, _VIEWS),
-    "split": (_pieces, {"split": _split}),
+    "split": (_pieces, {"split": _split, "chunk": _chunked}),
     "split_with_sizes": (_pieces, {"split": _split, "split_with_sizes": _split}),
     "slice": (_ends, {"__getitem__": _indexed, "narrow": _narrowed}),
     "convolution": (_convolved, dict.fromkeys(_CONVOLUTIONS.split(), _groups)),
@@ -233,7 +208,8 @@ class Survey(TorchFunctionMode):
             if wants is not None and name in givers:
                 for given, want in zip(givers[name](call, args, kwargs), wants(call), strict=False):
                     if isinstance(given, Size) and given == want.size:
-                        self.uses.append(Use(given.term, want))
+                        line = network_line(self.run.module_names, above=1)
+                        self.uses.append(Use(given.term, want, line))
             elif RULES.get(call.name) is meet:
                 for given in tree_leaves((args, kwargs)):
                     if isinstance(given, Size):
@@ -265,11 +241,12 @@ class Survey(TorchFunctionMode):
         dim = min(1, x.ndim - 1)
         if isinstance(value, int) and x.shape[dim] == value:
             want = Want(value, self.run.fields_of(x).get(dim), dim)
-            self.uses.append(Use(Attribute(path, name, (), value), want))
+            self.uses.append(Use(Attribute(path, name, (), value), want, f"module {path}"))
 
     def attributes(self, channels: ChannelMap, remove: Removal) -> Mapping[str, Numbers]:
         """The attributes that a plan changes, `module:name` -> their values after it."""
-        assigned = _solved(self.uses, self.valued, self._alive(channels, remove))
+        alive = Balance(self.run.notebook, channels, remove).alive
+        assigned = solved(self.uses, self.valued, alive)
         found: dict[str, Numbers] = {}
         for (path, name), value in self.values.items():
             changed = sized(value, partial(_after, assigned, path, name))
@@ -277,15 +254,13 @@ class Survey(TorchFunctionMode):
                 found[f"{path}:{name}"] = as_numbers(changed)
         return found
 
-    def _alive(self, channels: ChannelMap, remove: Removal) -> Alive:
-        book = self.run.notebook
-        alive = np.ones(book.n_labels, dtype=bool)
-        for name, gone in remove.items():
-            for member in channels.by_name[name].members:
-                rows = member.index[np.asarray(gone, dtype=np.int64)]
-                labels = book.labels[member.parameter, member.dim].numpy()
-                alive[labels[rows.ravel()]] = False
-        return alive
+    def balanced(
+        self, channels: ChannelMap, remove: Removal
+    ) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+        """What is left of a removal when sizes that must be equal are, and for which lines."""
+        balance = Balance(self.run.notebook, channels, remove)
+        balance.settle(self.uses, self.valued)
+        return balance.remove, balance.lines
 
 
 def _after(
@@ -331,34 +306,3 @@ def _weightless(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
             is_norm = isinstance(module, nn.modules.batchnorm._NormBase | nn.GroupNorm)
             if is_norm and name in vars(module) and name not in mirrored(module):
                 yield path, module, name
-
-
-def _solved(uses: Sequence[Use], valued: set[Attribute], alive: Alive) -> dict[Attribute, int]:
-    """Values of attributes for which the code gives what is wanted; what cannot be, is left out.
-
-    First the numbers used as they are; then, where a number was computed, the one attribute that
-    can make it right.
-    """
-    assigned: dict[Attribute, int] = {}
-    torn = set(valued)
-    computed = []
-    for use in uses:
-        if isinstance(use.term, Attribute):
-            wanted = use.want.after(alive)
-            if wanted is None or assigned.setdefault(use.term, wanted) != wanted:
-                torn.add(use.term)
-        elif any(True for _ in attributes_of(use.term)):
-            computed.append(use)
-    for use in computed:
-        wanted = use.want.after(alive)
-        known = {name: n for name, n in assigned.items() if name not in torn}
-        if wanted is None or value_of(use.term, known, alive) == wanted:
-            continue
-        candidates = {}
-        for name in set(attributes_of(use.term)) - set(assigned) - torn:
-            solution = solved_for(name, use.term, wanted, known, alive)
-            if solution is not None and solution > 0:
-                candidates[name] = solution
-        if len(candidates) == 1:
-            assigned |= candidates
-    return {name: n for name, n in assigned.items() if name not in torn and n != name.value}

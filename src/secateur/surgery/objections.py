@@ -1,0 +1,185 @@
+"""What stands against a plan: one run of the shrunken network on shapes, label by label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from secateur.channels.call import Call
+from secateur.channels.cost import Removal, kept_positions, remaining_shapes
+from secateur.channels.groups import ChannelMap
+from secateur.channels.labels import meeting_pairs
+from secateur.channels.run import Given, Run
+from secateur.channels.trace import Example, replay
+from secateur.errors import TraceError
+from secateur.plan.plan import Numbers
+from secateur.surgery.rebuild import set_attributes
+from secateur.surgery.widths import follow, mirror
+from secateur.surgery.witness import Witness
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Objection:
+    """One place where a plan does not line up: what is wrong, whose groups, and where.
+
+    `place` is the operator and the lines of the network's code, where an operator raised.
+    """
+
+    text: str
+    groups: tuple[str, ...]
+    place: tuple[str, ...] = ()
+
+
+def objections(
+    model: nn.Module,
+    remove: Removal,
+    example_input: Example,
+    original: Run,
+    channels: ChannelMap,
+    attributes: Mapping[str, Numbers],
+) -> list[Objection]:
+    """Every place seen in one run of the shrunken network that does not line up, or none."""
+    book = original.notebook
+    kept = kept_positions(channels, remove)
+    labels = {}
+    for owner, own in book.labels.items():
+        stays = kept.get(owner)
+        labels[owner] = own if stays is None else own[torch.from_numpy(stays)]
+    mirrors = [mirror(module) for module in model.modules()]
+
+    def change() -> None:
+        follow(model, mirrors)
+        set_attributes(model, attributes)
+
+    shapes = remaining_shapes(channels, remove)
+    given = Given(labels, shapes, change, book.blank(), original.decisions)
+    run = Run(model, original.rules, given)
+    witness = Witness(original, channels, remove)
+    try:
+        replay(run, model, example_input)
+    except TraceError as error:
+        if found := _misalignments(run, original, witness):
+            return found  # what failed later may have come of it
+        said = str(error).rpartition("; ")[0]
+        text = f"the plan does not fit the network's code: {said}"
+        blamed = witness.last_groups(run)
+        return [Objection(text, blamed, _key(run.failed, run.place))]
+    return _misalignments(run, original, witness)
+
+
+def _key(call: Call | None, place: tuple[str, ...]) -> tuple[str, ...]:
+    """Operator and lines of a call, to find its like in other blocks."""
+    return () if call is None else (str(call.function._schema.name), *place)
+
+
+def groups_of_places(
+    model: nn.Module, example_input: Example, original: Run, channels: ChannelMap
+) -> Mapping[tuple[str, ...], tuple[str, ...]]:
+    """Which groups every place in the network's code works on."""
+    witness = Witness(original, channels, {group.name: (0,) for group in channels.groups})
+    run = Run(model, original.rules, None, note_places=True)
+    replay(run, model, example_input)
+    labels: dict[tuple[str, ...], list[Labels]] = {}
+    for call, place in zip(run.calls, run.places, strict=True):
+        for tensor in call.tensors:
+            if not call.is_weight(tensor):
+                fields = call.fields(tensor).values()
+                known = labels.setdefault(_key(call, place), [])
+                known.extend(f.reshape(-1).numpy() for f in fields)
+    return {
+        place: witness.groups(np.concatenate(found)) for place, found in labels.items() if found
+    }
+
+
+def _misalignments(run: Run, original: Run, witness: Witness) -> list[Objection]:
+    """Labels that met others than before, or were pinned though they could go."""
+    n_labels = original.notebook.n_labels
+    channel = original.notebook.components()
+    pinned = np.zeros(channel.max(initial=-1) + 1, dtype=bool)
+    for pin in original.notebook.pins:
+        pinned[channel[pin.labels.numpy()]] = True
+    known = np.unique(_keys(*meeting_pairs(original.notebook.meetings), n_labels))
+    meetings = run.notebook.meetings
+    first, second = meeting_pairs(meetings)
+    at = np.repeat(np.arange(len(meetings)), [len(meeting.first) for meeting in meetings])
+    fresh = (first >= n_labels) | (second >= n_labels)
+    wrong = ~fresh & (first != second)
+    wrong[wrong] = ~np.isin(_keys(first[wrong], second[wrong], n_labels), known)
+    old = np.where(first >= n_labels, second, first)
+    is_old = fresh & (old < n_labels)
+    wrong[is_old] = ~pinned[channel[old[is_old]]]
+    found = list(_wrong_pieces(run, original, witness, channel))
+    for k in np.unique(at[wrong]).tolist():
+        here = wrong & (at == k)
+        text = (
+            f"after the cut {meetings[k].operator} at {meetings[k].source} brings channels "
+            "together that did not meet before"
+        )
+        labels = np.concatenate([first[here], second[here]])
+        groups = witness.groups(labels) or witness.groups_before(run, meetings[k].call)
+        found.append(Objection(text, groups))
+    for pin in run.notebook.pins:
+        own = pin.labels.numpy()
+        own = own[own < n_labels]
+        if not pinned[channel[own]].all():
+            text = f"after the cut a prunable dimension {pin.reason} at {pin.source}"
+            groups = witness.groups(own) or witness.groups_before(run, pin.call)
+            found.append(Objection(text, groups))
+    return list(_apart(found))
+
+
+_PIECES = {"split", "split_with_sizes", "slice"}
+"""Operators that take a part by position, in which other channels can come to lie unnoticed."""
+
+
+def _wrong_pieces(
+    run: Run, original: Run, witness: Witness, channel: Labels
+) -> Iterable[Objection]:
+    """Parts of a dimension that hold other channels than those that are left of the original's."""
+    n_labels = len(channel)
+    for call, before in zip(run.calls, original.calls, strict=False):
+        if call.name != before.name:
+            return  # another way through the code: nothing to compare
+        if call.name not in _PIECES:
+            continue
+        if len(call.outputs) != len(before.outputs):
+            text = f"gives {len(call.outputs)} parts, not {len(before.outputs)}"
+            fields = before.fields(before.tensors[0]).values()
+            labels = np.concatenate([field.reshape(-1).numpy() for field in fields])
+            yield Objection(
+                f"after the cut {call.name} at {call.source} {text}", witness.groups(labels)
+            )
+            continue
+        for out, old in zip(call.outputs, before.outputs, strict=True):
+            for dim, field in before.fields(old).items():
+                labels = field.reshape(-1).numpy()
+                left = labels[witness.stays[labels]]
+                found = call.fields(out).get(dim)
+                here = left[:0] if found is None else found.reshape(-1).numpy()
+                if (here < n_labels).all() and not np.array_equal(channel[left], channel[here]):
+                    text = (
+                        f"after the cut {call.name} at {call.source} gives {len(here)} channels, "
+                        f"not the {len(left)} that are left of its {len(labels)}"
+                    )
+                    both = np.concatenate([labels, here])
+                    yield Objection(text, witness.groups(both))
+
+
+def _apart(found: list[Objection]) -> Iterable[Objection]:
+    """Leave out what an earlier objection may have caused: those that share a group with it."""
+    seen: set[str] = set()
+    for objection in found:
+        if seen.isdisjoint(objection.groups):
+            yield objection
+        seen.update(objection.groups)
+
+
+def _keys(first: Labels, second: Labels, n_labels: int) -> Labels:
+    return np.minimum(first, second) * n_labels + np.maximum(first, second)
