@@ -106,6 +106,24 @@ def test_what_is_held_back_other_groups_make_up_for(run, capsys):
     assert "1 groups do not fit the network's code" in capsys.readouterr().err
 
 
+def test_sizes_in_the_code_change_and_the_budget_still_holds(run, capsys):
+    options = ["--input", "1x8x8"]
+    for limit in (["--macs", "40%"], ["--bytes", "1500@int8"], ["--params", "50%"]):
+        assert run("prune", "unusual:equal_halves", *options, *limit) == 0
+        said = capsys.readouterr().out
+        plan = PruningPlan.from_json(Path("out/prune/plan.json").read_text())
+        (asked,) = plan.asked
+        assert plan.reached[asked] <= plan.asked[asked] and not plan.held_back
+        assert plan.attributes == {":width": (24 - len(plan.remove["first"])) // 2}
+        assert f"sizes in the network's code: :width = {plan.attributes[':width']}" in said
+    from unusual import equal_halves
+
+    small = load("out/prune/network.safetensors", equal_halves)
+    assert small.width < 12 and small(torch.zeros(1, 1, 8, 8)).shape == (1, 2, 6, 6)
+    assert run("prune", "unusual:equal_halves", *options, "--macs", "1%") == 2
+    assert "cannot be met" in capsys.readouterr().err
+
+
 BAD = [
     ([], "asks for nothing"),
     (["--params", "128kb"], "cannot read the amount '128kb'"),

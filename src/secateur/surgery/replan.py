@@ -14,7 +14,7 @@ from secateur.channels.trace import Example, channel_map, record
 from secateur.errors import BudgetError
 from secateur.plan.budget import Budget
 from secateur.plan.plan import PruningPlan
-from secateur.plan.reach import limits, reached, spent
+from secateur.plan.reach import asked, limits, reached, spent
 from secateur.surgery.prove import settled
 
 
@@ -65,6 +65,7 @@ def plan_that_fits(
         plan,
         held_back=held,
         limited={name: why for name, why in plan.limited.items() if name not in held},
+        asked=asked(channels, budget),
         reached=reached(channels, budget, plan.remove),
     )
 
