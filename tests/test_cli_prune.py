@@ -120,8 +120,6 @@ def test_sizes_in_the_code_change_and_the_budget_still_holds(run, capsys):
 
     small = load("out/prune/network.safetensors", equal_halves)
     assert small.width < 12 and small(torch.zeros(1, 1, 8, 8)).shape == (1, 2, 6, 6)
-    assert run("prune", "unusual:equal_halves", *options, "--macs", "1%") == 2
-    assert "cannot be met" in capsys.readouterr().err
 
 
 BAD = [
