@@ -41,7 +41,10 @@ def trace(
         TraceError: the forward fails on shapes, or depends on the values of the data.
     """
     with without_collections():
-        return channel_map(record(model, example_input, rules))
+        run = record(model, example_input, rules)
+        channels = channel_map(run)
+        run.calls.clear()  # calls know their run: without them it goes at once
+    return channels
 
 
 def channel_map(run: Run) -> ChannelMap:

@@ -15,7 +15,7 @@ from secateur.channels.cost import Removal, kept_positions, remaining_shapes
 from secateur.channels.groups import ChannelMap
 from secateur.channels.labels import meeting_pairs
 from secateur.channels.run import Given, Run
-from secateur.channels.trace import Example, replay
+from secateur.channels.trace import Example, replay, without_collections
 from secateur.errors import TraceError
 from secateur.plan.plan import Numbers
 from secateur.surgery.rebuild import set_attributes
@@ -37,6 +37,7 @@ class Objection:
     place: tuple[str, ...] = ()
 
 
+@without_collections()
 def objections(
     model: nn.Module,
     remove: Removal,

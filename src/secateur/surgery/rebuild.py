@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from secateur.channels.cost import kept_positions
 from secateur.channels.groups import ChannelMap
+from secateur.channels.trace import without_collections
 from secateur.errors import SurgeryError
 from secateur.plan.plan import Numbers, PruningPlan
 from secateur.surgery.widths import follow, mirror
 
 
+@without_collections()
 def rebuild(
     model: nn.Module,
     tensors: Mapping[str, Tensor],
