@@ -72,7 +72,7 @@ def examine(name: str, rounds: int, emit: Emit) -> None:
             "theirs": lambda: partial(their_prune, copy.deepcopy(model), x),
         },
     )
-    if steps:
+    if not isinstance(prune["ours"], str):
         prune |= {"steps": {key: median(row[key] for row in steps) for key in steps[0]}}
         prune["verified"] = prune["ours"]
         prune["ours"] = median(sum(row.values()) - row["verify"] for row in steps)
