@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -62,12 +63,37 @@ def plan_of(
     )
 
 
-def outputs(model: nn.Module, example: Any, seed: int = 0) -> list[Tensor]:
+def numbered_on(
+    channels: ChannelMap, remove: dict[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    """A removal with the channels numbered on through `conv`, `conv:2`, …, the pieces of one layer.
+
+    Names of groups as they are; where there is one piece the removal is as it was.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for group in channels.groups:
+        layer, _, piece = group.name.partition(":")
+        first = 0
+        for before in range(1, int(piece or 1)):
+            first += channels.by_name[layer if before == 1 else f"{layer}:{before}"].n_channels
+        numbers = (k - first for k in remove.get(layer, ()))
+        if gone := tuple(k for k in numbers if 0 <= k < group.n_channels):
+            found[group.name] = gone
+    return found
+
+
+def outputs(
+    model: nn.Module, example: Any, seed: int = 0, *, gradients: bool = False
+) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    drawn = tree_map_only(
-        Tensor, lambda t: torch.randn(t.shape, generator=generator, dtype=torch.float64), example
-    )
-    with torch.no_grad():
+
+    def draw(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        return torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+
+    drawn = tree_map_only(Tensor, draw, example)
+    with torch.set_grad_enabled(gradients):
         if isinstance(drawn, dict):
             out = model(**drawn)
         else:
@@ -125,8 +151,9 @@ def check_cost(small: nn.Module, example: Any, predicted: Any) -> None:
     assert (traced.params, traced.macs) == (predicted.params, predicted.macs)
     assert predicted.params == sum(p.numel() for p in small.parameters())
     one = tree_map_only(Tensor, lambda t: t[:1], example)
-    with FlopCounterMode(display=False) as counter:
-        outputs(small, one)
+    # torch does not count what it takes together: an encoder without gradients, fused attention
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        outputs(small, one, gradients=True)
     assert counter.get_total_flops() == 2 * predicted.macs
 
 

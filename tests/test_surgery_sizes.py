@@ -12,7 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from contracts import difference, outputs, plan_of, randomised, same_state, state_of
+from contracts import (
+    difference,
+    numbered_on,
+    outputs,
+    plan_of,
+    randomised,
+    same_state,
+    state_of,
+)
 from secateur.channels.cost import cost
 from secateur.channels.trace import trace
 from secateur.errors import ProofError, SurgeryError
@@ -44,6 +52,7 @@ def check(
     example = image() if example is None else example
     before, held = state_of(model), {k: v for k, v in vars(model).items() if isinstance(v, int)}
     channels = trace(model, example)
+    remove = numbered_on(channels, remove)
     plan = settle(model, plan_of(channels, remove), example)
     assert plan.remove == remove and not plan.held_back
     assert plan.attributes == attributes
@@ -69,8 +78,8 @@ def check(
 def check_held_back(model: nn.Module, remove: Remove, held: set[str]) -> None:
     """These groups stay whole, no attribute changes, and the rest is cut exactly."""
     channels = trace(model, image())
-    plan = settle(model, plan_of(channels, remove), image())
-    assert set(plan.held_back) == held and not plan.attributes
+    plan = settle(model, plan_of(channels, numbered_on(channels, remove)), image())
+    assert {name.partition(":")[0] for name in plan.held_back} == held and not plan.attributes
     small = cut(model, plan, image(), hold_back=False)
     assert (
         difference(outputs(small, image()), outputs(mask(model, plan, channels), image())) <= 1e-10

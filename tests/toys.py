@@ -39,6 +39,17 @@ def pooled(x: Tensor) -> Tensor:
     return x.mean((2, 3))
 
 
+def between(
+    step: Callable[[Any, Tensor], Tensor], n_in: int = 4, n_out: int = 4, **layers: Any
+) -> nn.Module:
+    """A convolution with `n_in` filters, a step, and a convolution of `n_out` inputs."""
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        return net.conv2(step(net, F.relu(net.conv1(x))))
+
+    return Net(forward, conv1=conv(1, n_in), conv2=conv(n_out, 2), **layers)
+
+
 def plain() -> nn.Module:
     """1 -> 4 -> 3, a batch norm in between."""
     return nn.Sequential(conv(1, 4), nn.BatchNorm2d(4), nn.ReLU(), conv(4, 3))
@@ -260,7 +271,6 @@ def transposed_depthwise(multiplier: int = 1) -> nn.Module:
 
 
 def one_dimensional() -> nn.Module:
-    layers: list[nn.Module]
     layers: list[nn.Module]
     layers = [nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(2)]
     return nn.Sequential(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from secateur.channels.call import Call
 from secateur.channels.labels import as_field
-from secateur.channels.operands import dims_of, drop, met, operand, without
+from secateur.channels.operands import Operand, dims_of, drop, met, operand, without
 
 
 def meet(call: Call) -> None:
@@ -21,6 +21,13 @@ def meet(call: Call) -> None:
 def keep(call: Call) -> None:
     """Same shape in and out, no meeting: the labels ride along."""
     call.set_all(call.fields(call.tensors[0]))
+
+
+def triangle(call: Call) -> None:
+    """Elements below or above a diagonal: what lies along the last two dimensions has its place."""
+    x = call.args[0]
+    call.pin_others(x, range(x.ndim - 2), "has its place in a triangle")
+    call.set_all({d: labels for d, labels in call.fields(x).items() if d < x.ndim - 2})
 
 
 def restride(call: Call) -> None:
@@ -57,6 +64,7 @@ def convolution(call: Call) -> None:
     if not call.is_parameter(weight):
         call.pin_others(weight, (0, 1), "is a kernel size", silent=True)
     call.pin_others(x, (0, 1), "is a place in an image")
+    applied_to = call.along(x, 0)
     if call.decide(int(groups > 1 and groups == x.shape[1])):
         multiplier = weight.shape[1] if transposed else weight.shape[0] // groups
         several = inputs
@@ -66,8 +74,13 @@ def convolution(call: Call) -> None:
             if (depth := call.along(weight, out_dim)) is not None:
                 call.pin(depth, "is a depth multiplier")
             out_dim, in_dim = in_dim, out_dim
-        w_out = call.match(inputs if transposed else several, weight, out_dim, "out")
-        outputs = several if transposed else w_out
+        # one kernel laid out for as many channels as there are fits any number
+        expanded = not call.is_parameter(weight) and not weight.stride(out_dim)
+        if call.decide(int(expanded), 1):
+            outputs = applied_to = several
+        else:
+            w_out = call.match(inputs if transposed else several, weight, out_dim, "out")
+            outputs = several if transposed else w_out
     else:
         w_out = call.along(weight, out_dim)
         call.role(weight, out_dim, "out")
@@ -88,7 +101,12 @@ def convolution(call: Call) -> None:
     kind: Literal["transposed", "convolution"] = "transposed" if transposed else "convolution"
     macs = places * x.shape[0] * weight.numel()
     examples = call.along(x, 0)
-    call.layer(kind, weight, (out_dim, in_dim), groups, macs, examples)
+    if call.is_weight(weight):
+        call.layer(kind, weight, (out_dim, in_dim), groups, macs, applied_to)
+    else:
+        sizes = macs // weight.numel(), *weight.shape[:2], weight[0, 0].numel()
+        along = (None, call.along(weight, 0), call.along(weight, 1), None)
+        call.product(sizes, along)
     fields = {} if outputs is None else {1: as_field(outputs, 1, x.ndim)}
     if examples is not None:
         fields[0] = as_field(examples, 0, x.ndim)
@@ -117,6 +135,8 @@ def matrix_product(call: Call) -> None:
         macs = out.numel() * first.shape[k_first]
         rows = call.along(second if weights[0] else first, in_dim)
         call.layer("linear", weight, (out_dim, in_dim), 1, macs, rows)
+    else:
+        _note_product(call, first, second)
     operands = [without(call, first, k_first), without(call, second, k_second)]
     if call.name in ("addmm", "baddbmm"):
         bias = call.args[0]
@@ -124,6 +144,46 @@ def matrix_product(call: Call) -> None:
             call.match(call.along(second, k_first), bias, 0)
         operands.append(operand(call, bias, first.ndim))
     call.set(out, met(call, operands, out.shape))
+
+
+def _note_product(call: Call, first: Tensor, second: Tensor) -> None:
+    """Rows times inner times columns, and times the batch if there is one."""
+    k = first.ndim - 1
+    sides = [(first, k - 1), (second, k), (first, k)]
+    sizes = [first.shape[k - 1], second.shape[k], first.shape[k]]
+    if k == 2:
+        sides, sizes = [(first, 0), *sides], [first.shape[0], *sizes]
+    along = [_first(call.fields(tensor).get(dim), dim) for tensor, dim in sides]
+    call.product(tuple(sizes), tuple(along))
+
+
+def _first(labels: Tensor | None, dim: int) -> Tensor | None:
+    """A field as a vector along `dim`, at the first index of the other dimensions."""
+    for k in range(0 if labels is None else labels.ndim):
+        labels = labels if labels is None or k == dim else labels.narrow(k, 0, 1)
+    return None if labels is None else labels.flatten()
+
+
+def trilinear(call: Call) -> None:
+    """A product of three tensors laid into common dimensions, some of which are summed over."""
+    laid, summed = call.args[3:6], set(call.args[6])
+    sides = []
+    for tensor, added in zip(call.args[:3], laid, strict=True):
+        fields = dict(call.fields(tensor))
+        sizes = list(tensor.shape)
+        for dim in sorted(added):
+            fields = {k + (k >= dim): labels.unsqueeze(dim) for k, labels in fields.items()}
+            sizes.insert(dim, 1)
+        sides.append(Operand(tuple(sizes), (1,) * len(sizes), fields))
+    whole = [max(sizes) for sizes in zip(*(side.sizes for side in sides), strict=True)]
+    fields = dict(met(call, sides, whole))
+    for dim in sorted(summed, reverse=True):
+        fields = {
+            k - (k > dim): call.same_along(labels, [dim]).squeeze(dim)
+            for k, labels in fields.items()
+            if k != dim
+        }
+    call.set(call.outputs[0], fields)
 
 
 def reduce(call: Call) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from secateur.channels.groups import Layer
+from secateur.channels.groups import Layer, Product
 from secateur.channels.labels import Fields, Meeting, Pin
 
 if TYPE_CHECKING:
@@ -62,6 +62,11 @@ class Call:
         `situation` tells apart what sizes cannot change: numbers of dimensions, say.
         """
         return self.run.decide((self.source, *situation), choice)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether this is a run on what is left, which repeats the original's."""
+        return bool(self.run.given)
 
     def along(self, tensor: Tensor, dim: int) -> Tensor | None:
         """Labels along one dimension, (size,), or None where its size is fixed.
@@ -146,6 +151,11 @@ class Call:
             if dim not in dims:
                 self.pin(labels, reason, silent=silent)
 
+    def part(self, labels: Tensor, of: Tensor) -> None:
+        """These labels were taken by their position: what else lay there is of another kind."""
+        if labels.numel() < of.numel():
+            self.run.notebook.parts.append(labels.reshape(-1))
+
     def fixed(self, size: int, reason: str) -> Tensor:
         """Labels for a stretch of fixed size, (size,): pinned from birth."""
         labels = self.run.notebook.fresh(size)
@@ -195,6 +205,17 @@ class Call:
         self.run.layers.append(
             Layer(layer_name(name), kind, name, *own, conv_groups, positions, self.source)
         )
+
+    def product(self, sizes: tuple[int, ...], along: tuple[Tensor | None, ...]) -> None:
+        """Note a product of two feature maps, and the labels along each of its sizes.
+
+        A product of two weights costs the same for any number of examples.
+        """
+        of_weights = all(map(self.is_weight, self.tensors))
+        examples = 1 if of_weights else self.run.batch_size
+        name = calling_module(self.run.module_names)
+        row = Product(name, self.name, sizes, ({},) * len(sizes), examples, self.source)
+        self.run.products.append((row, along))
 
     def norm(self, x: Tensor, scale: Tensor | None) -> None:
         """Note that a batch norm follows the layer that made `x`."""
@@ -256,6 +277,17 @@ def network_line(module_names: Mapping[int, str], above: int = 0) -> str:
                 module = f"module {module_names[id(own)]} ({type(own).__name__})"
         frame = frame.f_back
     return module
+
+
+def calling_module(module_names: Mapping[int, str]) -> str:
+    """The innermost module on the stack; the outermost one goes by the name of its class."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        own = frame.f_locals.get("self") if frame.f_code.co_name == "forward" else None
+        if id(own) in module_names:
+            return module_names[id(own)] or type(own).__name__
+        frame = frame.f_back
+    return "outside of modules"
 
 
 PLACE_DEPTH = 3

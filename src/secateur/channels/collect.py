@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secateur.channels.call import layer_name
-from secateur.channels.groups import ChannelGroup, ChannelMap, Layer, Member, Mixing, Pinned
+from secateur.channels.groups import (
+    ChannelGroup,
+    ChannelMap,
+    Layer,
+    Member,
+    Mixing,
+    Pinned,
+    Product,
+)
 from secateur.channels.labels import Notebook
 
 if TYPE_CHECKING:
@@ -25,13 +33,15 @@ def collect(notebook: Notebook, run: Run, digest: Any) -> ChannelMap:
     component = notebook.components()
     tracks = _tracks(notebook, component)
     reason = _reasons(notebook, component)
-    kind = _kinds(tracks, reason < 0)
+    parts = [component[labels.numpy()] for labels in notebook.parts]
+    kind = _kinds([track.channels for track in tracks] + parts, reason < 0)
     groups, group_of = _groups(notebook, tracks, kind)
     for group in groups:
         _digest(digest, group)
     return ChannelMap(
         groups=groups,
         layers=_layers(run, component, groups, group_of),
+        products=_products(run, component, groups, group_of),
         pinned=_pinned_rows(run, tracks, reason, group_of),
         mixing=_mixing_rows(run, component, groups, group_of),
         unknown=tuple(f"{name} ({source})" for name, source in run.unknown.items()),
@@ -74,8 +84,10 @@ def _reasons(notebook: Notebook, component: Indices) -> Indices:
     return reason
 
 
-def _kinds(tracks: list[_Track], free: NDArray[np.bool_]) -> Indices:
+def _kinds(tracks: list[Indices], free: NDArray[np.bool_]) -> Indices:
     """A number for every channel, equal for those that run along the same tracks equally often.
+
+    Tracks are parameters' dimensions and slices, as channels.
 
     Kinds are numbered by first appearance; what is not free has -1.
     """
@@ -85,8 +97,8 @@ def _kinds(tracks: list[_Track], free: NDArray[np.bool_]) -> Indices:
         number *= np.uint64(0x9E3779B97F4A7C15)
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
             number = (number ^ (number >> np.uint64(shift))) * np.uint64(factor)
-        along = np.concatenate([track.channels for track in tracks])
-        np.add.at(signature, along, np.repeat(number, [len(track.channels) for track in tracks]))
+        lengths = [len(channels) for channels in tracks]
+        np.add.at(signature, np.concatenate(tracks), np.repeat(number, lengths))
     _, first, inverse = np.unique(signature[free], return_index=True, return_inverse=True)
     rank = np.empty(len(first), dtype=np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
@@ -191,12 +203,34 @@ def _layers(
     layers = list(run.layers)
     for at, labels in run.rows.items():
         numbers = group_of[component[labels.numpy()]]
-        per_channel = {}
-        for k, n in zip(*np.unique(numbers[numbers >= 0], return_counts=True), strict=True):
-            share = layers[at].positions * int(n) // len(labels)
-            per_channel[groups[k].name] = share // groups[k].n_channels
+        per_channel = _per_channel(numbers, layers[at].positions, groups)
         layers[at] = replace(layers[at], per_channel=per_channel)
     return tuple(layers)
+
+
+def _products(
+    run: Run, component: Indices, groups: tuple[ChannelGroup, ...], group_of: Indices
+) -> tuple[Product, ...]:
+    """The products of feature maps, with what goes along each size with each channel of a group."""
+    products = []
+    for product, along in run.products:
+        per_channel = tuple(
+            {} if labels is None else _per_channel(group_of[component[labels.numpy()]], size, groups)
+            for size, labels in zip(product.sizes, along, strict=True)
+        )
+        products.append(replace(product, per_channel=per_channel))
+    return tuple(products)
+
+
+def _per_channel(
+    numbers: Indices, positions: int, groups: tuple[ChannelGroup, ...]
+) -> dict[str, int]:
+    """How many of `positions` go with one channel of each group, given each label's group."""
+    found = {}
+    for k, n in zip(*np.unique(numbers[numbers >= 0], return_counts=True), strict=True):
+        share = positions * int(n) // len(numbers)
+        found[groups[k].name] = share // groups[k].n_channels
+    return found
 
 
 def _mixing_rows(

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from secateur.channels.groups import ChannelGroup, ChannelMap, Layer
+from secateur.channels.groups import ChannelGroup, ChannelMap, Layer, Product
 from secateur.errors import PlanError, unknown_name
 
 Removal = Mapping[str, Sequence[int]]
@@ -23,7 +23,10 @@ _BYTES: Mapping[str, int] = dict(zip(get_args(Dtype), (8, 4, 2, 2, 1), strict=Tr
 
 @dataclass(frozen=True)
 class Cost:
-    """What one example costs; `macs` counts convolutions and linear layers, not bias or norm."""
+    """What one example costs.
+
+    `macs` counts convolutions, linear layers and products of two feature maps, not bias or norm.
+    """
 
     params: int
     macs: int
@@ -96,7 +99,8 @@ def cost(channels: ChannelMap, remove: Removal | None = None) -> Cost:
     buffers = set(channels.buffers)
     return Cost(
         params=sum(prod(shape) for name, shape in shapes.items() if name not in buffers),
-        macs=sum(_positions(la, remove) * prod(shapes[la.weight]) for la in channels.layers),
+        macs=sum(_positions(la, remove) * prod(shapes[la.weight]) for la in channels.layers)
+        + sum(_product_macs(product, remove) for product in channels.products),
         channels=sum(g.n_channels for g in channels.groups) - sum(map(len, remove.values())),
     )
 
@@ -105,7 +109,7 @@ def layer_costs(channels: ChannelMap, remove: Removal | None = None) -> tuple[La
     """Cost of every module with parameters of its own once the channels in `remove` are gone.
 
     Rows stand in the order of the network's parameters and add up to `cost`; a parameter of the
-    outermost module is a row of its own.
+    outermost module is a row of its own, and so is a module that multiplies feature maps.
     """
     remove = remove or {}
     shapes = remaining_shapes(channels, remove)
@@ -118,6 +122,8 @@ def layer_costs(channels: ChannelMap, remove: Removal | None = None) -> tuple[La
     for layer in channels.layers:
         count = _positions(layer, remove) * prod(shapes[layer.weight])
         macs[owner_module(layer.weight)] = macs.get(owner_module(layer.weight), 0) + count
+    for product in channels.products:
+        macs[product.name] = macs.get(product.name, 0) + _product_macs(product, remove)
     return tuple(LayerCost(name, params.get(name, 0), count) for name, count in macs.items())
 
 
@@ -127,12 +133,23 @@ def group_costs(channels: ChannelMap) -> dict[str, Cost]:
     for layer in channels.layers:
         for key in {layer.weight, *layer.per_channel}:
             uses.setdefault(key, []).append(layer)
+    products: dict[str, list[Product]] = {}
+    for product in channels.products:
+        for name in {name for along in product.per_channel for name in along}:
+            products.setdefault(name, []).append(product)
     buffers = set(channels.buffers)
-    return {group.name: _group_cost(channels, group, uses, buffers) for group in channels.groups}
+    return {
+        group.name: _group_cost(channels, group, uses, products.get(group.name, ()), buffers)
+        for group in channels.groups
+    }
 
 
 def _group_cost(
-    channels: ChannelMap, group: ChannelGroup, uses: Mapping[str, list[Layer]], buffers: set[str]
+    channels: ChannelMap,
+    group: ChannelGroup,
+    uses: Mapping[str, list[Layer]],
+    products: Sequence[Product],
+    buffers: set[str],
 ) -> Cost:
     shapes = {member.parameter: list(channels.shapes[member.parameter]) for member in group.members}
     for member in group.members:
@@ -145,6 +162,8 @@ def _group_cost(
         gone = layer.per_channel.get(group.name, 0) * group.n_channels
         left = (layer.positions - gone) * prod(shapes.get(layer.weight, full[layer.weight]))
         macs += layer.positions * prod(full[layer.weight]) - left
+    everything = {group.name: range(group.n_channels)}
+    macs += sum(_product_macs(p, {}) - _product_macs(p, everything) for p in products)
     return Cost(params, macs, group.n_channels)
 
 
@@ -163,3 +182,11 @@ def owner_module(parameter: str) -> str:
 def _positions(layer: Layer, remove: Removal) -> int:
     gone = sum(n * len(remove.get(group, ())) for group, n in layer.per_channel.items())
     return layer.positions - gone
+
+
+def _product_macs(product: Product, remove: Removal) -> int:
+    sizes = [
+        size - sum(n * len(remove.get(group, ())) for group, n in along.items())
+        for size, along in zip(product.sizes, product.per_channel, strict=True)
+    ]
+    return prod(sizes) // product.examples

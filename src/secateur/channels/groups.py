@@ -61,6 +61,23 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Product:
+    """One product of two feature maps (attention, an einsum): a cost that no weight stands for.
+
+    MACs of one example = product of `sizes` // `examples`. Along dimension d of `sizes`,
+    `per_channel[d]` maps a group to the positions that go with each of its channels. `name` is the
+    module that multiplies.
+    """
+
+    name: str
+    operator: str
+    sizes: tuple[int, ...]
+    per_channel: tuple[Mapping[str, int], ...]
+    examples: int
+    source: str
+
+
+@dataclass(frozen=True)
 class Pinned:
     """Channels that cannot be removed, why, and the line of the network's code that causes it."""
 
@@ -91,6 +108,7 @@ class ChannelMap:
 
     groups: tuple[ChannelGroup, ...]
     layers: tuple[Layer, ...]
+    products: tuple[Product, ...]
     pinned: tuple[Pinned, ...]
     mixing: tuple[Mixing, ...]
     unknown: tuple[str, ...]
@@ -133,8 +151,9 @@ class ChannelMap:
                 for group in raw["groups"]
             ),
             layers=tuple(Layer(**layer) for layer in raw["layers"]),
+            products=tuple(Product(**_tuples(product)) for product in raw["products"]),
             pinned=tuple(Pinned(**pinned) for pinned in raw["pinned"]),
-            mixing=tuple(Mixing(**(m | {"groups": tuple(m["groups"])})) for m in raw["mixing"]),
+            mixing=tuple(Mixing(**_tuples(mixing)) for mixing in raw["mixing"]),
             unknown=tuple(raw["unknown"]),
             shapes={name: tuple(shape) for name, shape in raw["shapes"].items()},
             buffers=tuple(raw["buffers"]),
@@ -153,6 +172,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tolist()
     raise TypeError(f"{type(value)} is not JSON")
+
+
+def _tuples(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
 
 
 def _index(rows: list[list[int]]) -> NDArray[np.int64]:

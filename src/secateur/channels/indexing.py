@@ -9,7 +9,7 @@ from torch import Tensor
 
 from secateur.channels.call import Call
 from secateur.channels.labels import as_field
-from secateur.channels.operands import dims_of, met, operand, without
+from secateur.channels.operands import dims_of, drop, met, operand, without
 
 _MARK = 7919
 """A size that no other dimension has, to see where a dimension goes."""
@@ -40,6 +40,24 @@ def _laid_out(indices: list[Tensor | None], ndim: int) -> list[Tensor | None]:
         is_mask = tensor is not None and tensor.dtype in (torch.bool, torch.uint8)
         laid += [tensor] * (tensor.ndim if is_mask and tensor is not None else 1)
     return laid + [None] * (ndim - len(laid))
+
+
+def write(call: Call) -> None:
+    """Writing at positions: what is indexed cannot shrink, nor what is written unless a number."""
+    x, indices, values = call.args[:3]
+    for tensor in indices:
+        if tensor is not None:
+            call.pin_others(tensor, (), "is an index", silent=True)
+    indexed = [k for k, tensor in enumerate(_laid_out(indices, x.ndim)) if tensor is not None]
+    one = values.numel() == 1
+    fields = {}
+    for dim, labels in call.fields(x).items():
+        if dim in indexed or not one:
+            call.pin(labels, "is written by its position")
+        else:
+            fields[dim] = call.same_along(labels, [k for k in range(x.ndim) if k != dim])
+    call.pin_others(values, (), "is written by its position")
+    call.set(call.outputs[0], fields)
 
 
 def gather(call: Call) -> None:
@@ -129,3 +147,35 @@ def gates(call: Call) -> None:
     """What LSTM and GRU split their gates with: their hidden size stays."""
     call.pin_others(call.args[0], (), "is a gate of a recurrent layer")
     call.set_all({})
+
+
+def sample(call: Call) -> None:
+    """Places read where a grid of coordinates says: channels ride along."""
+    x, grid = call.args[:2]
+    call.pin_others(x, (1,), "is a place in an image")
+    call.pin_others(grid, (), "is a coordinate")
+    channels = call.along(x, 1)
+    out = call.outputs[0]
+    call.set(out, {} if channels is None else {1: as_field(channels, 1, out.ndim)})
+
+
+def spectrum(call: Call) -> None:
+    """A Fourier transform: what is transformed cannot shrink, elsewhere labels ride along."""
+    x, dims = call.args[0], dims_of(call.args[1], call.args[0].ndim)
+    fields = {}
+    for dim, labels in call.fields(x).items():
+        if dim in dims:
+            call.pin(labels, "is transformed as a whole")
+        else:
+            fields[dim] = call.same_along(labels, dims)
+    call.set(call.outputs[0], fields)
+
+
+def complex_parts(call: Call) -> None:
+    """Complex numbers as pairs in a new last dimension, or pairs as complex numbers."""
+    x = call.args[0]
+    if call.name == "view_as_real":
+        fields = {dim: labels.unsqueeze(-1) for dim, labels in call.fields(x).items()}
+    else:
+        fields = drop(call, call.fields(x), {x.ndim - 1})
+    call.set(call.outputs[0], fields)

@@ -52,15 +52,17 @@ class Pin:
 
 @dataclass
 class Notebook:
-    """What one run of a network writes down: labels of parameters, meetings and pins.
+    """What one run of a network writes down: labels of parameters, meetings, pins and parts.
 
     `labels` maps (parameter, dim) to the labels along it, (size,), in the order of first use. A
-    parameter that takes in what another gives out has the other's labels.
+    parameter that takes in what another gives out has the other's labels. `parts` are labels that
+    a slice took from beside others.
     """
 
     labels: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     meetings: list[Meeting] = field(default_factory=list)
     pins: list[Pin] = field(default_factory=list)
+    parts: list[Tensor] = field(default_factory=list)
     roles: dict[tuple[str, int], str] = field(default_factory=dict)
     n_labels: int = 0
     _first_of: list[tuple[int, tuple[str, int]]] = field(default_factory=list)

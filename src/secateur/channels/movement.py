@@ -53,7 +53,8 @@ def view(call: Call) -> None:
         likely = sorted(heirs, key=lambda k: (varies[k], asked[k : k + 1] == [-1], out.shape[k], k))
         new = call.decide(likely[-1] if likely else -1, x.ndim, out.ndim, dim)
         if new < 0:
-            call.pin(labels, "is viewed away")
+            if not call.repeats or labels.numel() > 1:  # a sum over the one channel left is itself
+                call.pin(labels, "is viewed away")
             continue
         if new not in heirs and out.shape[new : new + 1] != (1,):
             if new >= out.ndim or bool((labels != labels.flatten()[0]).any()):
@@ -78,9 +79,9 @@ def move(call: Call) -> None:
     x, *rest = call.args
     fields = {}
     for dim, labels in call.fields(x).items():
-        marked = torch.empty([2 if k == dim else 1 for k in range(x.ndim)], device="meta")
+        marked = torch.empty([2 if k == dim else 1 for k in range(labels.ndim)], device="meta")
         new = call.function(marked, *rest, **call.kwargs).shape.index(2)
-        fields[new] = call.function(labels, *rest, **call.kwargs)
+        fields[new] = call.function(labels.clone(), *rest, **call.kwargs)
     call.set(call.outputs[0], fields)
 
 
@@ -122,6 +123,9 @@ def along_one(call: Call) -> None:
             full = labels.expand([x.shape[k] if k in dims else -1 for k in range(x.ndim)])
             moved = call.function(full, *rest, **call.kwargs)
             pieces = [moved] if isinstance(moved, Tensor) else moved
+            if call.name not in ("flip", "roll"):
+                for piece in pieces:
+                    call.part(piece, full)
         for result, piece in zip(results, pieces, strict=True):
             result[dim] = piece
     for out, fields in zip(call.outputs, results, strict=True):
@@ -202,6 +206,7 @@ def pad(call: Call) -> None:
             elif own == dim:
                 stays = x.shape[dim] + min(before, 0) + min(after, 0)
                 parts = [labels.narrow(dim, max(-before, 0), stays)]
+                call.part(parts[0], labels)
                 for n, at in ((before, 0), (after, 2)):
                     if n > 0:
                         ends = as_field(call.fixed(n, "is padded to a fixed size"), dim, x.ndim)

@@ -43,6 +43,19 @@ def layer_norm(call: Call) -> None:
     call.set(call.outputs[0], fields)
 
 
+def weight_norm(call: Call) -> None:
+    """A direction of unit length for each magnitude; what is normalised over rides along.
+
+    A slice of zeros adds nothing to a norm, so nothing mixes.
+    """
+    direction, magnitude = call.args[:2]
+    for own, labels in call.fields(magnitude).items():
+        call.contract(call.along(direction, own), call.flat(labels, own))
+        call.role(magnitude, own, "norm")
+    call.set(call.outputs[0], call.fields(direction))
+    call.set(call.outputs[1], call.fields(magnitude))
+
+
 def groups_go_whole(n_channels: int, groups: int) -> bool:
     """Whether pruning before a group norm takes whole groups, or equally many of every group.
 

@@ -20,19 +20,25 @@ from secateur.channels.arithmetic import (
     reduce,
     restride,
     softmax,
+    triangle,
+    trilinear,
 )
 from secateur.channels.call import Call
 from secateur.channels.indexing import (
     channels_to_windows,
+    complex_parts,
     embedding,
     gates,
     gather,
     index,
     picked_by_size,
     pixels_to_channels,
+    sample,
     scan,
+    spectrum,
     windows,
     windows_to_channels,
+    write,
 )
 from secateur.channels.movement import (
     along_one,
@@ -49,7 +55,7 @@ from secateur.channels.movement import (
     stack,
     view,
 )
-from secateur.channels.normalisation import batch_norm, group_norm, layer_norm
+from secateur.channels.normalisation import batch_norm, group_norm, layer_norm, weight_norm
 
 Rule = Callable[[Call], None]
 
@@ -70,9 +76,11 @@ _KINDS: dict[Rule, str] = {
         log_sigmoid_forward log1p expm1 floor ceil round isnan bitwise_and bitwise_or bitwise_not
         copy fill zero native_dropout bernoulli sgn square atan atan2 acos asin cosh sinh tan
         logit exp2 log2 log10 trunc frac remainder fmod floor_divide nan_to_num hardshrink
-        softshrink rrelu_with_noise logaddexp heaviside isfinite isinf xlogy""",
+        softshrink rrelu_with_noise logaddexp heaviside isfinite isinf xlogy angle
+        complex polar _conj conj_physical resolve_conj""",
     keep: """clone detach alias contiguous _to_copy lift_fresh zeros_like ones_like empty_like
-        full_like rand_like randn_like tril triu """,
+        full_like rand_like randn_like""",
+    triangle: "tril triu",
     restride: "as_strided",
     softmax: "_softmax _log_softmax _safe_softmax",
     constant: """empty zeros ones full arange new_zeros new_ones new_empty new_full scalar_tensor
@@ -116,6 +124,18 @@ _KINDS: dict[Rule, str] = {
     channels_to_windows: "col2im",
     windows: "unfold",
     gates: "unsafe_split",
+    sample: "grid_sampler_2d grid_sampler_3d cudnn_grid_sampler",
+    spectrum: "_fft_r2c _fft_c2c _fft_c2r",
+    complex_parts: "view_as_real view_as_complex",
+    trilinear: "_trilinear",
+    write: "index_put _index_put_impl",
+    weight_norm: "_weight_norm_interface",
 }
 
 RULES: Mapping[str, Rule] = {name: rule for rule, names in _KINDS.items() for name in names.split()}
+
+IN_PLACE: frozenset[Rule] = frozenset({meet, keep, restride, move, write})
+"""Rules that hold as well where an operator changes its input; others are unknown in place."""
+
+COUNTED: frozenset[str] = frozenset({"convolution", "mm", "addmm", "bmm", "baddbmm"})
+"""Operators that cost multiply-accumulates, with or without a channel that can go."""

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from secateur.channels.arithmetic import keep, meet, restride
 from secateur.channels.call import Call, place
-from secateur.channels.groups import Layer
+from secateur.channels.groups import Layer, Product
 from secateur.channels.labels import Fields, Notebook, Pin, as_field
-from secateur.channels.rules import Rule, unknown
+from secateur.channels.rules import COUNTED, IN_PLACE, Rule, unknown
 from secateur.channels.shapes import shape_rule
 
 Situation = tuple[str | int, ...]
@@ -40,12 +39,16 @@ class Given:
 
 
 class Operator(NamedTuple):
-    """What is known of an operator: its name without overload, and what it does to labels."""
+    """What is known of an operator: its name without overload, and what it does to labels.
+
+    `shows` says that a parameter is still itself afterwards, `counts` that it costs MACs.
+    """
 
     name: str
     rule: Rule
     shape: Callable[..., Any] | None
     shows: bool
+    counts: bool
 
 
 _SHOWN = ("t", "transpose", "permute", "detach", "alias")
@@ -91,6 +94,7 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.calls: list[Call] = []
         self._note_places = note_places
         self.layers: list[Layer] = []
+        self.products: list[tuple[Product, tuple[Tensor | None, ...]]] = []
         self.producer: dict[int, int] = {}
         self.rows: dict[int, Tensor] = {}
         self.mixings: list[tuple[Tensor, str, str, str]] = []
@@ -255,9 +259,9 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         full = func._schema.name
         name = full.removeprefix("aten::").removesuffix("_")
         rule = self.rules.get(name, unknown)
-        if full.endswith("_") and rule not in (meet, keep, restride):
+        if full.endswith("_") and rule not in IN_PLACE:
             rule = unknown
-        operator = Operator(name, rule, shape_rule(func), name in _SHOWN)
+        operator = Operator(name, rule, shape_rule(func), name in _SHOWN, name in COUNTED)
         self._operators[func] = operator
         return operator
 
@@ -277,7 +281,7 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if operator.shows and self._show(operator.name, tensors[0], args, out):
             return out
         named = [id(t) in self._names for t in tensors]
-        if any(named) or any(self.fields_of(t) for t in tensors):
+        if operator.counts or any(named) or any(self.fields_of(t) for t in tensors):
             outputs = (out,) if isinstance(out, Tensor) else tuple(_tensors((out,), {}))
             call = Call(self, func, operator.name, args, kwargs, tuple(tensors), outputs)
             self.calls.append(call)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from secateur.channels.groups import ChannelMap
+from secateur.channels.groups import ChannelGroup, ChannelMap, Member
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.rebuild import rebuild
 
@@ -14,7 +14,8 @@ from secateur.surgery.rebuild import rebuild
 def mask(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> nn.Module:
     """A copy of the network in which the removed channels' slices of every parameter are zero.
 
-    Buffers (running statistics) are left as they are.
+    Buffers (running statistics) are left as they are, and so are the directions of a weight norm
+    whose magnitudes are zeroed: a direction of zeros is divided by its norm.
 
     Raises:
         PlanError: the plan was made for another network.
@@ -24,7 +25,7 @@ def mask(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> nn.Module
     parameters = dict(model.named_parameters())
     for name, gone in plan.remove.items():
         for member in channels.by_name[name].members:
-            if member.parameter not in parameters:
+            if member.parameter not in parameters or _is_direction(member, channels.by_name[name]):
                 continue
             known = tensors.get(member.parameter)
             tensor = parameters[member.parameter].detach().clone() if known is None else known
@@ -32,3 +33,11 @@ def mask(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> nn.Module
             tensor.index_fill_(member.dim, torch.from_numpy(positions).to(tensor.device), 0)
             tensors[member.parameter] = tensor
     return rebuild(model, tensors)
+
+
+def _is_direction(member: Member, group: ChannelGroup) -> bool:
+    """Whether torch's weight norm scales these filters by a magnitude of the same group."""
+    owner, _, leaf = member.parameter.rpartition(".")
+    magnitude = (f"{owner}.original0", member.dim)
+    siblings = {(other.parameter, other.dim) for other in group.members if other.role == "norm"}
+    return leaf == "original1" and magnitude in siblings
