@@ -23,6 +23,7 @@ from secateur.surgery.cut import cut
 from secateur.surgery.verify import verify
 from toys import Net, between, conv, head, image, pooled
 
+
 def sequence(net: Any, x: Tensor) -> Tensor:
     return x.flatten(2).transpose(1, 2)
 

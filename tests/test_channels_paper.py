@@ -76,7 +76,9 @@ def test_plans_are_cut_right_or_held_back(name: str) -> None:
         assert set(settled.held_back) <= set(paper.held)
         small = cut(model, settled, example, hold_back=False)
         assert same_state(model, before)
-        error = difference(outputs(small, example), outputs(mask(model, settled, channels), example))
+        error = difference(
+            outputs(small, example), outputs(mask(model, settled, channels), example)
+        )
         touched = verify(model, small, settled, channels, example).mixing
         assert error <= EXACT or touched
         left = [g.n_channels - len(settled.remove.get(g.name, ())) for g in channels.groups]

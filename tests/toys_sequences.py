@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from toys import Net, between, conv, head, image, pooled
+from toys import Net, between, conv, head, pooled
 from toys_wiring import FOUR, SIX, THREE, THROUGH, TWO, Paper, wired
 
 
@@ -19,10 +19,9 @@ def sequence(x: Tensor) -> Tensor:
 
 def several_heads(net: Any, x: Tensor) -> Tensor:
     """Two heads, scaled by the square root of their width."""
-    b, places, c = (x := sequence(x)).shape
-    q, k, v = (
-        part.view(b, places, 2, -1).transpose(1, 2) for part in net.qkv(x).chunk(3, dim=-1)
-    )
+    x = sequence(x)
+    b, places = x.shape[:2]
+    q, k, v = (part.view(b, places, 2, -1).transpose(1, 2) for part in net.qkv(x).chunk(3, dim=-1))
     weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1)
     x = net.proj((weights @ v).transpose(1, 2).reshape(b, places, -1))
     return x.transpose(1, 2).unflatten(2, (6, 6))
@@ -30,7 +29,8 @@ def several_heads(net: Any, x: Tensor) -> Tensor:
 
 def fixed_heads(net: Any, x: Tensor) -> Tensor:
     """As `several_heads` with the sizes written as numbers, as most networks do."""
-    b, places, c = (x := sequence(x)).shape
+    x = sequence(x)
+    b, places = x.shape[:2]
     qkv = net.qkv(x).reshape(b, places, 3, 2, 2).permute(2, 0, 3, 1, 4)
     q, k, v = qkv.unbind(0)
     x = (q @ k.transpose(-2, -1) * 2**-0.5).softmax(-1) @ v
@@ -84,9 +84,7 @@ def sampled() -> nn.Module:
         where = net.where(F.relu(net.glance(x))).permute(0, 2, 3, 1)
         return net.conv2(F.grid_sample(net.conv1(x), where.tanh(), align_corners=False))
 
-    return Net(
-        forward, glance=conv(1, 3), where=conv(3, 2), conv1=conv(1, 4), conv2=conv(4, 2)
-    )
+    return Net(forward, glance=conv(1, 3), where=conv(3, 2), conv1=conv(1, 4), conv2=conv(4, 2))
 
 
 def heard() -> nn.Module:

@@ -175,7 +175,6 @@ def complex_parts(call: Call) -> None:
     """Complex numbers as pairs in a new last dimension, or pairs as complex numbers."""
     x = call.args[0]
     if call.name == "view_as_real":
-        fields = {dim: labels.unsqueeze(-1) for dim, labels in call.fields(x).items()}
+        call.set_all({dim: labels.unsqueeze(-1) for dim, labels in call.fields(x).items()})
     else:
-        fields = drop(call, call.fields(x), {x.ndim - 1})
-    call.set(call.outputs[0], fields)
+        call.set_all(drop(call, call.fields(x), {x.ndim - 1}))
