@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -116,7 +117,9 @@ def test_a_slice_by_number_is_held_back_with_its_line() -> None:
     settled = settle(model, plan_of(channels, {"conv1": (0,)}), example)
     assert set(settled.held_back) == {"conv1"} and not settled.remove
     reason = settled.held_back["conv1"]
-    assert "after the cut slice at toys_wiring.py:" in reason and "by their position" in reason
+    assert re.match(
+        r"after the cut slice at toys_wiring.py:\d+ gives 2 channels, not the 1", reason
+    )
     allowed = plan_of(channels, {"conv1:2": (0,)})
     assert settle(model, allowed, example) is allowed
 

@@ -215,7 +215,9 @@ def _products(
     products = []
     for product, along in run.products:
         per_channel = tuple(
-            {} if labels is None else _per_channel(group_of[component[labels.numpy()]], size, groups)
+            {}
+            if labels is None
+            else _per_channel(group_of[component[labels.numpy()]], size, groups)
             for size, labels in zip(product.sizes, along, strict=True)
         )
         products.append(replace(product, per_channel=per_channel))

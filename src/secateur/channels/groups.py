@@ -108,7 +108,6 @@ class ChannelMap:
 
     groups: tuple[ChannelGroup, ...]
     layers: tuple[Layer, ...]
-    products: tuple[Product, ...]
     pinned: tuple[Pinned, ...]
     mixing: tuple[Mixing, ...]
     unknown: tuple[str, ...]
@@ -116,6 +115,7 @@ class ChannelMap:
     buffers: tuple[str, ...]
     aliases: Mapping[str, str]
     fingerprint: str
+    products: tuple[Product, ...] = ()
 
     @cached_property
     def by_name(self) -> dict[str, ChannelGroup]:

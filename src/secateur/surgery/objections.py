@@ -145,11 +145,20 @@ def _wrong_pieces(
 ) -> Iterable[Objection]:
     """Parts of a dimension that hold other channels than those that are left of the original's."""
     n_labels = len(channel)
-    for call, before in zip(run.calls, original.calls, strict=False):
-        if call.name != before.name:
-            return  # another way through the code: nothing to compare
-        if call.name not in _PIECES:
+    taken: dict[tuple[str, str], list[Call]] = {}
+    for call in run.calls:
+        if call.name in _PIECES:
+            taken.setdefault((call.name, call.source), []).append(call)
+    for before in original.calls:
+        if before.name not in _PIECES:
             continue
+        calls = taken.get((before.name, before.source), [])
+        if not calls:  # torch leaves out a slice that takes all
+            if lost := _left_out(before):
+                text = f"after the cut {before.name} at {before.source} takes all channels"
+                yield Objection(text, witness.groups(np.concatenate(lost)))
+            continue
+        call = calls.pop(0)
         if len(call.outputs) != len(before.outputs):
             text = f"gives {len(call.outputs)} parts, not {len(before.outputs)}"
             fields = before.fields(before.tensors[0]).values()
@@ -171,6 +180,18 @@ def _wrong_pieces(
                     )
                     both = np.concatenate([labels, here])
                     yield Objection(text, witness.groups(both))
+
+
+def _left_out(call: Call) -> list[Labels]:
+    """What lies beside each part that a call took."""
+    parts = [call.fields(out) for out in call.outputs]
+    found = []
+    for dim, whole in call.fields(call.tensors[0]).items():
+        for fields in parts:
+            part = fields[dim].reshape(-1).numpy()
+            if len(part) < whole.numel():
+                found.append(np.setdiff1d(whole.reshape(-1).numpy(), part))
+    return found
 
 
 def _apart(found: list[Objection]) -> Iterable[Objection]:
