@@ -19,6 +19,8 @@ from secateur.surgery.cut import cut
 from secateur.surgery.package import load_weights
 from secateur.surgery.verify import verify
 
+WITHOUT_DATA = [criterion for criterion in CRITERIA.values() if criterion.update is None]
+
 pytestmark = pytest.mark.skipif(
     not (DATA / "weights").is_dir(),
     reason=f"no trained networks in {DATA / 'weights'}; set SECATEUR_DATA to their folder",
@@ -44,8 +46,8 @@ def test_it_is_cut_exactly_under_every_criterion(name: str, scope: str) -> None:
     assert channels.groups and not channels.unknown and not channels.mixing
     check_cost(model.double(), example.double(), cost(channels))
     model.float()
-    scores = score(model, channels, list(CRITERIA.values()))
-    for criterion in CRITERIA:
+    scores = score(model, channels, WITHOUT_DATA)
+    for criterion in (one.name for one in WITHOUT_DATA):
         plan = SCOPES[scope](scores[criterion], channels, Budget(pruning_ratio=0.3))
         small = cut(model, plan, example)
         result = verify(model, small, plan, channels, example)
