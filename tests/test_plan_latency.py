@@ -33,7 +33,7 @@ def table() -> LatencyTable:
     pointwise = tuple(tuple(float(i + 2 * o) for o in outs) for i in ins)
     linear = ((1.0, 2.0), (4.0, 8.0))
     timings = (Timing(POINTWISE, ins, outs, pointwise), Timing(LINEAR, (1, 4), (1, 2), linear))
-    return LatencyTable("a desk", timings, 0.0)
+    return LatencyTable("a desk", timings, 0.0, 0.0)
 
 
 def network() -> tuple[nn.Module, torch.Tensor]:
@@ -52,9 +52,11 @@ def test_an_estimate_on_paper() -> None:
     assert table().estimate(channels) == pytest.approx(9 + 8)
     # three stay: 1 + 2 * 3, and between 2 and 8 at two thirds
     assert table().estimate(channels, {group.name: (0,)}) == pytest.approx(7 + 6)
-    # the rest: 4 positions of 3 numbers and one of 2, at 1e6 ns each
-    slow = replace(table(), rest_ns=1e6)
-    assert slow.estimate(channels, {group.name: (0,)}) == pytest.approx(13 + 14)
+    # the rest: 4 positions of 3 numbers and one of 2, at 1e6 ns each, and 5 ms
+    slow = replace(table(), rest_ms=5, rest_ns=1e6)
+    assert slow.estimate(channels, {group.name: (0,)}) == pytest.approx(13 + 14 + 5)
+    with pytest.raises(PlanError, match="from 0; got -1 ms"):
+        replace(table(), rest_ms=-1)
 
 
 def test_a_budget_of_milliseconds() -> None:
@@ -151,7 +153,7 @@ def test_a_measured_table_knows_every_layer(make: object) -> None:
     )
     assert steps[-1][0] == steps[-1][1] == len(found.timings)
     assert LatencyTable.from_json(found.to_json()) == found
-    assert found.estimate(channels) > 0
+    assert found.estimate(channels) > 0 and found.rest_ms >= 0 and found.rest_ns >= 0
     for remove in _removals(channels):
         assert 0 < found.estimate(channels, remove) <= found.estimate(channels)
 

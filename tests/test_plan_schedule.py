@@ -40,7 +40,7 @@ def test_limits_lie_between_the_whole_and_what_is_asked() -> None:
         kind_of(layer, channels): Timing(kind_of(layer, channels), (1, 4), (1, 4), ((1, 2), (2, 4)))
         for layer in channels.layers
     }
-    table = LatencyTable("a desk", tuple(timings.values()), 0.0)
+    table = LatencyTable("a desk", tuple(timings.values()), 0.0, 0.0)
     budget = Budget(
         macs="50%", params=4, bytes="50%@int8", latency_ms=2, latency_table=table, min_channels=2
     )

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from secateur.plan.plan import PruningPlan as PruningPlan
     from secateur.plan.reach import reach as reach
     from secateur.plan.schedule import scaled as scaled
+    from secateur.plan.select import by_hand as by_hand
     from secateur.plan.select import global_ as global_
     from secateur.plan.select import isomorphic as isomorphic
     from secateur.plan.select import uniform as uniform
@@ -107,7 +108,7 @@ _HOME = {
     "plan.reach": ("reach",),
     "plan.schedule": ("scaled",),
     "plan.sensitivity": ("Sensitivity", "ratios_for", "ratios_from"),
-    "plan.select": ("global_", "isomorphic", "uniform"),
+    "plan.select": ("by_hand", "global_", "isomorphic", "uniform"),
     "surgery.absorb": ("Absorption", "absorb"),
     "surgery.cut": ("cut",),
     "surgery.mask": ("mask",),

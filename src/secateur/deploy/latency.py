@@ -6,7 +6,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from statistics import median
 from typing import Any
@@ -16,28 +16,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from secateur.channels.cost import remaining_shapes
 from secateur.channels.groups import ChannelMap
 from secateur.errors import PlanError
-from secateur.plan.latency import Kind, LatencyTable, Timing, grouping_of, kind_of
+from secateur.plan.latency import Kind, LatencyTable, Timing, grouping_of, kind_of, numbers_put_out
+from secateur.plan.select import by_hand
+from secateur.surgery.cut import cut
+from secateur.surgery.prove import settle
 from secateur.train.evaluate import modes_kept
 
-_SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
+_SHARES = (0.125, 0.25, 0.375, 0.5, 0.75, 1.0)
 """Widths at which a layer is measured, as shares of its own; and one channel."""
 
 
-def measured_latency_ms(
-    model: nn.Module, example_input: Tensor, repetitions: int = 30, threads: int = 1
-) -> float:
-    """Median milliseconds of one call in evaluation mode on the CPU, after three calls to warm up.
+def measured_latency_ms(model: nn.Module, example_input: Tensor, repetitions: int = 30) -> float:
+    """Median milliseconds of one call in evaluation mode on one thread of the CPU, when warm.
+
+    It is the thread's own time, which is what a clock shows when nothing else runs.
 
     Args:
         model: any network; it comes back in the modes it had.
         example_input: (1, …), what it is called with.
-        repetitions: how many calls are timed.
-        threads: how many threads torch may use.
+        repetitions: how many calls are timed, after three to warm up.
     """
-    with modes_kept(model), _threads(threads), torch.inference_mode():
+    with modes_kept(model), _one_thread(), torch.inference_mode():
         model.eval()
         return _median_ms(lambda: model(example_input), repetitions)
 
@@ -52,12 +53,12 @@ def measure_latencies(
 ) -> LatencyTable:
     """Time every kind of layer of a network over widths; torch on the CPU, eager, one thread.
 
-    Layers are timed alone, with random numbers, at 1/8, 1/4, 1/2, 3/4 and all of their widths and
-    at one channel. What the whole network takes beyond its layers is spread evenly over the numbers
-    that layers put out.
+    Layers are timed alone, with random numbers, at 1/8, 1/4, 3/8, 1/2, 3/4 and all of their widths
+    and at one channel. The rest is taken from the times of the whole network and of half of it.
 
     Raises:
         PlanError: a layer's convolution does not run with the example.
+        SurgeryError: half of the network cannot be cut.
     """
     settings = _convolutions(model, example_input)
     widest: dict[Kind, tuple[int, int]] = {}
@@ -67,20 +68,41 @@ def measure_latencies(
         known = widest.get(kind, (0, 0))
         widest[kind] = max(known[0], shape[layer.in_dim]), max(known[1], shape[layer.out_dim])
     timings = []
-    with _threads(1), torch.inference_mode():
+    with _one_thread(), torch.inference_mode():
         for k, (kind, (n_in, n_out)) in enumerate(widest.items()):
             if on_progress is not None:
                 on_progress(k, len(widest))
             timings.append(_timing(kind, n_in, n_out, settings, repetitions))
     if on_progress is not None:
         on_progress(len(widest), len(widest))
-    whole = measured_latency_ms(model, example_input, 2 * repetitions)
     machine = f"{platform.machine()}, torch {torch.__version__} eager, float32, 1 thread"
-    layers_only = LatencyTable(machine, tuple(timings), 0.0)
-    shapes = remaining_shapes(channels, {})
-    numbers = sum(la.positions * shapes[la.weight][la.out_dim] for la in channels.layers)
-    rest_ms = max(whole - layers_only.estimate(channels), 0.0)
-    return LatencyTable(machine, tuple(timings), 1e6 * rest_ms / max(numbers, 1))
+    layers = LatencyTable(machine, tuple(timings), 0.0, 0.0)
+    rest_ms, rest_ns = _rest(model, channels, example_input, layers, repetitions)
+    return replace(layers, rest_ms=rest_ms, rest_ns=rest_ns)
+
+
+def _rest(
+    model: nn.Module,
+    channels: ChannelMap,
+    example_input: Tensor,
+    layers: LatencyTable,
+    repetitions: int,
+) -> tuple[float, float]:
+    """What the network takes beyond its layers: ms, and ns for every number that layers put out.
+
+    Both come from its time whole and with half of its channels.
+    """
+    remove = {group.name: range(group.n_channels // 2) for group in channels.groups}
+    plan = settle(model, by_hand(channels, remove), example_input)
+    half = cut(model, plan, example_input)
+    n_whole, n_half = numbers_put_out(channels), numbers_put_out(channels, plan.remove)
+    whole_ms = measured_latency_ms(model, example_input, 2 * repetitions)
+    half_ms = measured_latency_ms(half, example_input, 2 * repetitions)
+    rest_whole = max(whole_ms - layers.estimate(channels), 0.0)
+    rest_half = min(max(half_ms - layers.estimate(channels, plan.remove), 0.0), rest_whole)
+    slope = (rest_whole - rest_half) / (n_whole - n_half) if n_whole > n_half else 0.0
+    slope = min(slope, rest_whole / max(n_whole, 1))
+    return max(rest_whole - slope * n_whole, 0.0), 1e6 * slope
 
 
 @dataclass(frozen=True)
@@ -193,16 +215,16 @@ def _median_ms(call: Callable[[], object], repetitions: int) -> float:
         call()
     times = []
     for _ in range(repetitions):
-        began = time.perf_counter_ns()
+        began = time.thread_time_ns()
         call()
-        times.append((time.perf_counter_ns() - began) * 1e-6)
+        times.append((time.thread_time_ns() - began) * 1e-6)
     return median(times)
 
 
 @contextmanager
-def _threads(n: int) -> Iterator[None]:
+def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(n)
+    torch.set_num_threads(1)
     try:
         yield
     finally:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -87,14 +88,24 @@ class LatencyTable:
     """Measured times of layers on one machine, from which those of narrower networks follow.
 
     An estimate is the sum over layers of their time at their widths, linear between measured widths
-    and never falling with them, and `rest_ns` nanoseconds for every number that a layer puts out:
-    normalisations, activations and all else.
+    and never falling with them. All else (normalisations, activations, calls) is `rest_ms`, and
+    `rest_ns` nanoseconds for every number that a layer puts out.
     `machine` says in words where and how the times were taken.
+
+    Raises:
+        PlanError: the rest is negative or not a number.
     """
 
     machine: str
     timings: tuple[Timing, ...]
+    rest_ms: float
     rest_ns: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.rest_ms < inf and 0 <= self.rest_ns < inf):
+            raise PlanError(
+                f"the rest of a latency table is from 0; got {self.rest_ms} ms, {self.rest_ns} ns"
+            )
 
     def estimate(self, channels: ChannelMap, remove: Removal | None = None) -> float:
         """Milliseconds of one example once the channels in `remove` are gone.
@@ -104,7 +115,7 @@ class LatencyTable:
         """
         remove = remove or {}
         shapes = remaining_shapes(channels, remove)
-        total = 0.0
+        total = self.rest_ms + 1e-6 * self.rest_ns * numbers_put_out(channels, remove)
         for layer in channels.layers:
             timing = self._by_kind.get(kind_of(layer, channels))
             if timing is None:
@@ -115,7 +126,6 @@ class LatencyTable:
             shape = shapes[layer.weight]
             gone = sum(n * len(remove.get(name, ())) for name, n in layer.per_channel.items())
             ms = timing.at(shape[layer.in_dim], shape[layer.out_dim])
-            ms += 1e-6 * self.rest_ns * layer.positions * shape[layer.out_dim]
             total += ms * (layer.positions - gone) / layer.positions
         return total
 
@@ -147,9 +157,16 @@ class LatencyTable:
                 )
                 for timing in raw["timings"]
             )
-            return cls(str(raw["machine"]), timings, float(raw["rest_ns"]))
+            rest = float(raw["rest_ms"]), float(raw["rest_ns"])
+            return cls(str(raw["machine"]), timings, *rest)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise PlanError(f"this is not a latency table: {error}; {_MEASURE}") from error
+
+
+def numbers_put_out(channels: ChannelMap, remove: Removal | None = None) -> int:
+    """How many numbers all layers put out for one example, without the channels in `remove`."""
+    shapes = remaining_shapes(channels, remove or {})
+    return sum(la.positions * shapes[la.weight][la.out_dim] for la in channels.layers)
 
 
 def kind_of(layer: Layer, channels: ChannelMap) -> Kind:

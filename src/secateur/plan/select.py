@@ -8,7 +8,7 @@ order it goes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,32 @@ def isomorphic(
     how = f"{scores.criterion}, isomorphic, normalisation {normalisation}"
     key = structure(channels)
     return _select(scores, channels, budget, key, normalisation, how)
+
+
+def by_hand(channels: ChannelMap, remove: Mapping[str, Sequence[int]]) -> PruningPlan:
+    """A plan of channels named one by one: group name to the indices that go.
+
+    Raises:
+        PlanError: a group or channel is not there, or a group would be emptied.
+    """
+    gone = {name: tuple(sorted(map(int, indices))) for name, indices in remove.items()}
+    plan = PruningPlan(
+        remove={name: indices for name, indices in gone.items() if indices},
+        fingerprint=channels.fingerprint,
+        before=cost(channels),
+        after=cost(channels),
+        asked={},
+        reached={},
+        how="by hand",
+        held_back={},
+    )
+    plan.check(channels)
+    nothing = Budget(pruning_ratio=0.0)
+    return replace(
+        plan,
+        after=cost(channels, plan.remove),
+        reached=reached(channels, nothing, plan.remove),
+    )
 
 
 SCOPES: Mapping[str, Callable[[Scores, ChannelMap, Budget], PruningPlan]] = {

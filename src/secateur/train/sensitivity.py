@@ -8,12 +8,11 @@ from math import isfinite
 import numpy as np
 from torch import nn
 
-from secateur.channels.cost import cost
 from secateur.channels.groups import ChannelMap
 from secateur.criteria.scores import Scores
 from secateur.errors import TrainingError
-from secateur.plan.plan import PruningPlan
 from secateur.plan.room import rounded
+from secateur.plan.select import by_hand
 from secateur.plan.sensitivity import Better, Curve, Sensitivity
 from secateur.surgery.mask import mask
 
@@ -74,25 +73,11 @@ def measure_sensitivity(
         n, order = channels.by_name[name].n_channels, np.argsort(scores.groups[name], kind="stable")
         values = []
         for k in numbers:
-            plan = _one_group(channels, name, tuple(sorted(order[:k].tolist())))
+            plan = by_hand(channels, {name: order[:k].tolist()})
             masked = mask(model, plan, channels)
             values.append(value(masked, f"group {name!r} without {k} of {n} channels"))
         curves.append(Curve(name, n, tuple(k / n for k in numbers), tuple(values)))
     return Sensitivity(measure, better, whole, tuple(curves), _not_prunable(channels))
-
-
-def _one_group(channels: ChannelMap, name: str, gone: tuple[int, ...]) -> PruningPlan:
-    remove = {name: gone}
-    return PruningPlan(
-        remove=remove,
-        fingerprint=channels.fingerprint,
-        before=cost(channels),
-        after=cost(channels, remove),
-        asked={},
-        reached={},
-        how="one group",
-        held_back={},
-    )
 
 
 def _not_prunable(channels: ChannelMap) -> dict[str, str]:

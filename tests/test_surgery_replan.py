@@ -1,0 +1,64 @@
+"""Planning again without what the network's code cannot follow."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from secateur.channels.trace import trace
+from secateur.criteria.score import score
+from secateur.criteria.weight import l1
+from secateur.errors import BudgetError
+from secateur.networks.vgg import vgg
+from secateur.plan.budget import Budget
+from secateur.plan.select import SCOPES
+from secateur.surgery.cut import cut
+from secateur.surgery.prove import settle
+from secateur.surgery.replan import plan_that_fits
+
+EXAMPLE = torch.zeros(1, 1, 8, 8)
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "factories"))
+    from unusual import hard_coded
+
+    torch.manual_seed(0)
+    return hard_coded().eval()
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_other_groups_make_up_for_what_is_held_back(model: torch.nn.Module, scope: str) -> None:
+    channels = trace(model, EXAMPLE)
+    scores = score(model, channels, [l1])["l1"]
+    select = partial(SCOPES[scope], scores)
+    budget = Budget(bytes="50%@int8", keep_multiple_of=2)
+    alone = settle(model, select(channels, budget), EXAMPLE)
+    assert alone.held_back and alone.after.params > alone.asked["bytes_int8"]
+    plan = plan_that_fits(model, EXAMPLE, budget, select)
+    assert plan.held_back == alone.held_back
+    assert plan.reached["bytes_int8"] == plan.after.params <= plan.asked["bytes_int8"]
+    assert set(plan.remove) == {"second"} and len(plan.remove["second"]) % 2 == 0
+    assert not set(plan.limited) & set(plan.held_back)
+    small = cut(model, plan, EXAMPLE, hold_back=False)
+    assert sum(p.numel() for p in small.parameters()) == plan.after.params
+
+
+def test_a_budget_beyond_what_is_left_is_refused_with_the_reason(model: torch.nn.Module) -> None:
+    scores = score(model, trace(model, EXAMPLE), [l1])["l1"]
+    select = partial(SCOPES["uniform"], scores)
+    with pytest.raises(BudgetError, match=r"1 groups do not fit .* 'first' first: "):
+        plan_that_fits(model, EXAMPLE, Budget(params="5%"), select)
+
+
+def test_what_lines_up_is_planned_once() -> None:
+    model, example = vgg(width=4), torch.zeros(1, 1, 32, 32)
+    channels = trace(model, example)
+    scores = score(model, channels, [l1])["l1"]
+    select = partial(SCOPES["global"], scores)
+    budget = Budget(macs="40%")
+    assert plan_that_fits(model, example, budget, select) == select(channels, budget)
