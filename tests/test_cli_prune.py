@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -60,6 +61,77 @@ def test_several_limits_and_multiples(run, tmp_path, capsys):
     assert [row["layer"] for row in rows] == [
         row.name for row in layer_costs(trace(vgg(width=16), torch.zeros(1, 1, 64, 101)))
     ]
+
+
+def test_the_command_of_the_manual(run, tmp_path, capsys):
+    torch.manual_seed(0)
+    save(vgg(), tmp_path / "w.safetensors")
+    command = ["prune", VGG, "--weights", "w.safetensors", "--macs", "50%", "--params", "128k"]
+    assert run(*command, "--criterion", "taylor_fo", "--keep-multiple-of", 8) == 0
+    said = capsys.readouterr().out
+    assert "cannot choose" not in said
+    assert "calibrated on 80 generated scene clips; --calibration names your own" in said
+    assert "128000 parameters are met already, by 72666" in said
+    assert "taylor_fo, uniform" in said
+    files = {path.name for path in Path("out/prune").iterdir()}
+    assert files == {"plan.json", "network.safetensors", "costs.csv"}
+    plan = PruningPlan.from_json(Path("out/prune/plan.json").read_text())
+    assert all(plan.reached[name] <= asked for name, asked in plan.asked.items())
+
+
+@pytest.mark.parametrize("criterion", ["taylor_fo", "apoz", "l1"])
+def test_a_criterion_is_given_the_data_that_are_named(run, capsys, criterion):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 1, 32, 33))
+    np.savez("d.npz", input=x, target=rng.integers(0, 10, 40))
+    torch.manual_seed(0)
+    save(vgg(width=4), "w.safetensors")
+    network = ["--arg", "width=4", "--input", "1x32x33", "-w", "w.safetensors"]
+    options = ["--macs", "50%", "--criterion", criterion, "--calibration", "d.npz", "--json"]
+    assert run("prune", VGG, *network, *options) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["calibration"] == (None if criterion == "l1" else "d.npz")
+    removed = answer["plan"]["remove"]
+    if criterion != "l1":
+        from secateur.criteria.score import score
+        from secateur.criteria.table import CRITERIA
+        from secateur.plan.budget import Budget
+        from secateur.plan.select import uniform
+
+        model = load("w.safetensors", lambda: vgg(width=4)).eval()
+        channels = trace(model, torch.zeros(1, 1, 32, 33))
+        inputs = torch.from_numpy(x).float()
+        targets = torch.from_numpy(np.load("d.npz")["target"])
+        batches = [(inputs[:32], targets[:32]), (inputs[32:], targets[32:])]
+        loss_fn = torch.nn.functional.cross_entropy
+        options = {"calibration": batches, "loss_fn": loss_fn}
+        scores = score(model, channels, [CRITERIA[criterion]], **options)[criterion]
+        plan = uniform(scores, channels, Budget(macs="50%"))
+        assert {name: tuple(gone) for name, gone in removed.items()} == plan.remove
+
+
+def test_a_criterion_that_cannot_choose_is_named(run, capsys):
+    options = ["--arg", "width=4", "--criterion", "bn_scale", "--pruning-ratio", 0.5]
+    assert run("prune", VGG, *options) == 0  # every scale of a new network is the same
+    assert "bn_scale scores all filters the same, and cannot choose, in conv1.conv" in (
+        capsys.readouterr().out
+    )
+
+
+def test_data_that_are_of_no_use_are_refused(run, capsys, tmp_path):
+    network = [VGG, "--arg", "width=4", "--input", "1x32x33", "--macs", "50%", "-o", "out"]
+    np.save("x.npy", np.zeros((2, 1, 32, 33)))
+    np.savez("far.npz", input=np.zeros((2, 1, 32, 33)), target=np.array([3, 99]))
+    for options, says in (
+        (["--calibration", "x.npy"], "'taylor_fo' needs targets, and x.npy has none"),
+        (["--calibration", "far.npz"], "loss_fn failed on batch 1"),
+        (["--calibration", "none.npz"], "no calibration file none.npz"),
+        (["--loss", "crossentropy"], "did you mean 'cross_entropy'?"),
+    ):
+        assert run("prune", *network, "--criterion", "taylor_fo", *options) == 2
+        said = capsys.readouterr().err
+        assert says in said and said.count("\n") == 1
+    assert not Path("out").exists()
 
 
 def test_json_says_all_of_it(run, capsys):

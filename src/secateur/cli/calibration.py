@@ -12,10 +12,15 @@ import numpy as np
 from secateur.errors import DataError, SecateurError, brief, unknown_name
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
+
+    from secateur.channels.groups import ChannelMap
+    from secateur.criteria.base import Criterion
+    from secateur.criteria.scores import Scores
 
 SCENES = "scenes"
 LOSSES = ("cross_entropy", "mse", "binary_cross_entropy")
+_BATCH = 32
 _WRITE = "write arrays `input` and `target` with numpy.savez or safetensors"
 
 
@@ -78,6 +83,66 @@ def read_calibration(
         raise DataError(f"{source} holds {len(x)} inputs and {len(target)} targets; give as many")
     inputs = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
     return inputs, None if target is None else _targets(target, source), what
+
+
+def scores_of(
+    model: nn.Module,
+    channels: ChannelMap,
+    criterion: Criterion,
+    example: Tensor,
+    *,
+    calibration: str | None = None,
+    loss: str = "cross_entropy",
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[Scores, str | None]:
+    """Score by a criterion; where it needs data, in words which were taken.
+
+    Args:
+        model: the network.
+        channels: its channel map.
+        criterion: what to score by.
+        example: what the network is traced with.
+        calibration: as `read_calibration` takes it; generated scenes where a criterion needs data
+            and none are named.
+        loss: the name of the loss, for criteria of gradients.
+        seed: of criteria that draw.
+        progress: called with what is being done.
+
+    Raises:
+        SecateurError: the data or the loss are of no use to the criterion.
+    """
+    from secateur.criteria.score import score
+
+    progress(f"scoring by {criterion.name}")
+    if criterion.update is None:
+        return score(model, channels, [criterion], seed=seed)[criterion.name], None
+    loss_fn = loss_of(loss)
+    inputs, targets, what = read_calibration(calibration or SCENES, example)
+    if targets is None and "gradients" in criterion.needs:
+        raise DataError(
+            f"criterion {criterion.name!r} needs targets, and {what} has none; {_WRITE}"
+        )
+    n = len(inputs)
+    starts = range(0, n, _BATCH)
+    batches = (
+        inputs[k : k + _BATCH]
+        if targets is None
+        else (inputs[k : k + _BATCH], targets[k : k + _BATCH])
+        for k in starts
+    )
+    found = score(
+        model,
+        channels,
+        [criterion],
+        calibration=batches,
+        loss_fn=loss_fn,
+        seed=seed,
+        progress=lambda done: progress(
+            f"scoring by {criterion.name}: {done} of {len(starts)} batches"
+        ),
+    )
+    return found[criterion.name], what if calibration else f"{what}; --calibration names your own"
 
 
 def _targets(target: np.ndarray, source: str) -> Tensor:

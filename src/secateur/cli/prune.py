@@ -25,6 +25,7 @@ from secateur.cli.budget import (
     read_latency_table,
     read_ratios,
 )
+from secateur.cli.calibration import scores_of
 from secateur.cli.network import Arguments, Factory, InputShape, Weights, build_network, example_of
 from secateur.cli.outcome import as_csv, cost_rows, summary
 from secateur.errors import SecateurError, unknown_name
@@ -52,7 +53,7 @@ def prune(
     ratio: Ratios = None,
     ignore: Ignore = None,
     criterion: Annotated[
-        str, typer.Option(help="l1, gm, bn_scale, random, …", rich_help_panel=_CHOICE)
+        str, typer.Option(help="l1, gm, taylor_fo, random, …", rich_help_panel=_CHOICE)
     ] = "l1",
     scope: Annotated[
         str, typer.Option(help="uniform, global or isomorphic.", rich_help_panel=_CHOICE)
@@ -60,6 +61,16 @@ def prune(
     normalisation: Annotated[
         str, typer.Option(help="none, mean, max, gaussian or sqrt_d.", rich_help_panel=_CHOICE)
     ] = "none",
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            help="Data for criteria that need it: a file with `input`, `target`; or scenes.",
+            rich_help_panel=_CHOICE,
+        ),
+    ] = None,
+    loss: Annotated[
+        str, typer.Option(help="Loss for criteria of gradients.", rich_help_panel=_CHOICE)
+    ] = "cross_entropy",
     seed: Annotated[
         int, typer.Option(help="Seed of the random criterion.", rich_help_panel=_CHOICE)
     ] = 0,
@@ -74,8 +85,8 @@ def prune(
     """Cut a network to a budget; write the plan, the smaller network and what each layer costs."""
     from rich.console import Console
 
+    from secateur.channels.table import shortened
     from secateur.channels.trace import trace
-    from secateur.criteria.score import score
     from secateur.criteria.table import CRITERIA
     from secateur.deploy.device import DEVICES
     from secateur.files import write_text
@@ -111,8 +122,16 @@ def prune(
         check_reach(channels, budget)
         for row in () if as_json else reach(channels, budget):
             typer.echo(str(row))
-        shown.update(f"scoring by {criterion}")
-        scores = score(model, channels, [CRITERIA[criterion]], seed=seed)[criterion]
+        scores, data = scores_of(
+            model,
+            channels,
+            CRITERIA[criterion],
+            example,
+            calibration=calibration,
+            loss=loss,
+            seed=seed,
+            progress=shown.update,
+        )
         shown.update("planning and proving")
         plan = plan_that_fits(model, example, budget, partial(select, scores))
         shown.update("cutting and verifying")
@@ -131,12 +150,17 @@ def prune(
             "verified": asdict(checked) | {"exact": checked.exact},
             "device": fit and asdict(fit) | {"fits": fit.fits},
             "measured_ms": timed,
+            "calibration": data,
             "costs": costs,
             "files": [str(file) for file in files],
         }
         typer.echo(json.dumps(answer, allow_nan=False))
     else:
         lines = summary(plan, checked)
+        if scores.constant:
+            alike = shortened(scores.constant, 60)
+            lines.append(f"{criterion} scores all filters the same, and cannot choose, in {alike}")
+        lines += [f"calibrated on {data}"] if data is not None else []
         if timed is not None:
             before, after = timed["before"], timed["after"]
             lines.append(f"measured here, one thread: {before:.3g} ms before, {after:.3g} ms after")

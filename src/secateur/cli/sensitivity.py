@@ -42,8 +42,7 @@ def sensitivity(
     from rich.console import Console
 
     from secateur.channels.trace import trace
-    from secateur.cli.calibration import loss_of, read_calibration
-    from secateur.criteria.score import score
+    from secateur.cli.calibration import loss_of, read_calibration, scores_of
     from secateur.criteria.table import CRITERIA
     from secateur.files import write_text
     from secateur.plan.sensitivity import ratios_from
@@ -69,8 +68,16 @@ def sensitivity(
         with torch.no_grad():
             return float(loss_fn(predict(network, inputs), targets))
 
-    scores = score(model, channels, [CRITERIA[criterion]])[criterion]
     with Console(stderr=True).status("measuring") as shown:
+        scores, _ = scores_of(
+            model,
+            channels,
+            CRITERIA[criterion],
+            example,
+            calibration=calibration,
+            loss=loss,
+            progress=shown.update,
+        )
         found = measure_sensitivity(
             model,
             channels,
