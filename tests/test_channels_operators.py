@@ -331,3 +331,20 @@ def test_weight_standardisation_is_followed_to_the_weight() -> None:
     check_cut_equals_mask(model, image(), channels, n=4)
     plan = plan_of(channels, {"conv": (1,)})
     assert verify(model, cut(model, plan, image()), plan, channels, image()).exact
+
+
+def test_of_two_dimensions_that_become_one_the_free_one_can_shrink() -> None:
+    """Heads with a bias each are pinned by it; the width of a head is not."""
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        n, _, h, w = x.shape
+        x = net.conv1(x).view(n, 2, 3, h * w) + net.bias
+        return net.conv2(x.reshape(n, 6, h, w))
+
+    bias = nn.Parameter(torch.zeros(2, 1, 1))
+    model = randomised(Net(forward, conv1=conv(1, 6), conv2=conv(6, 2), bias=bias))
+    channels = trace(model, image())
+    (group,) = channels.groups
+    assert (group.name, group.n_channels) == ("conv1", 3)
+    assert group.members[0].index.tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert ("bias", 2) in {(pinned.parameter, pinned.n_channels) for pinned in channels.pinned}

@@ -67,6 +67,8 @@ class Notebook:
     n_labels: int = 0
     _first_of: list[tuple[int, tuple[str, int]]] = field(default_factory=list)
     _distinct: dict[tuple[int, ...], tuple[bool, Tensor]] = field(default_factory=dict)
+    _pinned: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    _pins_seen: int = 0
 
     def fresh(self, size: int, parameter: str = "", dim: int = 0) -> Tensor:
         """Labels that nobody has had, (size,); those of a parameter are kept as its own."""
@@ -92,6 +94,16 @@ class Notebook:
             known = bool((ordered[1:] != ordered[:-1]).all()), labels
             self._distinct[key] = known
         return known[0]
+
+    def is_pinned(self, labels: Tensor) -> bool:
+        """Whether all of some labels have been pinned by now."""
+        if len(self._pinned) < self.n_labels:
+            grown = np.zeros(self.n_labels - len(self._pinned), dtype=bool)
+            self._pinned = np.concatenate([self._pinned, grown])
+        for pin in self.pins[self._pins_seen :]:
+            self._pinned[pin.labels.numpy()] = True
+        self._pins_seen = len(self.pins)
+        return bool(self._pinned[labels.numpy()].all())
 
     def blank(self) -> Notebook:
         """A notebook that knows whose labels are whose, and nothing else."""

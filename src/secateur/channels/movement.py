@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from secateur.channels.call import Call
-from secateur.channels.labels import as_field, regroup
+from secateur.channels.labels import Fields, as_field, regroup
 from secateur.channels.operands import dims_of, drop, met, operand, without
 
 _DIM_OF = {
@@ -40,18 +41,17 @@ def view(call: Call) -> None:
     """
     x, out = call.args[0], call.outputs[0]
     asked = call.args[1] if isinstance(call.args[1], list | tuple) else ()
-    fields: dict[int, Tensor] = {}
+    places: dict[int, int] = {}
+    regrouped: dict[int, tuple[Tensor, tuple[int, ...]]] = {}
     before = dict(sorted(call.fields(x).items()))
-    if len(before) > 1:  # where two become one, the one that can shrink goes first
-        stays = {
-            k: call.decide(_is_pinned(call, f), x.ndim, out.ndim, k, 0) for k, f in before.items()
-        }
-        before = {k: before[k] for k in sorted(before, key=lambda k: (stays[k], k))}
     for dim, labels in before.items():
-        moved, heirs = regroup(labels, dim, tuple(x.shape), tuple(out.shape))
+        moved, heirs = regrouped[dim] = regroup(labels, dim, tuple(x.shape), tuple(out.shape))
         varies = [size > 1 for size in moved.shape]
         likely = sorted(heirs, key=lambda k: (varies[k], asked[k : k + 1] == [-1], out.shape[k], k))
-        new = call.decide(likely[-1] if likely else -1, x.ndim, out.ndim, dim)
+        places[dim] = call.decide(likely[-1] if likely else -1, x.ndim, out.ndim, dim)
+    fields: dict[int, Tensor] = {}
+    for dim in _free_first(call, before, places):
+        labels, new, (moved, heirs) = before[dim], places[dim], regrouped[dim]
         if new < 0:
             if not call.repeats or labels.numel() > 1:  # a sum over the one channel left is itself
                 call.pin(labels, "is viewed away")
@@ -69,9 +69,15 @@ def view(call: Call) -> None:
     call.set(out, fields)
 
 
-def _is_pinned(call: Call, labels: Tensor) -> bool:
-    pins = [pin.labels for pin in call.run.notebook.pins]
-    return bool(pins) and bool(torch.isin(labels, torch.cat(pins)).all())
+def _free_first(call: Call, fields: Fields, places: Mapping[int, int]) -> list[int]:
+    """Dimensions of fields, of those that become one the pinned ones last."""
+    counts = Counter(places.values())
+    pinned = {
+        dim: call.decide(call.run.notebook.is_pinned(labels), dim, 0)
+        for dim, labels in fields.items()
+        if counts[places[dim]] > 1
+    }
+    return sorted(fields, key=lambda dim: (pinned.get(dim, 0), dim))
 
 
 def move(call: Call) -> None:
