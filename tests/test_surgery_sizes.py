@@ -126,14 +126,16 @@ def test_one_size_of_all_pieces_changes_if_all_stay_equal() -> None:
 def test_channels_stay_so_that_all_pieces_are_equal() -> None:
     model = net(equal_pieces, {"width": 3}, conv1=conv(1, 9), conv2=conv(9, 2))
     channels = trace(model, image())
-    plan = settle(model, plan_of(channels, {"conv1": (0, 1, 3, 4, 8)}), image())
-    assert plan.remove == {"conv1": (1, 4, 8)} and plan.attributes == {":width": 2}
-    assert not plan.held_back
+    asked = numbered_on(channels, {"conv1": (0, 1, 3, 4, 8)})
+    plan = settle(model, plan_of(channels, asked), image())
+    assert plan.remove == numbered_on(channels, {"conv1": (1, 4, 8)})
+    assert plan.attributes == {":width": 2} and not plan.held_back
+    assert set(plan.limited) == {"conv1", "conv1:2"}
     assert re.match(
-        r"2 of 5 channels stay, or sizes at test_surgery_sizes\.py:\d+ would not fit",
+        r"1 of 2 channels stay, or sizes at test_surgery_sizes\.py:\d+ would not fit",
         plan.limited["conv1"],
     )
-    check(model, dict(plan.remove), {":width": 2})
+    check(model, {"conv1": (1, 4, 8)}, {":width": 2})
 
 
 def test_chunks_are_kept_equal() -> None:
@@ -142,8 +144,10 @@ def test_chunks_are_kept_equal() -> None:
         return net.conv2(torch.cat([b, torch.relu(a)], 1))
 
     model = net(forward, {}, conv1=conv(1, 6), conv2=conv(6, 2))
-    plan = settle(model, plan_of(trace(model, image()), {"conv1": (0, 1, 3)}), image())
-    assert plan.remove == {"conv1": (1, 3)} and not plan.attributes
+    channels = trace(model, image())
+    asked = numbered_on(channels, {"conv1": (0, 1, 3)})
+    plan = settle(model, plan_of(channels, asked), image())
+    assert plan.remove == numbered_on(channels, {"conv1": (1, 3)}) and not plan.attributes
     check(model, {"conv1": (1, 3)}, {})
 
 
