@@ -136,7 +136,9 @@ def test_any_plan_is_cut_exactly_or_refused(forward: Any) -> None:
     assert refused
 
 
-@each
+@pytest.mark.parametrize(
+    "forward", [f for f in HARD_CODED if f is not unequal_halves], ids=lambda f: f.__name__
+)
 def test_what_does_not_line_up_is_held_back_and_the_rest_is_cut(forward: Any) -> None:
     def three(net: Any, x: Tensor) -> Tensor:
         x = forward(net, torch.relu(net.before(x)))
@@ -163,6 +165,17 @@ def test_what_does_not_line_up_is_held_back_and_the_rest_is_cut(forward: Any) ->
     assert difference(outputs(same, image()), outputs(small, image())) == 0
     masked = mask(model, settled, channels)
     assert difference(outputs(small, image()), outputs(masked, image())) <= 1e-10
+
+
+def test_a_size_from_a_shape_keeps_as_many_channels_as_it_needs() -> None:
+    """Half of what is left and one: of four and two channels, one can go, or one of each."""
+    model = randomised(Net(unequal_halves, conv1=conv(1, 6), conv2=conv(6, 2)))
+    channels = trace(model, image())
+    plan = settle(model, plan_of(channels, {"conv1": (0, 1)}), image())
+    assert plan.remove == {"conv1": (1,)} and not plan.held_back
+    assert re.match(r"1 of 2 channels stay, .* test_surgery_proof\.py:58", plan.limited["conv1"])
+    plan = settle(model, plan_of(channels, {"conv1:2": (0,)}), image())
+    assert not plan.remove and "all of its channels are needed" in plan.held_back["conv1:2"]
 
 
 def test_an_error_in_python_code_blames_the_tensors_made_last() -> None:
