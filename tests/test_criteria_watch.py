@@ -218,6 +218,10 @@ MADE_BY_HAND: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Ten
     ),
     "padded": (lambda x: F.relu(F.pad(x, (1, 1, 1, 1))), lambda x: F.relu(F.pad(x, (1, 1, 1, 1)))),
     "spoilt afterwards": (lambda x: F.relu(x).add_(0).mul_(0), F.relu),
+    "upsampled": (
+        lambda x: F.relu(F.interpolate(x, scale_factor=2) + 1),
+        lambda x: F.relu(F.interpolate(x, scale_factor=2) + 1),
+    ),
     "dropped": (lambda x: F.dropout(F.elu(x), training=False), F.elu),
     "half precision": (lambda x: F.relu(x.float()).double(), lambda x: F.relu(x.float())),
     "none": (lambda x: x, lambda x: x),

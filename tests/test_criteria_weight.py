@@ -213,6 +213,25 @@ def test_sizes_count_the_numbers_of_one_channel() -> None:
     assert everyone.sizes == {"stem": 9 + 2 * 9 + 2 * 9 + 3, "conv1": 4 * 9 + 4 * 9}
 
 
+class Blurred(nn.Module):
+    """A fixed filter between two convolutions, kept in a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 3)
+        self.register_buffer("blur", torch.ones(4, 1, 2, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.conv2d(self.one(x), self.blur, groups=4)
+        return self.other(x)  # type: ignore[no-any-return]
+
+
+def test_a_filter_in_a_buffer_is_no_criterions() -> None:
+    network = randomised(Blurred())
+    scores = score(network, trace(network, image()), [l1], members="all")["l1"]
+    assert set(scores.filters) == {"one", "other"} and scores.sizes == {"one": 9 + 2 * 9}
+
+
 def test_all_members_count_the_weights_that_read_a_channel() -> None:
     network = randomised(residual(), seed=3)
     channels = trace(network, image())

@@ -121,14 +121,27 @@ def independence_update(sums: Sums | None, maps: Tensor, most: int = CHIP_IMAGES
 
 
 def _nuclear_losses(rows: Tensor) -> Tensor:
-    """Nuclear norm minus that with each row set to zero, (n, d) -> (n,)."""
-    n = len(rows)
+    """Nuclear norm minus that with each row set to zero, (n, d) -> (n,).
+
+    Of many rows only their triangle R, (d, d), is looked at: with rows = Q R and q a row of Q, what
+    is left without that row has the singular values of (1 - q q')^1/2 R.
+    """
+    n, d = rows.shape
+    core = rows
+    if n > d:
+        basis, core = torch.linalg.qr(rows)
+        lengths = basis.square().sum(1).clamp_max(1)
+        pull = -1 / (1 + (1 - lengths).sqrt())
     without = []
-    for each in torch.split(torch.arange(n, device=rows.device), max(1, AT_ONCE // rows.numel())):
-        copies = rows.repeat(len(each), 1, 1)
-        copies[torch.arange(len(each)), each] = 0
+    for each in torch.split(torch.arange(n, device=rows.device), max(1, AT_ONCE // core.numel())):
+        copies = core.repeat(len(each), 1, 1)
+        if n > d:
+            own = basis[each]
+            copies += (pull[each, None] * own)[:, :, None] * (own @ core)[:, None, :]
+        else:
+            copies[torch.arange(len(each)), each] = 0
         without.append(torch.linalg.svdvals(copies).sum(1))
-    whole: Tensor = torch.linalg.svdvals(rows).sum()
+    whole: Tensor = torch.linalg.svdvals(core).sum()
     return whole - torch.cat(without)
 
 

@@ -30,12 +30,13 @@ class Sites:
 
     @cached_property
     def layers(self) -> dict[str, Layer]:
-        """Layer by name."""
+        """Layer by name; those whose weight is a buffer, such as a blur's, are no criterion's."""
         prunable = {m.parameter for g in self.channels.groups for m in g.members if m.role == "out"}
+        buffers = set(self.channels.buffers)
         return {
             layer.name: layer
             for weight, layer in self.channels.by_weight.items()
-            if layer.kind != "linear" or weight in prunable
+            if weight not in buffers and (layer.kind != "linear" or weight in prunable)
         }
 
     @cached_property
@@ -61,12 +62,14 @@ class Sites:
         """Members that read a group's channels, by site."""
         if self.members == "producer":
             return {}
-        weights = self.channels.by_weight
+        weights, buffers = self.channels.by_weight, set(self.channels.buffers)
         return {
             input_site(group.name, member): member
             for group in self.channels.groups
             for member in group.members
-            if member.role == "in" and member.parameter in weights
+            if member.role == "in"
+            and member.parameter in weights
+            and member.parameter not in buffers
         }
 
     def sizes(self) -> dict[str, int]:

@@ -16,86 +16,45 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-ACTIVATIONS = frozenset(
-    [
-        "relu",
-        "leaky_relu",
-        "rrelu_with_noise",
-        "elu",
-        "celu",
-        "selu",
-        "gelu",
-        "silu",
-        "mish",
-        "hardswish",
-        "hardtanh",
-        "threshold",
-        "clamp",
-        "clamp_min",
-        "_prelu_kernel",
-        "prelu",
-        "log_sigmoid_forward",
-    ]
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+ACTIVATIONS = _names(
+    """
+    relu leaky_relu rrelu_with_noise elu celu selu gelu silu mish hardswish hardtanh threshold
+    clamp clamp_min _prelu_kernel prelu log_sigmoid_forward
+    """
 )
 """Activation functions: what comes out is what is wanted."""
 
-GATES = frozenset("sigmoid hardsigmoid tanh softplus".split())  # noqa: SIM905
+GATES = _names("sigmoid hardsigmoid tanh softplus")
 """Activation functions too, unless their input is multiplied by what comes out (x * sigmoid(x))."""
 
-CARRIERS = frozenset(
-    [
-        "native_batch_norm",
-        "_native_batch_norm_legit",
-        "_native_batch_norm_legit_no_training",
-        "_batch_norm_no_update",
-        "cudnn_batch_norm",
-        "native_group_norm",
-        "native_layer_norm",
-        "native_dropout",
-        "add",
-        "sub",
-        "mul",
-        "div",
-        "neg",
-        "clone",
-        "_to_copy",
-    ]
+CARRIERS = _names(
+    """
+    native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training
+    _batch_norm_no_update cudnn_batch_norm native_group_norm native_layer_norm native_dropout
+    add sub mul div neg clone _to_copy
+    """
 )
 """What leaves every number's place as it is: the output is followed if its shape is the same."""
 
-POOLS = frozenset(
-    [
-        "max_pool2d_with_indices",
-        "max_pool3d_with_indices",
-        "max_pool2d",
-        "avg_pool1d",
-        "avg_pool2d",
-        "avg_pool3d",
-        "constant_pad_nd",
-    ]
+RESIZERS = _names(
+    """
+    max_pool2d max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d
+    upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d
+    upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d constant_pad_nd
+    """
 )
 """What leaves every channel's place as it is, but not its size."""
 
-PASSED_BY = frozenset(
-    [
-        "detach",
-        "mean",
-        "sum",
-        "amax",
-        "amin",
-        "var",
-        "std",
-        "var_mean",
-        "adaptive_avg_pool1d",
-        "_adaptive_avg_pool2d",
-        "_adaptive_avg_pool3d",
-        "adaptive_max_pool2d",
-        "empty_like",
-        "zeros_like",
-        "ones_like",
-        "rand_like",
-        "new_empty",
-    ]
+PASSED_BY = _names(
+    """
+    detach mean sum amax amin var std var_mean adaptive_avg_pool1d _adaptive_avg_pool2d
+    _adaptive_avg_pool3d adaptive_max_pool2d empty_like zeros_like ones_like rand_like new_empty
+    """
 )
 """What looks at a tensor without being the way on, as the pooling of squeeze-and-excite."""
 
@@ -191,7 +150,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         Where the shape says that the output is something else, it is read where it was.
         """
         dim, start = place
-        kept = 2 if name in POOLS else None
+        kept = 2 if name in RESIZERS else None
         if name not in MOVES and out.shape[:kept] != trail.tensor.shape[:kept]:
             self._read(trail)
             return
@@ -225,7 +184,7 @@ def _place(name: str, trail: Trail, args: tuple[Any, ...]) -> tuple[int, int] | 
     if trail.ungated is not None:
         goes_on = name in GATES or (name == "mul" and any(a is trail.ungated for a in args))
         return (dim, trail.start) if goes_on else None
-    if name in ACTIVATIONS or name in GATES or name in CARRIERS or name in POOLS:
+    if name in ACTIVATIONS or name in GATES or name in CARRIERS or name in RESIZERS:
         return dim, trail.start
     match name:
         case "cat":
