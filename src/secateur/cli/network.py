@@ -95,9 +95,21 @@ def example_of(shape: str) -> Tensor:
 
 
 def _find(factory: str) -> Any:
-    module_name, _, function_name = factory.partition(":")
-    if not module_name or not function_name:
-        raise SecateurError(f"{factory!r} is not a factory; write package.module:function")
+    function = find_object(factory, "a factory")
+    if not callable(function):
+        raise SecateurError(f"{factory} is no function; a factory returns the network")
+    return function
+
+
+def find_object(path: str, what: str) -> Any:
+    """What stands at `package.module:name`; modules of the working folder are found as well.
+
+    Raises:
+        SecateurError: the path is none, or nothing stands there.
+    """
+    module_name, _, name = path.partition(":")
+    if not module_name or not name:
+        raise SecateurError(f"{path!r} is not {what}; write package.module:function")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
@@ -110,10 +122,9 @@ def _find(factory: str) -> Any:
         raise SecateurError(
             f"importing {module_name!r} failed: {brief(error)}; --debug shows where"
         ) from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise SecateurError(f"{module_name!r} has no function {function_name!r}")
-    return function
+    if not hasattr(module, name):
+        raise SecateurError(f"{module_name!r} has no function {name!r}")
+    return getattr(module, name)
 
 
 def _keywords(arguments: list[str]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from secateur.cli.budget import (
     read_ratios,
 )
 from secateur.cli.calibration import scores_of
+from secateur.cli.criterion import find_criterion
 from secateur.cli.network import Arguments, Factory, InputShape, Weights, build_network, example_of
 from secateur.cli.outcome import as_csv, cost_rows, summary
 from secateur.errors import SecateurError, unknown_name
@@ -53,7 +54,10 @@ def prune(
     ratio: Ratios = None,
     ignore: Ignore = None,
     criterion: Annotated[
-        str, typer.Option(help="l1, gm, taylor_fo, random, …", rich_help_panel=_CHOICE)
+        str,
+        typer.Option(
+            help="l1, gm, taylor_fo, …, or package.module:function.", rich_help_panel=_CHOICE
+        ),
     ] = "l1",
     scope: Annotated[
         str, typer.Option(help="uniform, global or isomorphic.", rich_help_panel=_CHOICE)
@@ -87,7 +91,6 @@ def prune(
 
     from secateur.channels.table import shortened
     from secateur.channels.trace import trace
-    from secateur.criteria.table import CRITERIA
     from secateur.deploy.device import DEVICES
     from secateur.files import write_text
     from secateur.plan.budget import Budget
@@ -97,8 +100,7 @@ def prune(
     from secateur.surgery.replan import plan_that_fits
     from secateur.surgery.verify import verify
 
-    if criterion not in CRITERIA:
-        raise SecateurError(unknown_name("criterion", criterion, CRITERIA))
+    chosen = find_criterion(criterion)
     if device is not None and device not in DEVICES:
         raise SecateurError(unknown_name("device", device, DEVICES))
     select = _selection(scope, normalisation)
@@ -125,7 +127,7 @@ def prune(
         scores, data = scores_of(
             model,
             channels,
-            CRITERIA[criterion],
+            chosen,
             example,
             calibration=calibration,
             loss=loss,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from secateur.cli.criterion import find_criterion
 from secateur.cli.network import Arguments, Factory, InputShape, Weights, build_network, example_of
-from secateur.errors import DataError, SecateurError, unknown_name
+from secateur.errors import DataError, SecateurError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,14 +44,12 @@ def sensitivity(
 
     from secateur.channels.trace import trace
     from secateur.cli.calibration import loss_of, read_calibration, scores_of
-    from secateur.criteria.table import CRITERIA
     from secateur.files import write_text
     from secateur.plan.sensitivity import ratios_from
     from secateur.train.evaluate import predict
     from secateur.train.sensitivity import measure_sensitivity
 
-    if criterion not in CRITERIA:
-        raise SecateurError(unknown_name("criterion", criterion, CRITERIA))
+    chosen = find_criterion(criterion)
     if not calibration:
         raise SecateurError(
             "a loss is measured on data: give --calibration a file with `input` and `target`, or "
@@ -72,7 +71,7 @@ def sensitivity(
         scores, _ = scores_of(
             model,
             channels,
-            CRITERIA[criterion],
+            chosen,
             example,
             calibration=calibration,
             loss=loss,
