@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from secateur.cli.criterion import find_criterion
+from secateur.cli.main import main
 from secateur.criteria.base import Criterion
 from secateur.criteria.table import CRITERIA
 from secateur.errors import SecateurError
@@ -114,3 +115,15 @@ def test_what_is_no_criterion_is_refused(name: str, said: str) -> None:
 def test_the_contracts_find_what_breaks_them(mine: str, name: str, said: str) -> None:
     with pytest.raises((AssertionError, SecateurError), match=said):
         check_criterion(find_criterion(f"{mine}:{name}"))
+
+
+def test_the_command_line_prunes_by_your_own(
+    mine: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = ["secateur.networks.vgg:vgg", "--arg", "width=4", "--pruning-ratio", "0.5"]
+    for name in (f"{mine}:largest", f"{mine}:mean"):
+        monkeypatch.setattr("sys.argv", ["secateur", "prune", *network, "--criterion", name])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr().out
+        assert not ended.value.code and "the cut network equals the masked one" in said
