@@ -2,6 +2,7 @@
 
 * SecateurError                 exit code 2: wrong use or bad input
   + TraceError                  the network cannot be run on shapes
+    - ChannelMapError           a channel map's text cannot be read
   + CriterionError              a criterion cannot score this layer
   + PlanError                   a plan is malformed or made for another network
     - BudgetError               the budget cannot be met
@@ -33,6 +34,10 @@ class SecateurError(Exception):
 
 class TraceError(SecateurError):
     """The network cannot be run on shapes."""
+
+
+class ChannelMapError(TraceError):
+    """A channel map's text cannot be read."""
 
 
 class CriterionError(SecateurError):

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from secateur.errors import ChannelMapError, brief
+
 Role = Literal["out", "in", "norm", "free"]
 """What a group's channels are to a parameter: filters of a convolution (`out`), inputs of one
 (`in`), scales, shifts and statistics of a normalisation (`norm`), or anything else (`free`)."""
@@ -136,36 +138,48 @@ class ChannelMap:
 
     @classmethod
     def from_json(cls, text: str) -> ChannelMap:
-        """The map that `to_json` wrote."""
-        raw: dict[str, Any] = json.loads(text)
-        return cls(
-            groups=tuple(
-                ChannelGroup(
-                    group["name"],
-                    group["n_channels"],
-                    tuple(
-                        Member(m["parameter"], m["dim"], m["role"], _index(m["index"]))
-                        for m in group["members"]
-                    ),
-                )
-                for group in raw["groups"]
-            ),
-            layers=tuple(Layer(**layer) for layer in raw["layers"]),
-            products=tuple(Product(**_tuples(product)) for product in raw["products"]),
-            pinned=tuple(Pinned(**pinned) for pinned in raw["pinned"]),
-            mixing=tuple(Mixing(**_tuples(mixing)) for mixing in raw["mixing"]),
-            unknown=tuple(raw["unknown"]),
-            shapes={name: tuple(shape) for name, shape in raw["shapes"].items()},
-            buffers=tuple(raw["buffers"]),
-            aliases=raw["aliases"],
-            fingerprint=raw["fingerprint"],
-        )
+        """The map that `to_json` wrote.
+
+        Raises:
+            ChannelMapError: the text is not a channel map.
+        """
+        try:
+            return cls(**_parsed(json.loads(text)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ChannelMapError(
+                f"this is not a channel map: {brief(error)}; write one with ChannelMap.to_json"
+            ) from error
 
     def __str__(self) -> str:
         """A table of groups, then what was left out and why; see `channels.table`."""
         from secateur.channels.table import table  # it counts with `cost`, which needs this module
 
         return table(self)
+
+
+def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "groups": tuple(
+            ChannelGroup(
+                group["name"],
+                group["n_channels"],
+                tuple(
+                    Member(m["parameter"], m["dim"], m["role"], _index(m["index"]))
+                    for m in group["members"]
+                ),
+            )
+            for group in raw["groups"]
+        ),
+        "layers": tuple(Layer(**layer) for layer in raw["layers"]),
+        "products": tuple(Product(**_tuples(product)) for product in raw["products"]),
+        "pinned": tuple(Pinned(**pinned) for pinned in raw["pinned"]),
+        "mixing": tuple(Mixing(**_tuples(mixing)) for mixing in raw["mixing"]),
+        "unknown": tuple(raw["unknown"]),
+        "shapes": {name: tuple(shape) for name, shape in raw["shapes"].items()},
+        "buffers": tuple(raw["buffers"]),
+        "aliases": dict(raw["aliases"]),
+        "fingerprint": str(raw["fingerprint"]),
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from secateur.channels.admit import check_example, check_network, explained
 from secateur.channels.call import raising_place
 from secateur.channels.collect import collect
 from secateur.channels.groups import ChannelMap
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.run import Given, Run
-from secateur.errors import TraceError
 
 Example = Tensor | Sequence[Any] | Mapping[str, Any]
 """What the network is called with: a tensor, positional arguments, or keyword arguments."""
@@ -38,7 +38,8 @@ def trace(
         rules: what operators do to labels; add one with `RULES | {"name": rule}`.
 
     Raises:
-        TraceError: the forward fails on shapes, or depends on the values of the data.
+        TraceError: the forward fails on shapes or depends on the values of the data, or the
+            network is compiled, quantised, wrapped, lazy or masked by hooks.
     """
     with without_collections():
         run = record(model, example_input, rules)
@@ -60,6 +61,8 @@ def record(
     given: Given | None = None,
 ) -> Run:
     """Run the network on shapes and keep the notebook; `given` labels a network that was cut."""
+    check_network(model)
+    check_example(example_input)
     run = Run(model, rules, given)
     replay(run, model, example_input)
     return run
@@ -84,7 +87,7 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> None:
         except Exception as error:
             run.place, run.in_sight = raising_place(error)
             run.failed_at = run.failed_at or " ".join(run.place[-1:])
-            raise _explain(model, error, run.failed_at) from error
+            raise explained(model, error, run.failed_at) from error
     for tensor in tree_leaves(out):
         if isinstance(tensor, Tensor):
             for labels in run.fields_of(tensor).values():
@@ -122,18 +125,3 @@ def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
         for module, attributes in before:
             module.__dict__.clear()
             module.__dict__.update(attributes)
-
-
-def _explain(model: nn.Module, error: Exception, where: str) -> TraceError:
-    name = type(model).__name__
-    where = f" ({where})" if where else ""
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if "meta tensor" in text or "data-dependent" in text or "_local_scalar_dense" in text:
-        return TraceError(
-            f"{name}.forward depends on the values of its data, not only on shapes: {text}; "
-            "take that part out of the traced network"
-        )
-    return TraceError(
-        f"{name}.forward failed on shapes{where}: {text}; check that example_input has the "
-        "shape and type the network is called with"
-    )

@@ -8,6 +8,7 @@ from torch import nn
 
 from secateur.channels.rules import RULES
 from secateur.channels.trace import Example, channel_map, record
+from secateur.errors import SurgeryError
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.prove import prove, settled
 from secateur.surgery.rebuild import shrink
@@ -26,10 +27,12 @@ def cut(
 
     Raises:
         PlanError: the plan was made for another network.
+        SurgeryError: a parameter holds NaN or has no values.
         ProofError: the network's code would not line up after the cut, and nothing is held back.
         VerificationError: the cut network differs from the masked one.
     """
     run = record(model, example_input, RULES)
+    _check_values(model)
     channels = channel_map(run)
     plan.check(channels)
     if hold_back:
@@ -45,3 +48,16 @@ def cut(
     small = shrink(model, plan, channels)
     verify(model, small, plan, channels, example_input)
     return small
+
+
+def _check_values(model: nn.Module) -> None:
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_meta:
+            raise SurgeryError(
+                f"{name!r} is on the meta device and has no values to keep; load weights first"
+            )
+        if tensor.is_floating_point() and bool(tensor.isnan().any()):
+            raise SurgeryError(
+                f"{name!r} holds NaN, so no answer of the network can be verified; train again or "
+                "load other weights"
+            )
