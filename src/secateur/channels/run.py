@@ -66,7 +66,25 @@ def _tensors(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
     return found
 
 
-class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Dispatch:
+    """Hands operators on.
+
+    Torch wraps a mode's own `__torch_dispatch__` for its compiler, and loading that takes most of a
+    second; an inherited one it leaves alone.
+    """
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operator."""
+        return self.dispatch(func, args, kwargs or {})
+
+    def dispatch(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Run one operator with these arguments."""
+        raise NotImplementedError
+
+
+class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
     """One run of a network: tensors' fields by identity, and the notebook."""
 
     def __init__(
@@ -235,11 +253,8 @@ class Run(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Pin labels for a reason that is no operator's."""
         self.notebook.pins.append(Pin(labels.reshape(-1), reason, source))
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def dispatch(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Run one operator on shapes, then apply its rule."""
-        kwargs = kwargs or {}
         tensors = _tensors(args, kwargs)
         real = [t for t in tensors if not t.is_meta]
         if real and (len(real) < len(tensors) or any(id(t) in self.stand_ins for t in real)):
