@@ -35,9 +35,11 @@ def rebuild(
         SurgeryError: the module holds something that cannot be copied, or lacks an attribute.
     """
     memo: dict[int, object] = {}
-    named = [*model.named_parameters(), *model.named_buffers()]
-    for name, old in named:
-        if (new := tensors.get(name)) is not None:
+    for name, old in [*model.named_parameters(), *model.named_buffers()]:
+        new = tensors.get(name)
+        if new is None and type(old) in (Tensor, nn.Parameter) and old.grad is None:
+            new = old.detach().clone()
+        if new is not None:
             frozen = not old.requires_grad
             is_parameter = isinstance(old, nn.Parameter)
             memo[id(old)] = nn.Parameter(new, requires_grad=not frozen) if is_parameter else new
