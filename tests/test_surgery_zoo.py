@@ -15,12 +15,12 @@ ZOO = {
     "test_byobnet": ("exact", 1.0),
     "test_convnext3": ("mixing", 1.0),
     "test_nfnet": ("mixing", 1.0),
-    "test_mambaout": ("mixing, held back", 0.9),
+    "test_mambaout": ("mixing", 1.0),
     "ghostnet_050": ("exact", 1.0),
     "tinynet_e": ("exact", 1.0),
     "regnety_002": ("exact", 1.0),
-    "mixnet_s": ("exact, held back", 0.8),
-    "mobilevit_xxs": ("exact, held back", 0.7),
+    "mixnet_s": ("exact", 1.0),
+    "mobilevit_xxs": ("mixing", 1.0),
 }
 """Architecture -> verdict, and the share of parameters that stay prunable at least."""
 
