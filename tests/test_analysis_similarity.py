@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from secateur.analysis.similarity import bottom_overlap, rank_correlations, summary
+from secateur.analysis.overlap import bottom_overlap
+from secateur.analysis.similarity import rank_correlations, summary
 from secateur.errors import CriterionError
 
 

@@ -1,4 +1,4 @@
-"""Do two criteria put filters into the same order? Spearman's rank correlation and bottom sets.
+"""Do two criteria put filters into the same order? Rank correlation by layer and over all filters.
 
 The correlation is taken of average ranks. Correlating the lists that `argsort` returns is a
 different and meaningless number: two scores that differ by 1 % noise correlate to 1.00 by their
@@ -13,25 +13,34 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
 
-from secateur.errors import CriterionError
+from secateur.analysis.gaussian import expected_global_rho, expected_rho, expected_tau
+from secateur.analysis.ranks import kendall, resampled_spearman, spearman
+from secateur.analysis.tables import (
+    GLOBAL,
+    Floats,
+    LayerScores,
+    constant_rows,
+    score_tables,
+    why_undefined,
+)
+from secateur.analysis.weights import LayerShape
+from secateur.errors import CriterionError, unknown_name
 
-GLOBAL = "global"
-"""Name of the row that ranks the filters of all layers together."""
-
-LayerScores = Mapping[str, NDArray[np.floating]]
-"""One criterion's scores: a layer's name to one number a filter, shape (n_filters,)."""
+Method = Literal["spearman", "kendall"]
+"""Spearman's rho of average ranks, or Kendall's tau-b."""
 
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Spearman's rho of two criteria over one layer's filters, or over all (layer `global`).
+    """Rank correlation of two criteria over one layer's filters, or over all (layer `global`).
 
-    Where `undefined` holds a reason, `rho` is None.
+    `rho` is Spearman's rho, or Kendall's tau-b where `method` says so. `expected` is its value if
+    filters were iid Gaussian, None where no closed form is known; `low` and `high` bound `rho` by
+    bootstrap over filters where that was asked. Where `undefined` holds a reason, `rho` is None.
     """
 
     first: str
@@ -40,14 +49,19 @@ class RankCorrelation:
     n: int
     rho: float | None
     undefined: str | None
+    expected: float | None = None
+    low: float | None = None
+    high: float | None = None
+    method: Method = "spearman"
 
 
 @dataclass(frozen=True)
 class SimilaritySummary:
     """Rank correlations of one pair of criteria over a network.
 
-    `mean` and `minimum` are over the `n_layers` layers with a defined rho; `n_undefined` layers had
-    none. A number that nothing defines is None.
+    `mean`, `minimum` and `expected_mean` are over the `n_layers` layers with a defined rho;
+    `n_undefined` layers had none. `low`, `high` bound the global rho. A number that nothing
+    defines is None.
     """
 
     first: str
@@ -58,32 +72,69 @@ class SimilaritySummary:
     global_rho: float | None
     n_layers: int
     n_undefined: int
+    expected_mean: float | None = None
+    expected_global: float | None = None
+    low: float | None = None
+    high: float | None = None
+    method: Method = "spearman"
 
 
-def rank_correlations(scores: Mapping[str, LayerScores]) -> tuple[RankCorrelation, ...]:
-    """Spearman's rho with average ranks, for every pair of criteria, every layer and all filters.
+def rank_correlations(
+    scores: Mapping[str, LayerScores],
+    *,
+    method: Method = "spearman",
+    shapes: Iterable[LayerShape] = (),
+    resamples: int = 0,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[RankCorrelation, ...]:
+    """Rank correlation for every pair of criteria, every layer and all filters.
+
+    Args:
+        scores: a criterion's name to its scores by layer; the same layers under each.
+        method: "spearman" or "kendall" (tau-b).
+        shapes: of the layers; with them, the global row gets its expected value too.
+        resamples: bootstrap samples of filters for intervals (200 do); 0 for none. Spearman only.
+        confidence: of the intervals.
+        seed: of the resampling and of the expected global value.
 
     >>> two = {"l1": {"a": np.array([1.0, 2.0, 3.0])}, "l2": {"a": np.array([1.0, 4.0, 2.0])}}
     >>> [(row.layer, row.rho) for row in rank_correlations(two)]
     [('a', 0.5), ('global', 0.5)]
 
     Raises:
-        CriterionError: criteria score different layers or filters, or a score is not finite.
+        CriterionError: criteria score different layers or filters, a score is not finite, or the
+            method is not known or has no intervals.
     """
+    if method not in get_args(Method):
+        raise CriterionError(unknown_name("rank correlation", str(method), get_args(Method)))
+    if resamples and method != "spearman":
+        raise CriterionError(f"no intervals for {method}; ask for spearman, or resamples=0")
     criteria = list(scores)
+    by_layer = {shape.layer: shape for shape in shapes}
+    rng = np.random.default_rng(seed)
     rows = []
-    for layer, table in _tables(scores).items():
-        rho, constant = _spearman(table)
+    for layer, table in score_tables(scores).items():
+        n = table.shape[1]
+        constant = constant_rows(table)
+        rho = (spearman if method == "spearman" else kendall)(table)
+        bounds = _bounds(table, resamples, confidence, rng) if resamples and n > 2 else None
+        expected = _expected(criteria, layer, n, method, scores, by_layer, seed)
         for i, j in combinations(range(len(criteria)), 2):
-            why = _why_undefined(table.shape[1], [criteria[k] for k in (i, j) if constant[k]])
+            why = why_undefined(n, [criteria[k] for k in (i, j) if constant[k]])
+            low, high = (None, None) if why or bounds is None else _pair(bounds, i, j)
             rows.append(
                 RankCorrelation(
                     first=criteria[i],
                     second=criteria[j],
                     layer=layer,
-                    n=table.shape[1],
+                    n=n,
                     rho=None if why else float(rho[i, j]),
                     undefined=why,
+                    expected=expected.get((criteria[i], criteria[j])),
+                    low=low,
+                    high=high,
+                    method=method,
                 )
             )
     return tuple(rows)
@@ -97,96 +148,68 @@ def summary(rows: Iterable[RankCorrelation]) -> tuple[SimilaritySummary, ...]:
     return tuple(_summary(pair, members) for pair, members in pairs.items())
 
 
-def bottom_overlap(a: NDArray[np.floating], b: NDArray[np.floating], ratio: float) -> float | None:
-    """Share of the lowest filters under `a` that are also lowest under `b`; scores (n_filters,).
-
-    The bottom set holds floor(ratio · n) filters, ties broken by index; None where it is empty.
-    A high rank correlation does not mean equal bottom sets.
-
-    >>> bottom_overlap(np.array([1, 2, 3, 4]), np.array([1, 3, 2, 4]), 0.5)
-    0.5
-
-    Raises:
-        CriterionError: the scores differ in length or the ratio lies outside [0, 1).
-    """
-    if np.shape(a) != np.shape(b) or np.ndim(a) != 1:
-        raise CriterionError(
-            f"scores of shapes {np.shape(a)} and {np.shape(b)} cannot be compared; "
-            "give one number a filter, the same filters twice"
-        )
-    if not 0 <= ratio < 1:
-        raise CriterionError(f"ratio must lie in [0, 1), got {ratio}")
-    size = int(ratio * len(a) + 1e-9)
-    if size == 0:
+def _bounds(
+    table: Floats, resamples: int, confidence: float, rng: np.random.Generator
+) -> Floats | None:
+    """Percentile bounds of rho, (2, n_criteria, n_criteria); NaN where too few are defined."""
+    tail = 50 * (1 - confidence)
+    # ranks of a criterion that is constant, here or in a resample, are NaN: such draws are left out
+    drawn = np.concatenate(list(resampled_spearman(table, resamples, rng)))
+    defined = np.isfinite(drawn)
+    enough = defined.sum(axis=0) >= resamples / 2
+    if not enough.any():
         return None
-    lowest_a, lowest_b = (np.argsort(scores, kind="stable")[:size] for scores in (a, b))
-    return len(np.intersect1d(lowest_a, lowest_b)) / size
+    if defined.all():
+        return np.asarray(np.percentile(drawn, [tail, 100 - tail], axis=0))
+    bounds = np.full((2, *drawn.shape[1:]), np.nan)
+    bounds[:, enough] = np.nanpercentile(drawn[:, enough], [tail, 100 - tail], axis=0)
+    return bounds
 
 
-def _tables(scores: Mapping[str, LayerScores]) -> dict[str, NDArray[np.float64]]:
-    """Scores of every layer, and of all, as one array (n_criteria, n_filters)."""
-    if not scores:
-        return {}
-    reference, layers = next(iter(scores.items()))
-    if GLOBAL in layers:
-        raise CriterionError(f"no layer may be named {GLOBAL!r}: that row holds all filters")
-    for criterion, own in scores.items():
-        for layer in sorted(set(layers) ^ set(own)):
-            raise CriterionError(
-                f"layer {layer!r} is scored by only one of {reference!r} and {criterion!r}; "
-                "score the same layers with every criterion"
-            )
-    tables = {}
-    for layer in layers:
-        columns = {name: np.asarray(own[layer], dtype=np.float64) for name, own in scores.items()}
-        for criterion, values in columns.items():
-            if values.ndim != 1 or values.shape != columns[reference].shape:
-                raise CriterionError(
-                    f"layer {layer!r} has scores of shape {values.shape} under {criterion!r} and "
-                    f"{columns[reference].shape} under {reference!r}; give one number a filter"
-                )
-            if not np.isfinite(values).all():
-                raise CriterionError(
-                    f"criterion {criterion!r} gives scores that are not finite in layer {layer!r}; "
-                    "ranks of them mean nothing, look for a diverged training"
-                )
-        tables[layer] = np.stack(list(columns.values()))
-    if tables:
-        tables[GLOBAL] = np.concatenate(list(tables.values()), axis=1)
-    return tables
+def _pair(bounds: Floats, i: int, j: int) -> tuple[float | None, float | None]:
+    low, high = (float(bound) for bound in bounds[:, i, j])
+    return (low, high) if np.isfinite(low) else (None, None)
 
 
-def _spearman(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Rank correlations (n_criteria, n_criteria), and which criteria are constant."""
-    ranks = stats.rankdata(table, axis=1)
-    centred = ranks - ranks.mean(axis=1, keepdims=True)
-    products = centred @ centred.T
-    squares = np.diag(products)
-    constant = squares == 0
-    norms = np.sqrt(np.outer(squares, squares))
-    rho = products / np.where(norms == 0, 1.0, norms)
-    return np.clip(rho, -1.0, 1.0), constant
-
-
-def _why_undefined(n: int, constant: list[str]) -> str | None:
-    if n < 3:
-        return f"undefined because there are {n} filters and a rank correlation needs 3"
-    if constant:
-        return f"undefined because {' and '.join(constant)} gives every filter the same score"
-    return None
+def _expected(
+    criteria: list[str],
+    layer: str,
+    n: int,
+    method: Method,
+    scores: Mapping[str, LayerScores],
+    shapes: Mapping[str, LayerShape],
+    seed: int,
+) -> dict[tuple[str, str], float]:
+    if layer == GLOBAL:
+        own = [shapes[name] for name in scores[criteria[0]] if name in shapes]
+        whole = sum(shape.n for shape in own) == n
+        return (
+            expected_global_rho(own, criteria, seed=seed) if whole and method != "kendall" else {}
+        )
+    formula = expected_rho if method == "spearman" else expected_tau
+    found = {pair: formula(*pair, n) for pair in combinations(criteria, 2)}
+    return {pair: value for pair, value in found.items() if value is not None}
 
 
 def _summary(pair: tuple[str, str], rows: list[RankCorrelation]) -> SimilaritySummary:
     layers = [row for row in rows if row.layer != GLOBAL]
     defined = [(row.rho, row.layer) for row in layers if row.rho is not None]
     minimum, minimum_layer = min(defined, default=(None, None))
+    expected = [row.expected for row in layers if row.rho is not None]
+    known = [value for value in expected if value is not None]
+    whole = next((row for row in rows if row.layer == GLOBAL), None)
     return SimilaritySummary(
         first=pair[0],
         second=pair[1],
         mean=float(np.mean([rho for rho, _ in defined])) if defined else None,
         minimum=minimum,
         minimum_layer=minimum_layer,
-        global_rho=next((row.rho for row in rows if row.layer == GLOBAL), None),
+        global_rho=whole.rho if whole else None,
         n_layers=len(defined),
         n_undefined=len(layers) - len(defined),
+        expected_mean=float(np.mean(known)) if known and len(known) == len(expected) else None,
+        expected_global=whole.expected if whole else None,
+        low=whole.low if whole else None,
+        high=whole.high if whole else None,
+        method=rows[0].method,
     )

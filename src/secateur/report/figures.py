@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from secateur.analysis.similarity import GLOBAL, RankCorrelation, summary
+from secateur.analysis.similarity import RankCorrelation, summary
 from secateur.analysis.skewness import POOLED
+from secateur.analysis.tables import GLOBAL
 from secateur.report.findings import MAIN_EPSILON, Findings
 from secateur.study.claims import CONTROL
 from secateur.study.tradeoff import (
