@@ -158,6 +158,13 @@ def test_a_measured_table_knows_every_layer(make: object) -> None:
         assert 0 < found.estimate(channels, remove) <= found.estimate(channels)
 
 
+def test_latency_is_that_of_one_example() -> None:
+    model = vgg(width=4).eval()
+    channels = trace(model, torch.zeros(1, 1, 32, 32))
+    with pytest.raises(PlanError, match=r"not \(2, 1, 32, 32\)"):
+        measure_latencies(model, channels, torch.zeros(2, 1, 32, 32))
+
+
 def _removals(channels: ChannelMap) -> list[dict[str, tuple[int, ...]]]:
     return [
         {g.name: tuple(range(int(share * g.n_channels))) for g in channels.groups}

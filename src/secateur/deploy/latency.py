@@ -56,10 +56,22 @@ def measure_latencies(
     Layers are timed alone, with random numbers, at 1/8, 1/4, 3/8, 1/2, 3/4 and all of their widths
     and at one channel. The rest is taken from the times of the whole network and of half of it.
 
+    Args:
+        model: the network that `channels` was traced from; it comes back in the modes it had.
+        channels: its channel map.
+        example_input: (1, …), what it is called with.
+        repetitions: how many calls of each layer and width are timed.
+        on_progress: called with the kinds of layers done and in all.
+
     Raises:
-        PlanError: a layer's convolution does not run with the example.
+        PlanError: the example is not one, or a layer's convolution does not run with it.
         SurgeryError: half of the network cannot be cut.
     """
+    if len(example_input) != 1:
+        raise PlanError(
+            f"latency is that of one example; give an example_input of shape (1, …), not "
+            f"{tuple(example_input.shape)}"
+        )
     settings = _convolutions(model, example_input)
     widest: dict[Kind, tuple[int, int]] = {}
     for layer in channels.layers:
