@@ -215,11 +215,17 @@ class FineTuning(Training):
     lr: Positive = 0.01
 
 
+OfWeights = Literal["l1", "l2", "gm", "fermat", "bn_scale", "bn_shift", "lamp", "cosine", "random"]
+
+
 class Pruning(Part):
-    """The grid of cuts: every criterion, scope and ratio (share of channels removed)."""
+    """The grid of cuts: every criterion, scope and ratio (share of channels removed).
+
+    Criteria are those that need no calibration data.
+    """
 
     criteria: Annotated[
-        tuple[Literal["l1", "l2", "gm", "bn_scale", "random"], ...],
+        tuple[OfWeights, ...],
         Field(min_length=1),
         AfterValidator(_each_once),
     ]
