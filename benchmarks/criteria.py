@@ -51,6 +51,7 @@ def speed(rounds: int) -> str:
 
     from secateur.channels.trace import trace
     from secateur.criteria.calibrate import calibrate
+    from secateur.criteria.relation import Pairs
     from secateur.criteria.score import score
     from secateur.criteria.table import CRITERIA
     from timm_without_torchvision import import_timm
@@ -97,6 +98,14 @@ def speed(rounds: int) -> str:
     def costly(name: str) -> Callable[[], object]:
         return lambda: calibrate(model, channels, [CRITERIA[name]], small)
 
+    wide = torch.randn(2048, 4608)
+    large = best(
+        2,
+        **{
+            name: lambda name=name: CRITERIA[name].formula(Pairs(wide.double()))
+            for name in ("gm", "fermat")
+        },
+    )
     apart = best(1, **{name: costly(name) for name in COSTLY})
     names = ", ".join(criterion.name for criterion in of_weights)
     lines = [
@@ -119,6 +128,8 @@ def speed(rounds: int) -> str:
         "",
         "Alone: "
         + ", ".join(f"{c.name} {weights[c.name]:.2f} s" for c in of_weights)
+        + ". 2048 filters of 4608 numbers: "
+        + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in large.items())
         + ". Apart, for one image of 96x96: "
         + ", ".join(f"{name} {apart[name]:.1f} s" for name in COSTLY)
         + ".",

@@ -34,7 +34,7 @@ from secateur.criteria.score import score
 from secateur.criteria.table import CRITERIA
 from secateur.errors import CriterionError
 from secateur.testing import check_criterion
-from toys import image, plain, residual
+from toys import image, plain, residual, several
 
 LAYERS = {"stem": "bn", "conv1": "bn1", "conv2": "bn2"}
 STREAMED = [criterion for criterion in CRITERIA.values() if criterion.update is not None]
@@ -377,6 +377,46 @@ def test_halves_merged_equal_the_whole(network: nn.Module) -> None:
         merge(few, whole)
     with pytest.raises(CriterionError, match="was made without criterion 'chip'"):
         score(network, channels, [chip], calibration=few)
+
+
+def test_gradients_are_on_only_where_they_are_needed(network: nn.Module) -> None:
+    on: list[set[str]] = []
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        on.append({name for name, p in network.named_parameters() if p.requires_grad})
+        return F.cross_entropy(output, target)
+
+    scored(network, taylor_l1, loss_fn=loss)
+    scored(network, taylor_gate, loss_fn=loss)
+    assert all(seen == {f"{layer}.weight" for layer in LAYERS} for seen in on[:3])
+    norms = {f"{norm}.{leaf}" for norm in LAYERS.values() for leaf in ("weight", "bias")}
+    assert all(seen == norms for seen in on[3:]) and len(on) == 6
+    grown: list[bool] = []
+    handle = network.register_forward_hook(lambda *given: grown.append(given[2].requires_grad))
+    scored(network, apoz)
+    handle.remove()
+    assert grown == [False] * 3
+
+
+def test_several_inputs_are_given_as_the_network_takes_them() -> None:
+    network = randomised(several())
+    channels = trace(network, (image(1), image(2)))
+    x, _ = batches(1)[0]
+    left, right = x, torch.cat([x, -x], 1)
+
+    def loss(output: Any, target: Tensor) -> Tensor:
+        return F.cross_entropy(output["scores"][0], target)
+
+    target = torch.tensor([0, 1, 2, 0])
+    one, other = (
+        score(network, channels, [apoz, taylor_l1], calibration=[(given, target)], loss_fn=loss)
+        for given in ((left, right), {"right": right, "left": left})
+    )
+    for name in one:
+        assert set(one[name].filters) == {"conv1", "conv2", "conv3"}
+        np.testing.assert_array_equal(one[name].groups["conv1"], other[name].groups["conv1"])
+    alone = score(network, channels, [apoz], calibration=[{"right": right, "left": left}])
+    np.testing.assert_array_equal(alone["apoz"].groups["conv1"], one["apoz"].groups["conv1"])
 
 
 class Counting(nn.Module):
