@@ -195,17 +195,19 @@ def test_a_recipe_is_frozen() -> None:
         ),
         (
             {"pruning": {"criteria": ["l1norm"], "ratios": [0.5]}},
-            "pruning.criteria.0: no choice 'l1norm'; there are bn_scale, gm, l1, l2, random; "
+            "pruning.criteria.0: no choice 'l1norm'; there are bn_scale, "
+            "bn_shift, cosine, fermat, gm, l1, l2, lamp, random; "
             "did you mean 'l1'?",
         ),
         (
             {"pruning": {"criteria": [1], "ratios": [0.5]}},
-            "pruning.criteria.0: 1 is not allowed; give one of l1, l2, gm, bn_scale, random",
+            "pruning.criteria.0: 1 is not allowed; give one of l1, l2, gm, fermat, bn_scale, "
+            "bn_shift, lamp, cosine, random",
         ),
         (
             {"pruning": {"criteria": "l1", "ratios": [0.5]}},
             "pruning.criteria: 'l1' is not allowed; give a list of at least 1, "
-            "each one of l1, l2, gm, bn_scale, random",
+            "each one of l1, l2, gm, fermat, bn_scale, bn_shift, lamp, cosine, random",
         ),
         (
             {"pruning": {"criteria": ["l1"], "ratios": [0.5, 1]}},
