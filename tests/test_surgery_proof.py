@@ -189,6 +189,19 @@ def test_an_error_in_python_code_blames_the_tensors_made_last() -> None:
     assert list(settled.held_back) == ["conv1"] and not settled.remove
 
 
+def test_what_a_failed_run_never_reached_is_not_to_blame() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        first, second = net.conv1(x).split(3, 1)  # of three channels there is one piece only
+        x = net.conv2(first + second)
+        first, second = x.chunk(2, 1)
+        return net.conv3(torch.relu(first) + torch.sigmoid(second))
+
+    model = randomised(Net(forward, conv1=conv(1, 6), conv2=conv(3, 4), conv3=conv(2, 2)))
+    channels = trace(model, image())
+    settled = settle(model, plan_of(channels, {"conv1": (0, 1), "conv2": (1,)}), image())
+    assert list(settled.held_back) == ["conv1"] and settled.remove == {"conv2": (1,)}
+
+
 def test_a_line_that_fails_in_two_blocks_is_left_alone_in_all() -> None:
     class Block(nn.Module):
         def __init__(self) -> None:

@@ -151,6 +151,19 @@ def test_chunks_are_kept_equal() -> None:
     check(model, {"conv1": (1, 3)}, {})
 
 
+def test_a_smaller_last_chunk_keeps_as_many_as_the_others_or_all() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        a, b = net.conv1(x).chunk(2, 1)
+        return net.conv2(torch.cat([b, torch.relu(a)], 1))
+
+    model = net(forward, {}, conv1=conv(1, 7), conv2=conv(7, 2))
+    channels = trace(model, image())
+    for gone, left in (((0, 1, 4), (0, 1, 4)), ((0, 1), (1,)), ((0, 5, 6), (0,))):
+        plan = settle(model, plan_of(channels, numbered_on(channels, {"conv1": gone})), image())
+        assert plan.remove == numbered_on(channels, {"conv1": left})
+        check(model, {"conv1": left}, {})
+
+
 def test_a_width_from_another_tensor_and_the_width_of_a_head_are_made_to_agree() -> None:
     def forward(net: Any, x: Tensor) -> Tensor:
         x = net.stem(x)

@@ -121,12 +121,15 @@ def _split(call: Call, args: Sequence[Any], named: Mapping[str, Any]) -> list[An
 
 
 def _chunked(call: Call, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
-    """The size of equal pieces is nowhere in the code: an attribute of no module."""
+    """The size of equal pieces is nowhere in the code: an attribute of no module.
+
+    A last piece that is smaller keeps as many channels as the others, or all.
+    """
     x = args[0]
     dim = (_argument(args, named, "dim", 2) or 0) % x.ndim
-    size = call.outputs[0].shape[dim]
-    one = Attribute("", f"chunk {id(x)}", (), size)
-    return [Size(size, one, set())] * sum(piece.shape[dim] == size for piece in call.outputs)
+    sizes = [piece.shape[dim] for piece in call.outputs]
+    one = Attribute("", f"chunk {id(x)}", (), sizes[0])
+    return [Size(size, one, set()) for size in sizes]
 
 
 def _indexed(call: Call, args: Sequence[Any], _: Mapping[str, Any]) -> list[Any]:
