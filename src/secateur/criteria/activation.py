@@ -107,7 +107,7 @@ def independence_update(sums: Sums | None, maps: Tensor, most: int = CHIP_IMAGES
     An image's matrix has one row a channel. Rows are turned into as many coordinates as there are
     channels where that is fewer, which changes no singular value.
 
-    Reference: Sui et al., CHIP: CHannel Independence-based Pruning, 2021, equation 3.
+    Reference: Sui et al., CHIP: CHannel Independence-based Pruning, 2021.
     """
     if sums is not None and len(sums["images"]) >= most:
         return sums

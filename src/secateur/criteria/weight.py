@@ -38,8 +38,8 @@ def lamp_score(filters: Tensor) -> Tensor:
     Filters of equal norm count in each other's sum, so that their order does not matter. A layer
     of zeros scores 0.
 
-    Reference: Lee et al., Layer-Adaptive Sparsity for the Magnitude-based Pruning, 2021,
-    equation 4, on filters instead of single weights.
+    Reference: Lee et al., Layer-Adaptive Sparsity for the Magnitude-based Pruning, 2021; here on
+    filters instead of single weights.
 
     >>> lamp_score(torch.tensor([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0]]))
     tensor([1.0000, 0.2500, 0.2500])
@@ -61,7 +61,7 @@ def uniform_draw(n_filters: int, generator: torch.Generator) -> Tensor:
 
 l1 = Criterion("l1", "filters", l1_norm, "Li et al. 2017, arXiv 1608.08710")
 l2 = Criterion("l2", "filters", l2_norm, "He et al. 2018, arXiv 1808.06866")
-lamp = Criterion("lamp", "filters", lamp_score, "Lee et al. 2021, arXiv 2010.07611, eq. 4")
+lamp = Criterion("lamp", "filters", lamp_score, "Lee et al. 2021, arXiv 2010.07611")
 bn_scale = Criterion("bn_scale", "bn_scale", torch.abs, "Liu et al. 2017, arXiv 1708.06519")
 bn_shift = Criterion("bn_shift", "bn_shift", torch.abs, "after Huang et al. 2021, arXiv 2004.11627")
 random = Criterion("random", "nothing", uniform_draw, "the control")
