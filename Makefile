@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test quick check format clean
+.PHONY: demo test quick nightly check format clean
 
 demo: .venv/runtime
 	$(BIN)/secateur demo --out out/demo
@@ -11,7 +11,10 @@ test: .venv/dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: .venv/dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not nightly"
+
+nightly: .venv/dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m nightly
 
 check: .venv/dev
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ from secateur.channels.trace import trace
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.cut import cut
 from secateur.surgery.mask import mask
+from secateur.surgery.prove import settle
 
 EXACT = 1e-10
 
@@ -127,12 +128,17 @@ def check_cut_equals_mask(
     *,
     least: int = 1,
     costs: bool = True,
+    hold_back: bool = False,
 ) -> None:
-    """Contracts 1 and 3, and the cost: predicted, traced again, and counted."""
+    """Contracts 1 and 3, and the cost: predicted, traced again, and counted.
+
+    With `hold_back` the part of a plan that can be cut is; without, all of it must be.
+    """
     assert any(group.n_channels > 1 for group in channels.groups), "nothing can be pruned"
     before = state_of(model)
     for seed in range(n):
         plan = random_plan(channels, seed, least)
+        plan = settle(model, plan, example) if hold_back else plan
         small = cut(model, plan, example)
         assert same_state(model, before)
         masked = mask(model, plan, channels)

@@ -14,18 +14,19 @@ class RandomNetwork(nn.Module):
     """A stem, a few random steps on a growing list of feature maps of one size, and a head.
 
     Each step takes one or two earlier maps and appends one, so that maps are used several times
-    and wired at random. All maps keep their spatial size.
+    and wired at random. All maps keep their spatial size, in one to three dimensions.
     """
 
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.draw = random.Random(seed)
+        self.n_spatial = self.draw.choices([1, 2, 3], [1, 4, 1])[0]
         self.widths = [self.draw.choice([4, 6, 8])]
         self.stem = self._conv(1, self.widths[0])
         self.layers = nn.ModuleDict()
         self.scales = nn.ParameterDict()
         self.steps: list[tuple[str, tuple[int, ...], Any]] = []
-        kinds = [name.removeprefix("make_") for name in dir(self) if name.startswith("make_")]
+        kinds = self.kinds()
         for _ in range(self.draw.randint(3, 7)):
             kind = self.draw.choice(kinds)
             # the newest map is used more often, so that networks are deep and not only wide
@@ -36,12 +37,27 @@ class RandomNetwork(nn.Module):
         used = {source for _, sources, _ in self.steps for source in sources}
         self.last = [k for k in range(len(self.widths)) if k not in used]
         width = sum(self.widths[k] for k in self.last)
-        self.head = nn.Linear(width * (4 if self.flat else 1), 3)
+        self.head = nn.Linear(width * (2**self.n_spatial if self.flat else 1), 3)
 
-    def _conv(self, n_in: int, n_out: int, **options: Any) -> nn.Conv2d:
+    @classmethod
+    def kinds(cls) -> list[str]:
+        return [name.removeprefix("make_") for name in dir(cls) if name.startswith("make_")]
+
+    def example(self) -> Tensor:
+        return torch.zeros(2, 1, *(6, 6, 4)[: self.n_spatial])
+
+    def _in_dimensions(self, name: str) -> Any:
+        """`Conv` is Conv2d, in other networks Conv1d or Conv3d."""
+        return getattr(nn, f"{name}{self.n_spatial}d")
+
+    def _norm(self, width: int) -> nn.Module:
+        return self._in_dimensions("BatchNorm")(width)
+
+    def _conv(self, n_in: int, n_out: int, **options: Any) -> nn.Module:
         kernel = self.draw.choice([1, 3])
         bias = self.draw.random() < 0.5
-        return nn.Conv2d(n_in, n_out, kernel, padding=kernel // 2, bias=bias, **options)
+        make = self._in_dimensions("Conv")
+        return make(n_in, n_out, kernel, padding=kernel // 2, bias=bias, **options)
 
     def _add(self, kind: str, sources: tuple[int, ...], width: int, *layers: nn.Module) -> None:
         name = f"{kind}{len(self.steps)}"
@@ -52,7 +68,7 @@ class RandomNetwork(nn.Module):
     def make_plain(self, source: int) -> None:
         width = self.draw.choice([2, 3, 4, 6, 8])
         layers = [self._conv(self.widths[source], width)]
-        norm = nn.BatchNorm2d(width) if self.draw.random() < 0.7 else nn.Identity()
+        norm = self._norm(width) if self.draw.random() < 0.7 else nn.Identity()
         act = self.draw.choice([nn.ReLU, nn.Hardswish, nn.Sigmoid, nn.GELU, nn.Identity])()
         self._add("plain", (source,), width, *layers, norm, act)
 
@@ -64,15 +80,13 @@ class RandomNetwork(nn.Module):
             (source,),
             width,
             self._conv(width, inner),
-            nn.BatchNorm2d(inner),
+            self._norm(inner),
             self._conv(inner, width),
         )
 
     def make_preactivation(self, source: int) -> None:
         width = self.widths[source]
-        self._add(
-            "preactivation", (source,), width, nn.BatchNorm2d(width), self._conv(width, width)
-        )
+        self._add("preactivation", (source,), width, self._norm(width), self._conv(width, width))
 
     def make_concat(self, source: int) -> None:
         other = self.draw.randrange(len(self.widths))
@@ -91,7 +105,7 @@ class RandomNetwork(nn.Module):
             (source,),
             wide,
             self._conv(width, wide, groups=width),
-            nn.BatchNorm2d(wide),
+            self._norm(wide),
         )
 
     def make_grouped(self, source: int) -> None:
@@ -123,12 +137,23 @@ class RandomNetwork(nn.Module):
 
     def make_up_and_down(self, source: int) -> None:
         width, out = self.widths[source], self.draw.choice([3, 4])
-        up = nn.ConvTranspose2d(width, out, 2, stride=2)
-        self._add("up_and_down", (source,), out, up, nn.AvgPool2d(2))
+        groups = self.draw.choice([1, 1, 2]) if width % 2 == 0 else 1
+        out *= groups
+        up = self._in_dimensions("ConvTranspose")(width, out, 2, stride=2, groups=groups)
+        self._add("up_and_down", (source,), out, up, self._in_dimensions("AvgPool")(2))
+
+    def make_split(self, source: int) -> None:
+        """One half goes through a convolution, the other past it."""
+        half = self.widths[source] // 2
+        if half == 0:
+            return self.make_plain(source)
+        layers = (self._conv(self.widths[source], 2 * half), self._conv(half, half))
+        return self._add("split", (source,), 2 * half, *layers)
 
     def make_scaled(self, source: int) -> None:
         width = self.widths[source]
-        self.scales[f"scaled{len(self.steps)}"] = nn.Parameter(torch.ones(width, 1, 1))
+        scale = torch.ones(width, *(1,) * self.n_spatial)
+        self.scales[f"scaled{len(self.steps)}"] = nn.Parameter(scale)
         self._add("scaled", (source,), width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -139,8 +164,9 @@ class RandomNetwork(nn.Module):
             maps.append(self._step(name, layers, *inputs))
         x = F.relu(torch.cat([maps[k] for k in self.last], 1))
         if self.flat:
-            return self.head(F.adaptive_max_pool2d(x, 2).flatten(1))
-        return self.head(x.mean((2, 3)))
+            pool = getattr(F, f"adaptive_max_pool{self.n_spatial}d")
+            return self.head(pool(x, 2).flatten(1))
+        return self.head(x.flatten(2).mean(2))
 
     def _step(self, name: str, layers: Any, x: Tensor, other: Tensor | None = None) -> Tensor:
         match name.rstrip("0123456789"):
@@ -159,16 +185,19 @@ class RandomNetwork(nn.Module):
                 assert other is not None
                 return x + 0.5 * other
             case "excite":
-                gate = torch.sigmoid(layers[1](F.relu(layers[0](x.mean((2, 3))))))
-                return x * gate[:, :, None, None]
+                gate = torch.sigmoid(layers[1](F.relu(layers[0](x.flatten(2).mean(2)))))
+                return x * gate.view(*gate.shape, *(1,) * self.n_spatial)
             case "gated":
                 a, b = layers[0](x).chunk(2, dim=1)
                 return torch.tanh(a) * torch.sigmoid(b)
             case "branches":
                 return torch.cat([F.silu(layer(x)) for layer in layers], dim=1)
             case "shuffle":
-                b, c, h, w = x.shape
-                return x.view(b, 2, c // 2, h, w).transpose(1, 2).reshape(b, c, h, w)
+                b, c, *places = x.shape
+                return x.view(b, 2, c // 2, *places).transpose(1, 2).reshape(b, c, *places)
+            case "split":
+                a, b = layers[0](x).chunk(2, dim=1)
+                return torch.cat([b, layers[1](F.relu(a))], dim=1)
             case "twice":
                 return layers[1](layers[0](layers[1](layers[0](x))))
             case "scaled":

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from contracts import difference, outputs, plan_of, random_plan, randomised, same_state, state_of
 from random_networks import RandomNetwork
 from secateur.channels.trace import trace
-from secateur.errors import PlanError, SurgeryError
+from secateur.errors import PlanError, SurgeryError, TraceError
 from secateur.networks.families import NETWORKS
 from secateur.surgery.absorb import absorb
 from secateur.surgery.cut import cut
 from secateur.surgery.package import load, save
+from secateur.surgery.prove import settle
 from toys import TOYS, Net, depthwise, image, plain
 
 DEAD = (1, 2)
@@ -125,7 +126,8 @@ def test_shift_on_paper() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_error_never_rises_on_random_networks(seed: int) -> None:
-    check_never_worse(randomised(RandomNetwork(seed), seed), batch(image(1, 8)), seed)
+    model = randomised(RandomNetwork(seed), seed)
+    check_never_worse(model, batch(model.example()), seed)
 
 
 @pytest.mark.parametrize("name", TOYS)
@@ -136,7 +138,7 @@ def test_the_error_never_rises_on_toys(name: str) -> None:
 
 def check_never_worse(model: nn.Module, example: Any, seed: int) -> None:
     channels = trace(model, example)
-    plan = random_plan(channels, seed)
+    plan = settle(model, random_plan(channels, seed), example)
     small = cut(model, plan, example)
     done = absorb(model, small, plan, channels, example)
     assert done.error_after <= done.error_before
@@ -210,3 +212,16 @@ def test_an_empty_plan_shifts_nothing() -> None:
     done = absorb(model, model, plan_of(channels, {}), channels, batch(image()))
     assert (done.error_before, done.error_after, done.absorbed) == (0.0, 0.0, ())
     assert same_state(done.network, state_of(model))
+
+
+@pytest.mark.parametrize("name", EXACT_NETS)
+def test_cutting_and_absorbing_in_one_call(name: str) -> None:
+    model = with_dead_channels(EXACT_NETS[name]())
+    channels = trace(model, image())
+    plan = plan_of(channels, {channels.groups[0].name: DEAD})
+    small = cut(model, plan, image(), absorb=batch(image()))
+    assert difference(outputs(small, image()), outputs(model, image())) < 1e-12
+    bare = cut(model, plan, image())
+    assert difference(outputs(bare, image()), outputs(model, image())) > 1e-3
+    with pytest.raises(TraceError, match="absorb is bool 'True'; give a tensor"):
+        cut(model, plan, image(), absorb=True)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from contracts import check_cost
+from contracts import check_cost, check_permutation, same_state, state_of
 from real_networks import DATA, REAL
 from secateur.channels.cost import cost
 from secateur.channels.trace import trace
@@ -15,8 +15,10 @@ from secateur.criteria.score import score
 from secateur.criteria.table import CRITERIA
 from secateur.plan.budget import Budget
 from secateur.plan.select import SCOPES
+from secateur.surgery.absorb import absorb
 from secateur.surgery.cut import cut
 from secateur.surgery.package import load_weights
+from secateur.surgery.restore import remember, restore
 from secateur.surgery.verify import verify
 
 WITHOUT_DATA = [criterion for criterion in CRITERIA.values() if criterion.update is None]
@@ -44,8 +46,11 @@ def test_it_is_cut_exactly_under_every_criterion(name: str, scope: str) -> None:
     model, example = _trained(name)
     channels = trace(model, example)
     assert channels.groups and not channels.unknown and not channels.mixing
-    check_cost(model.double(), example.double(), cost(channels))
+    model, exact = model.double(), example.double()
+    check_cost(model, exact, cost(channels))
+    check_permutation(model, exact, channels)
     model.float()
+    before = state_of(model)
     scores = score(model, channels, WITHOUT_DATA)
     for criterion in (one.name for one in WITHOUT_DATA):
         plan = SCOPES[scope](scores[criterion], channels, Budget(pruning_ratio=0.3))
@@ -54,6 +59,10 @@ def test_it_is_cut_exactly_under_every_criterion(name: str, scope: str) -> None:
         assert result.exact and not result.mixing
         assert plan.after.params == sum(p.numel() for p in small.parameters())
         assert abs(plan.reached["pruning_ratio"] - 0.3) < 0.06
+    assert same_state(model, before)
+    assert same_state(restore(small, remember(model, plan, channels)), before)
+    done = absorb(model, small, plan, channels, torch.randn(example.shape))
+    assert done.error_after <= done.error_before
 
 
 def _accuracy(model: nn.Module) -> float:

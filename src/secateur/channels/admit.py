@@ -64,7 +64,7 @@ def check_network(model: object) -> None:
                 )
 
 
-def check_example(example_input: object) -> None:
+def check_example(example_input: object, name: str = "example_input") -> None:
     """Refuse what a network cannot be called with.
 
     Raises:
@@ -74,12 +74,12 @@ def check_example(example_input: object) -> None:
     is_text = isinstance(example_input, str | bytes)
     if not isinstance(example_input, Tensor | Sequence | Mapping) or is_text:
         kind = type(example_input).__name__
-        raise TraceError(f"example_input is {kind} {str(example_input)[:40]!r}; {wanted}")
+        raise TraceError(f"{name} is {kind} {str(example_input)[:40]!r}; {wanted}")
     given = (example_input,) if isinstance(example_input, Tensor) else _values(example_input)
     for tensor in given:
         if isinstance(tensor, Tensor) and not tensor.numel():
             raise TraceError(
-                f"example_input has shape {tuple(tensor.shape)} and no elements; give a batch of "
+                f"{name} has shape {tuple(tensor.shape)} and no elements; give a batch of "
                 "one example at least"
             )
 

@@ -6,17 +6,24 @@ import warnings
 
 from torch import nn
 
+from secateur.channels.admit import check_example
 from secateur.channels.rules import RULES
 from secateur.channels.trace import Example, channel_map, record
 from secateur.errors import SurgeryError
 from secateur.plan.plan import PruningPlan
+from secateur.surgery.absorb import absorb as take_up
 from secateur.surgery.prove import prove, settled
 from secateur.surgery.rebuild import shrink
 from secateur.surgery.verify import verify
 
 
 def cut(
-    model: nn.Module, plan: PruningPlan, example_input: Example, *, hold_back: bool = True
+    model: nn.Module,
+    plan: PruningPlan,
+    example_input: Example,
+    *,
+    hold_back: bool = True,
+    absorb: Example | None = None,
 ) -> nn.Module:
     """Remove the channels of a plan and return a new, smaller module; `model` is untouched.
 
@@ -25,9 +32,14 @@ def cut(
     (`settle` gives the plan that is cut then), or refused if not `hold_back`. Sizes that the
     network's code reads from its modules' attributes are changed with the shapes.
 
+    With `absorb`, one batch of real inputs as the network is called (of a loader:
+    `next(iter(loader))[0]`), the biases then take up what the removed channels gave on average,
+    wherever that lowers the error against the uncut network on this batch; see `absorb.absorb`.
+
     Raises:
         PlanError: the plan was made for another network.
         SurgeryError: a parameter holds NaN or has no values.
+        TraceError: the network cannot be traced, or `absorb` is no batch.
         ProofError: the network's code would not line up after the cut, and nothing is held back.
         VerificationError: the cut network differs from the masked one.
     """
@@ -47,7 +59,10 @@ def cut(
         plan = prove(model, plan, example_input, run, channels)
     small = shrink(model, plan, channels)
     verify(model, small, plan, channels, example_input)
-    return small
+    if absorb is None:
+        return small
+    check_example(absorb, "absorb")
+    return take_up(model, small, plan, channels, absorb).network
 
 
 def _check_values(model: nn.Module) -> None:
