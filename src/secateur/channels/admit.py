@@ -40,6 +40,10 @@ def check_network(model: object) -> None:
         where = f"module {path!r}" if path else "the network"
         if kind.__name__ in _WRAPPERS:
             raise TraceError(f"{where} is a {kind.__name__}; give {_WRAPPERS[kind.__name__]}")
+        if getattr(module, "_compiled_call_impl", None) is not None:
+            raise TraceError(
+                f"{where} was compiled in place; cut the network before {kind.__name__}.compile()"
+            )
         if isinstance(module, torch.jit.ScriptModule):
             raise TraceError(
                 f"{where} was compiled by torch.jit, which shows no operators; give the network "
