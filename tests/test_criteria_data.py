@@ -69,6 +69,15 @@ def test_it_keeps_the_contracts(criterion: Criterion) -> None:
         check_criterion(criterion, seed)
 
 
+def test_what_says_it_goes_by_row_and_does_not_is_caught() -> None:
+    with pytest.raises(AssertionError, match="leave by_row out"):
+        check_criterion(replace(CRITERIA["gm"], needs="filters", formula=from_mean, by_row=True))
+
+
+def from_mean(filters: Tensor) -> Tensor:
+    return (filters - filters.mean(0)).norm(dim=1)
+
+
 # --- gradients ------------------------------------------------------------------------------
 
 

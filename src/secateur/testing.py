@@ -30,8 +30,9 @@ def check_criterion(criterion: Criterion, seed: int = 0) -> None:
     One finite score a filter and a channel; scores follow a permutation of filters; the ranking
     stays when weights, activations or loss are multiplied by a positive factor; what two passes
     know, merged, is what one pass knows, and activations do not depend on the size of batches;
-    zeros have finite scores; the same seed gives the same scores; and the network, its gradients
-    and hooks and the random state are as before.
+    zeros have finite scores; what says it goes by row gives a filter the same score in any part;
+    the same seed gives the same scores; and the network, its gradients and hooks and the random
+    state are as before.
 
     Raises:
         AssertionError: saying which contract is broken, and how.
@@ -46,8 +47,20 @@ def check_criterion(criterion: Criterion, seed: int = 0) -> None:
     if criterion.needs != "nothing":
         _check_permutation(criterion, model, channels, batches, scores)
         _check_factor(criterion, model, channels, batches, scores)
+    if criterion.by_row:
+        _check_rows(criterion, seed)
     if criterion.update is not None:
         _check_stream(criterion, model, channels, batches, scores)
+
+
+def _check_rows(criterion: Criterion, seed: int) -> None:
+    drawn = torch.randn(7, 11, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    whole = criterion.formula(drawn)
+    parts = torch.cat([criterion.formula(drawn[:3]), criterion.formula(drawn[3:])])
+    assert torch.equal(whole, parts), (
+        f"criterion {criterion.name!r} says that it goes by row, but its scores depend on the "
+        "other filters; leave by_row out"
+    )
 
 
 def _network(seed: int) -> nn.Module:

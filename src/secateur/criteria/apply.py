@@ -44,11 +44,12 @@ def at_sites(
     """
     found = {criterion.name: Found({}, {}, {}) for criterion in criteria}
     of_weights = [criterion for criterion in criteria if criterion.needs in ("filters", "pairs")]
+    room = _Room()
     for name, layer in sites.layers.items():
         n_filters = sites.channels.shapes[layer.weight][layer.out_dim]
         if of_weights:
-            matrix = _float64(filter_rows(layer, named[layer.weight]))
-            for criterion, value in _of_matrix(of_weights, matrix):
+            rows = filter_rows(layer, named[layer.weight])
+            for criterion, value in room.scored(of_weights, rows):
                 found[criterion.name].filters[name] = checked(criterion, name, value, n_filters)
         for criterion in criteria:
             if criterion.needs == "nothing":
@@ -56,9 +57,9 @@ def at_sites(
                 found[criterion.name].filters[name] = checked(criterion, name, value, n_filters)
     if of_weights:
         for site, member in sites.inputs.items():
-            matrix = _float64(input_rows(member, named[member.parameter]))
-            for criterion, value in _of_matrix(of_weights, matrix):
-                values = checked(criterion, site, value, len(matrix))
+            rows = input_rows(member, named[member.parameter])
+            for criterion, value in room.scored(of_weights, rows):
+                values = checked(criterion, site, value, len(rows))
                 found[criterion.name].inputs[site] = values
     for criterion in criteria:
         own = found[criterion.name]
@@ -68,7 +69,7 @@ def at_sites(
             leaf = "weight" if criterion.needs == "bn_scale" else "bias"
             for norm in sites.norms:
                 if (tensor := named.get(f"{norm}.{leaf}")) is not None:
-                    value = criterion.formula(_float64(tensor))
+                    value = criterion.formula(tensor.detach().to("cpu", torch.float64))
                     own.norms[norm] = checked(criterion, norm, value, len(tensor))
         if criterion.needs in OF_NORMS:
             for name, layer in sites.layers.items():
@@ -79,10 +80,38 @@ def at_sites(
     return found
 
 
-def _of_matrix(criteria: Sequence[Criterion], matrix: Tensor) -> Iterator[tuple[Criterion, Tensor]]:
-    pairs = Pairs(matrix)
-    for criterion in criteria:
-        yield criterion, criterion.formula(pairs if criterion.needs == "pairs" else matrix)
+_PART = 2**18
+"""Numbers that are turned into float64 at a time where filters may come in parts: 2 MB."""
+
+
+class _Room:
+    """Memory for one layer's filters in float64, used again for the next.
+
+    New memory for every layer, or more than a processor's cache holds, takes longer than the norms.
+    """
+
+    def __init__(self) -> None:
+        self._numbers = torch.empty(0, dtype=torch.float64)
+
+    def scored(
+        self, criteria: Sequence[Criterion], rows: Tensor
+    ) -> Iterator[tuple[Criterion, Tensor]]:
+        """The criteria, and what each gives for a layer's filters, (n, d) -> (n,)."""
+        if all(criterion.by_row for criterion in criteria):
+            parts = torch.split(rows, max(1, _PART // max(1, rows.shape[1])))
+            found = [[one.formula(part) for one in criteria] for part in map(self._put, parts)]
+            yield from zip(criteria, map(torch.cat, zip(*found, strict=True)), strict=True)
+            return
+        matrix = self._put(rows)
+        pairs = Pairs(matrix)
+        for criterion in criteria:
+            yield criterion, criterion.formula(pairs if criterion.needs == "pairs" else matrix)
+
+    def _put(self, rows: Tensor) -> Tensor:
+        """The numbers in float64; they stand until the next call."""
+        if self._numbers.numel() < rows.numel():
+            self._numbers = torch.empty(rows.numel(), dtype=torch.float64)
+        return self._numbers[: rows.numel()].view(rows.shape).copy_(rows.detach())
 
 
 def _of_sums(criterion: Criterion, sites: Sites, sums: Mapping[str, Sums], own: Found) -> None:
@@ -131,7 +160,3 @@ def generator(seed: int, name: str) -> torch.Generator:
     """The source of a place's random numbers."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-
-
-def _float64(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", torch.float64)

@@ -56,7 +56,8 @@ class Criterion:
     `gate_gradients`: `gradient.GateGradients` of its batch norm's scale and shift;
     `activations`: what its channels are after the activation, (images, n, ...).
     `merge` makes one of the sums over two sets of batches. With `shares` the scores are divided by
-    their sum over the network.
+    their sum over the network. `by_row` says that a filter's score depends on that filter alone, so
+    that the filters of a layer may come in parts.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Criterion:
     update: Callable[[Any, Any], Sums] | None = None
     merge: Callable[[Sums, Sums], Sums] = added
     shares: bool = False
+    by_row: bool = False
 
 
 def filter_matrix(weight: Tensor, out_dim: int) -> Tensor:

@@ -59,8 +59,8 @@ def uniform_draw(n_filters: int, generator: torch.Generator) -> Tensor:
     return torch.rand(n_filters, generator=generator, dtype=torch.float64)
 
 
-l1 = Criterion("l1", "filters", l1_norm, "Li et al. 2017, arXiv 1608.08710")
-l2 = Criterion("l2", "filters", l2_norm, "He et al. 2018, arXiv 1808.06866")
+l1 = Criterion("l1", "filters", l1_norm, "Li et al. 2017, arXiv 1608.08710", by_row=True)
+l2 = Criterion("l2", "filters", l2_norm, "He et al. 2018, arXiv 1808.06866", by_row=True)
 lamp = Criterion("lamp", "filters", lamp_score, "Lee et al. 2021, arXiv 2010.07611")
 bn_scale = Criterion("bn_scale", "bn_scale", torch.abs, "Liu et al. 2017, arXiv 1708.06519")
 bn_shift = Criterion("bn_shift", "bn_shift", torch.abs, "after Huang et al. 2021, arXiv 2004.11627")
