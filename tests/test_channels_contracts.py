@@ -11,7 +11,7 @@ from torch import nn
 from contracts import check_cost, check_cut_equals_mask, check_permutation, randomised
 from secateur.channels.cost import cost
 from secateur.channels.trace import trace
-from toys import TOYS
+from toys import TOYS, image, plain
 
 each = pytest.mark.parametrize("name", TOYS)
 
@@ -40,3 +40,10 @@ def test_the_cost_of_the_whole_network_is_right(name: str) -> None:
     model, example = _made(name)
     if name not in ("recurrent head",):
         check_cost(model, example, cost(trace(model, example)))
+
+
+def test_inference_mode_changes_nothing() -> None:
+    model = plain()
+    expected = trace(model, image())
+    with torch.inference_mode():
+        assert trace(model, image()).to_json() == expected.to_json()

@@ -129,7 +129,8 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._shown: list[Tensor] = []
         self._fields: dict[int, tuple[Tensor, Fields]] = {}
         self._operators: dict[Any, Operator] = {}
-        self._meta_parameters(model, given.shapes if given else {})
+        with torch.inference_mode(False):  # in it operators would not be taken apart
+            self._meta_parameters(model, given.shapes if given else {})
 
     def _meta_parameters(self, model: nn.Module, given: Mapping[str, tuple[int, ...]]) -> None:
         """Stand-ins on the meta device, parameters before buffers, each under its first name."""

@@ -75,9 +75,9 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> None:
         TraceError: the forward fails on shapes; `run` then knows what went on until there.
     """
     args, kwargs = call_arguments(example_input)
-    args, kwargs = tree_map_only(Tensor, run.input, (args, kwargs))
     modules = run.modules.values()
-    with untouched(modules), torch.no_grad():
+    with untouched(modules), torch.inference_mode(False), torch.no_grad():
+        args, kwargs = tree_map_only(Tensor, run.input, (args, kwargs))
         if any(module.training for module in modules):
             model.eval()
         run.put_in_place()
