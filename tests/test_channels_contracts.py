@@ -43,7 +43,7 @@ def test_the_cost_of_the_whole_network_is_right(name: str) -> None:
 
 
 def test_inference_mode_changes_nothing() -> None:
-    model = plain()
+    model = plain().double()
     expected = trace(model, image())
     with torch.inference_mode():
         assert trace(model, image()).to_json() == expected.to_json()
