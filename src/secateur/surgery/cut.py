@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from math import isfinite
 
 from torch import nn
 
 from secateur.channels.admit import check_example
 from secateur.channels.rules import RULES
 from secateur.channels.trace import Example, channel_map, record
-from secateur.errors import SurgeryError
+from secateur.errors import SurgeryError, VerificationError
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.absorb import absorb as take_up
 from secateur.surgery.prove import prove, settled
@@ -44,7 +45,7 @@ def cut(
         VerificationError: the cut network differs from the masked one.
     """
     run = record(model, example_input, RULES)
-    _check_values(model)
+    _check_there(model)
     channels = channel_map(run)
     plan.check(channels)
     if hold_back:
@@ -58,19 +59,29 @@ def cut(
     else:
         plan = prove(model, plan, example_input, run, channels)
     small = shrink(model, plan, channels)
-    verify(model, small, plan, channels, example_input)
+    try:
+        found = verify(model, small, plan, channels, example_input)
+    except VerificationError:
+        _check_numbers(model)  # says more, if that is why
+        raise
+    if not isfinite(found.relative_error):
+        _check_numbers(model)
     if absorb is None:
         return small
     check_example(absorb, "absorb")
     return take_up(model, small, plan, channels, absorb).network
 
 
-def _check_values(model: nn.Module) -> None:
+def _check_there(model: nn.Module) -> None:
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_meta:
             raise SurgeryError(
                 f"{name!r} is on the meta device and has no values to keep; load weights first"
             )
+
+
+def _check_numbers(model: nn.Module) -> None:
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_floating_point() and bool(tensor.isnan().any()):
             raise SurgeryError(
                 f"{name!r} holds NaN, so no answer of the network can be verified; train again or "
