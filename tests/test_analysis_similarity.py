@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from secateur.analysis.overlap import bottom_overlap
+from filter_scores import norms
+from secateur.analysis.overlap import bottom_overlap, bottom_overlaps, overlap_summary
+from secateur.analysis.ranks import kendall, resampled_spearman
 from secateur.analysis.similarity import rank_correlations, summary
 from secateur.errors import CriterionError
 
@@ -17,14 +19,6 @@ def rho_of(a, b):
     layer, whole = rank_correlations({"a": {"x": np.asarray(a)}, "b": {"x": np.asarray(b)}})
     assert whole.rho == layer.rho
     return layer.rho
-
-
-def norms(filters):
-    """l1, l2 and gm scores of filters (n, d), by the formulas of their papers."""
-    squared = (filters**2).sum(1)
-    gram = filters @ filters.T
-    distances = np.sqrt(np.maximum(squared[:, None] + squared[None] - 2 * gram, 0))
-    return {"l1": np.abs(filters).sum(1), "l2": np.sqrt(squared), "gm": distances.sum(1)}
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -48,12 +42,13 @@ def test_rho_is_scipys_for_every_pair_and_layer_and_for_all_filters(ties):
 
 
 def test_ranks_are_correlated_and_not_argsort_lists():
-    rng = np.random.default_rng(1)
-    score = rng.normal(10, 1, size=512)
-    noisy = score + 0.01 * rng.normal(size=512)
-    assert rho_of(score, noisy) > 0.999
-    trap = stats.pearsonr(np.argsort(score), np.argsort(noisy)).statistic
-    assert abs(trap) < 0.5
+    traps = []
+    for seed in range(10):
+        score, noise = np.random.default_rng(seed).normal(size=(2, 4096))
+        noisy = score + 0.01 * noise
+        assert round(rho_of(score, noisy), 3) == 1.0
+        traps.append(stats.pearsonr(np.argsort(score), np.argsort(noisy)).statistic)
+    assert np.mean(traps) == pytest.approx(0.07, abs=0.04)
 
 
 def test_rho_follows_order_alone():
@@ -154,3 +149,103 @@ def test_bottom_overlap_on_paper():
         bottom_overlap(a, b, 1.0)
     with pytest.raises(CriterionError, match="cannot be compared"):
         bottom_overlap(a, b[:3], 0.5)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_kendall_is_scipys_tau_b_by_pairs_and_by_sorting(ties, monkeypatch):
+    rng = np.random.default_rng(5)
+    table = rng.integers(0, 6, (4, 90)).astype(float) if ties else rng.normal(size=(4, 90))
+    expected = [[stats.kendalltau(a, b).statistic for a in table] for b in table]
+    monkeypatch.setattr("secateur.analysis.ranks._BLOCK", 1000)
+    assert kendall(table) == pytest.approx(np.array(expected), abs=1e-9)
+    monkeypatch.setattr("secateur.analysis.ranks._PAIRWISE_UPTO", 10)
+    assert kendall(table) == pytest.approx(np.array(expected), abs=1e-9)
+
+
+def test_kendall_is_an_option_of_the_rows():
+    scores = {"l1": {"a": np.array([1.0, 2, 3])}, "l2": {"a": np.array([1.0, 4, 2])}}
+    layer, _ = rank_correlations(scores, method="kendall")
+    assert (layer.rho, layer.method) == (pytest.approx(1 / 3), "kendall")
+    with pytest.raises(CriterionError, match="did you mean 'kendall'"):
+        rank_correlations(scores, method="kendal")
+    with pytest.raises(CriterionError, match="no intervals for kendall"):
+        rank_correlations(scores, method="kendall", resamples=10)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_resampled_rho_is_scipys_on_the_resample(ties, monkeypatch):
+    rng = np.random.default_rng(6)
+    table = rng.integers(0, 5, (3, 40)).astype(float) if ties else rng.normal(size=(3, 40))
+    monkeypatch.setattr("secateur.analysis.ranks._BLOCK", 3 * 40 * 4)  # several blocks
+    found = np.concatenate(list(resampled_spearman(table, 10, np.random.default_rng(1))))
+    assert found.shape == (10, 3, 3)
+    again = np.random.default_rng(1)
+    draws = np.concatenate([again.integers(40, size=(some, 40)) for some in (4, 4, 2)])
+    for rho, draw in zip(found, draws, strict=True):
+        assert rho == pytest.approx(stats.spearmanr(table[:, draw], axis=1).statistic, abs=1e-12)
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say():
+    truth = 6 / pi * asin(0.8 / 2)
+    rng = np.random.default_rng(8)
+    covered = []
+    for k in range(120):
+        x, e = rng.normal(size=(2, 100))
+        scores = {"a": {"x": x}, "b": {"x": 0.8 * x + 0.6 * e}}
+        row = rank_correlations(scores, resamples=200, seed=k)[0]
+        assert row.low <= row.rho + 0.02 and row.high >= row.rho - 0.02
+        covered.append(row.low <= truth <= row.high)
+    assert 0.88 <= np.mean(covered) <= 1.0
+
+
+def test_intervals_are_seeded_and_none_where_nothing_is_defined():
+    scores = {
+        "l1": {"a": np.arange(9.0), "flat": np.ones(9), "two": np.arange(2.0)},
+        "l2": {"a": np.arange(9.0) ** 2, "flat": np.arange(9.0), "two": np.arange(2.0)},
+    }
+    rows = {row.layer: row for row in rank_correlations(scores, resamples=50, seed=3)}
+    assert rank_correlations(scores, resamples=50, seed=3) == tuple(rows.values())
+    assert rows["a"].low == rows["a"].high == 1.0
+    assert rows["flat"].low is rows["flat"].high is rows["two"].low is None
+    assert rows["global"].low is not None
+    json.dumps([asdict(row) for row in rows.values()], allow_nan=False)
+
+
+def test_rows_hold_the_expected_value_where_there_is_one():
+    filters = np.random.default_rng(3).normal(size=(64, 100))
+    scores = {name: {"conv": values} for name, values in norms(filters).items()}
+    scores["bn_scale"] = {"conv": np.arange(64.0)}
+    rows = {(r.first, r.second): r for r in rank_correlations(scores) if r.layer == "conv"}
+    assert rows["l1", "l2"].expected == pytest.approx(0.93, abs=0.01)
+    assert rows["l1", "bn_scale"].expected is None
+    (pair,) = [p for p in summary(rows.values()) if (p.first, p.second) == ("l1", "l2")]
+    assert pair.expected_mean == rows["l1", "l2"].expected
+
+
+def test_bottom_overlaps_are_the_naive_intersections():
+    rng = np.random.default_rng(9)
+    scores = {c: {"a": rng.normal(size=30), "b": rng.normal(size=7)} for c in ("x", "y", "z")}
+    rows = bottom_overlaps(scores)
+    assert len(rows) == 3 * 3 * 4
+    for row in rows:
+        layers = ["a", "b"] if row.layer == "global" else [row.layer]
+        values = [np.concatenate([scores[c][k] for k in layers]) for c in (row.first, row.second)]
+        size = int(row.ratio * len(values[0]) + 1e-9)
+        assert row.size == size
+        lowest = [set(sorted(range(len(v)), key=lambda k, v=v: v[k])[:size]) for v in values]
+        if size:
+            assert row.overlap == len(lowest[0] & lowest[1]) / size
+            assert row.overlap == bottom_overlap(*values, row.ratio)
+        else:
+            assert row.overlap is None and "less than one" in row.undefined
+    pair = next(s for s in overlap_summary(rows) if (s.first, s.second, s.ratio) == ("x", "y", 0.1))
+    assert (pair.n_layers, pair.n_undefined) == (1, 1)
+    assert pair.minimum_layer == "a"
+    json.dumps([asdict(row) for row in rows], allow_nan=False)
+
+
+def test_bottom_sets_of_a_constant_criterion_mean_nothing():
+    rows = bottom_overlaps({"l1": {"a": np.ones(9)}, "l2": {"a": np.arange(9.0)}}, [0.5])
+    assert all(row.overlap is None and "same score" in row.undefined for row in rows)
+    with pytest.raises(CriterionError, match=r"\[0, 1\)"):
+        bottom_overlaps({}, [1.5])

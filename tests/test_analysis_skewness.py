@@ -1,13 +1,22 @@
 """Weight Skewness and its companions, against scipy, closed forms and naive loops."""
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from secateur.analysis.skewness import gini, hoyer, pq_index, skewness_rows
+from secateur.analysis.skewness import (
+    LIMITS,
+    gini,
+    hoyer,
+    pq_index,
+    skewness_rows,
+    skewness_summary,
+)
 from secateur.errors import CriterionError
 
 
@@ -137,3 +146,55 @@ def test_wrong_shapes_and_names_are_refused():
         skewness_rows({"pooled": np.ones(3)}, "bn_scale")
     with pytest.raises(CriterionError, match="did you mean 'bn_scale'"):
         skewness_rows({}, "bn_scales")
+
+
+def test_standard_errors_are_the_naive_jackknife():
+    values = gamma(7, 25)["bn0"] / 3
+    (row, _) = skewness_rows({"a": values}, "bn_scale")
+    for name, index in (
+        ("ws_jackknife_se", lambda x: stats.skew(x, bias=False)),
+        ("gini_se", gini),
+        ("hoyer_se", hoyer),
+        ("pq_index_se", pq_index),
+    ):
+        without = np.array([index(np.delete(values, k)) for k in range(25)])
+        naive = np.sqrt(24 / 25 * ((without - without.mean()) ** 2).sum())
+        assert getattr(row, name) == pytest.approx(naive, rel=1e-9)
+
+
+def test_standard_error_of_skewness_is_its_spread_over_samples():
+    rng = np.random.default_rng(8)
+    rows = [skewness_rows({"a": 10 + rng.normal(size=300)}, "bn_scale")[0] for _ in range(300)]
+    spread = np.std([row.ws for row in rows])
+    assert rows[0].ws_se == pytest.approx(spread, rel=0.15)
+    assert np.mean([row.ws_jackknife_se for row in rows]) == pytest.approx(spread, rel=0.15)
+
+
+def test_one_weight_that_decides_all_leaves_no_standard_error():
+    (row, _) = skewness_rows({"a": np.array([0.0, 0.0, 0.0, 2.0])}, "bn_scale")
+    assert row.gini == 0.75
+    assert row.ws_jackknife_se is row.gini_se is row.hoyer_se is row.pq_index_se is None
+    json.dumps(asdict(row), allow_nan=False)
+
+
+def test_the_summary_says_which_limits_bite():
+    rng = np.random.default_rng(9)
+    left = {
+        f"a{k}": scale * (4 - rng.gamma(2.0, 0.3, 64).clip(max=3.9))
+        for k, scale in enumerate([1, 1, 1, 10])
+    }
+    (found,) = skewness_summary(skewness_rows(left, "bn_scale"))
+    assert found.pooled_ws > 0 > found.mean_ws and found.n_layers == 4
+    assert "0% of the channels are inactive" in found.cautions[0]
+    assert "layers differ in scale" in found.cautions[-1]
+    sparse = np.concatenate([np.zeros(60), rng.gamma(2.0, size=4)])
+    (clear,) = skewness_summary(skewness_rows({"a": sparse}, "bn_scale"))
+    assert clear.cautions == () and clear.inactive_share > 0.9
+    (empty,) = skewness_summary(skewness_rows({}, "bn_scale"))
+    assert empty.pooled_ws is None and "0 channels" in empty.cautions[0]
+    assert len(LIMITS) == 3
+
+
+def test_one_threshold_of_inactive_channels_and_no_scipy_stats_in_the_trainer():
+    code = "import sys, secateur.train.penalties; sys.exit('scipy.stats' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,7 +8,8 @@ first-order formula; with M_k the mean of |w|^k within filters and τ the spread
                 / sqrt((τ² + (M_2 / M_1² - 1) / d) (τ² + (M_4 / M_2² - 1) / 4d))
 
 which for Gaussian weights is the closed form of `gaussian.py`. Derived here, for weights that are
-independent within a filter.
+independent within a filter and have one distribution in all. Where measured rho is far below it,
+filters differ in shape: some are peaked and others flat (`shapes`), so l1 over l2 differs.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from secateur.analysis.ranks import spearman
 from secateur.analysis.similarity import RankCorrelation
 from secateur.analysis.weights import LayerShape, LayerWeights
 
+Measured = tuple[float, float, float, float | None]
+"""rho, spread, tails and shapes of one layer."""
+
 LEAST_LAYERS = 5
 """Layers a correlation over layers needs."""
 
@@ -32,9 +36,9 @@ LEAST_LAYERS = 5
 class Explanation:
     """How one pair's rho goes with the spread of filter norms and with tails, over layers.
 
-    `with_spread` and `with_tails` are rank correlations over `n_layers` layers, and `..._alone`
-    the same with the other property held fixed (partial rank correlations). Where `undefined`
-    holds a reason, the numbers it concerns are None.
+    `with_spread`, `with_tails` and `with_shapes` are rank correlations over `n_layers` layers, and
+    `..._alone` the same with the other of the first two held fixed (partial rank correlations).
+    Where `undefined` holds a reason, the numbers it concerns are None.
     """
 
     first: str
@@ -45,6 +49,7 @@ class Explanation:
     spread_alone: float | None
     tails_alone: float | None
     undefined: str | None
+    with_shapes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def explain(
     (1.0, -1.0)
     """
     by_layer = {shape.layer: shape for shape in shapes}
-    pairs: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
+    pairs: dict[tuple[str, str], list[Measured]] = {}
     for row in rows:
         found = pairs.setdefault((row.first, row.second), [])
         shape = by_layer.get(row.layer)
@@ -79,7 +84,7 @@ def explain(
             and shape.spread is not None
             and shape.tails is not None
         ):
-            found.append((row.rho, shape.spread, shape.tails))
+            found.append((row.rho, shape.spread, shape.tails, shape.shapes))
     return tuple(_explanation(*pair, found) for pair, found in pairs.items())
 
 
@@ -94,11 +99,13 @@ def predicted_rho(weights: Iterable[LayerWeights]) -> tuple[Prediction, ...]:
     return tuple(_prediction(one) for one in weights)
 
 
-def _explanation(first: str, second: str, found: list[tuple[float, float, float]]) -> Explanation:
+def _explanation(first: str, second: str, found: list[Measured]) -> Explanation:
     if len(found) < LEAST_LAYERS:
         few = f"undefined because {len(found)} layers are comparable and this needs {LEAST_LAYERS}"
         return Explanation(first, second, len(found), None, None, None, None, few)
-    r = spearman(np.array(found).T)
+    r = spearman(np.array([row[:3] for row in found]).T)
+    shapes = np.array([(row[0], row[3]) for row in found if row[3] is not None])
+    enough = len(shapes) >= LEAST_LAYERS
     spread, tails, between = (_number(r[i, j]) for i, j in ((0, 1), (0, 2), (1, 2)))
     why = None
     if spread is None or tails is None:
@@ -112,6 +119,7 @@ def _explanation(first: str, second: str, found: list[tuple[float, float, float]
         spread_alone=_partial(spread, tails, between),
         tails_alone=_partial(tails, spread, between),
         undefined=why,
+        with_shapes=_number(spearman(shapes.T)[0, 1]) if enough else None,
     )
 
 

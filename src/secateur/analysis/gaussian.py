@@ -7,7 +7,8 @@ follows from how each goes with the filter's own l2 norm:
 * r(l1, l2) = sqrt((1/2) / (π/2 - 1)) = .936 for every d. If filters also differ in scale, with a
   standard deviation τ of log s, it is sqrt((τ² + 1/2d) / (τ² + (π/2 - 1)/d)): training, which
   makes scales differ, raises it.
-* r(l2, gm) = r(l2, fermat) = 1 / sqrt(1 + 2/n), and r(fermat, gm) is about 1.
+* r(l2, gm) = r(l2, fermat) = sqrt(1 - 2/n), for many filters 1 / sqrt(1 + 2/n), and
+  r(fermat, gm) is about 1.
 
 The expected rank correlation of n pairs with correlation r is
 6 / (π (n + 1)) · (asin r + (n - 2) asin(r / 2)), for many pairs 6/π · asin(r / 2). Other criteria
@@ -25,7 +26,7 @@ from math import asin, pi, sqrt
 import numpy as np
 from scipy import special, stats
 
-from secateur.analysis.weights import LayerShape
+from secateur.analysis.weights import LayerShape, norm_mean
 
 CLOSED_FORMS = ("l1", "l2", "gm", "fermat")
 """Criteria whose scores of Gaussian filters are known in closed form."""
@@ -113,8 +114,8 @@ def expected_variation(criterion: str, n: int, d: int) -> float | None:
     """
     if criterion not in DISPERSION or n < 2:
         return None
-    # what the sampled centre or the other filters add to the own norm's variation
-    widening = sqrt(1 + 2 / n) if criterion == "gm" else 1.0
+    # the Fermat point leans towards the short filters, the more the fewer there are
+    widening = 1 / _with_norm(criterion, n) if criterion == "fermat" and n > 2 else 1.0
     return DISPERSION[criterion] * widening / sqrt(d)
 
 
@@ -123,9 +124,9 @@ def expected_global_rho(
 ) -> dict[tuple[str, str], float]:
     """Expected rho over the filters of all layers, for pairs with closed forms, by simulation.
 
-    Scores, not filters, are drawn: a layer's mean is s·d·sqrt(2/π) for l1, s·sqrt(d) for l2 and
-    fermat, (n - 1)·s·sqrt(2d) for gm, its spread and correlations as above. So layers of unequal d
-    put criteria into different orders although each layer agrees.
+    Scores, not filters, are drawn: a layer's mean is s·d·sqrt(2/π) for l1, about s·sqrt(d) for l2
+    and fermat, (n - 1)·s·sqrt(2d) for gm, its spread and correlations as above. So layers of unequal
+    d put criteria into different orders although each layer agrees.
     """
     layers = [shape for shape in shapes if shape.n > 1]
     known = [name for name in criteria if name in CLOSED_FORMS]
@@ -149,18 +150,18 @@ def expected_global_rho(
 def _with_norm(criterion: str, n: int) -> float:
     """Correlation of a criterion's score with the filter's own l2 norm."""
     if criterion in _FAMILY:
-        return 1 / sqrt(1 + 2 / n)
+        return sqrt(max(0.0, 1 - 2 / n))
     return DISPERSION["l2"] / DISPERSION["l1"] if criterion == "l1" else 1.0
 
 
 def _draw(shape: LayerShape, rng: np.random.Generator) -> dict[str, np.ndarray]:
     norm, own, shared = rng.normal(size=(3, shape.n))
-    n, root = shape.n, sqrt(shape.d)
+    n, length = shape.n, norm_mean(shape.d)
     means = {
         "l1": shape.d * sqrt(2 / pi),
-        "l2": root,
-        "fermat": root,
-        "gm": (n - 1) * root * sqrt(2),
+        "l2": length,
+        "fermat": length * sqrt(1 - 1 / n),
+        "gm": (n - 1) * length * sqrt(2),
     }
     noise = {"l1": own, "l2": own, "fermat": shared, "gm": shared}
     scores = {}

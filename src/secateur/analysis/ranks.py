@@ -13,8 +13,8 @@ from scipy import stats
 
 from secateur.analysis.tables import Floats
 
-_BLOCK = 4_000_000
-"""Numbers held at once where work goes block by block."""
+_BLOCK = 400_000
+"""Numbers held at once where work goes block by block; few, so that they stay in the cache."""
 
 _PAIRWISE_UPTO = 4096
 """Filters up to which all pairs are compared; beyond, Kendall's tau by sorting is faster."""

@@ -24,7 +24,7 @@ Hoyer); Diao et al., arXiv 2302.05601 (PQ-index).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import sqrt
 from typing import Literal, get_args
@@ -33,6 +33,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from secateur.analysis.inactive import INACTIVE_BELOW
+from secateur.analysis.jackknife import (
+    gini_without_each,
+    hoyer_without_each,
+    pq_index_without_each,
+    skewness_without_each,
+    standard_error,
+)
 from secateur.errors import CriterionError, unknown_name
 
 Definition = Literal["bn_scale", "filter_l1"]
@@ -41,8 +49,13 @@ Definition = Literal["bn_scale", "filter_l1"]
 POOLED = "pooled"
 """Name of the row that holds all layers together."""
 
-INACTIVE_BELOW = 0.01
-"""A channel is inactive below this share of the largest weight in the pool."""
+LIMITS = (
+    "Weight Skewness falls before it rises: it is lowest at light sparsity, and of channels that "
+    "are dead or else equal it is negative until one half is dead.",
+    "It does not see an amount that is added to every weight.",
+    "Pooled over layers and within layers it may differ in sign, because layers differ in scale.",
+)
+"""What is to be told wherever Weight Skewness is shown."""
 
 _CONSTANT = 1e-12
 
@@ -53,8 +66,10 @@ class SkewnessRow:
 
     `ws` is G1 and `ws_se` its standard error under normality, sqrt(6 / n). `gini`, `hoyer` and
     `pq_index` lie in [0, 1), 0 = all equal. `inactive_share` counts channels below 1 % of the
-    largest weight of the whole pool, also in a layer's row, and exact zeros. Where `undefined`
-    holds a reason, the numbers before it are None; only an empty row has no `inactive_share`.
+    largest weight of the whole pool, also in a layer's row, and exact zeros. The standard errors
+    at the end are jackknife ones and assume no distribution; None where one weight decides all.
+    Where `undefined` holds a reason, the other numbers are None; only an empty row has no
+    `inactive_share`.
     """
 
     layer: str
@@ -67,6 +82,27 @@ class SkewnessRow:
     pq_index: float | None
     inactive_share: float | None
     undefined: str | None
+    ws_jackknife_se: float | None = None
+    gini_se: float | None = None
+    hoyer_se: float | None = None
+    pq_index_se: float | None = None
+
+
+@dataclass(frozen=True)
+class SkewnessSummary:
+    """Weight Skewness of a network in one definition: pooled beside the mean of its layers.
+
+    `mean_ws` is over the `n_layers` layers where it is defined. `cautions` says which of the
+    limits bite here.
+    """
+
+    definition: Definition
+    n: int
+    n_layers: int
+    pooled_ws: float | None
+    mean_ws: float | None
+    inactive_share: float | None
+    cautions: tuple[str, ...]
 
 
 def skewness_rows(
@@ -97,6 +133,20 @@ def skewness_rows(
         _row(name, definition, values, threshold)
         for name, values in [*layers.items(), (POOLED, pool)]
     )
+
+
+def skewness_summary(rows: Iterable[SkewnessRow]) -> tuple[SkewnessSummary, ...]:
+    """Pooled value and mean of layers for every definition in `rows`, with what limits them.
+
+    >>> small, large = np.array([1.0, 2.0, 4.0]), np.array([20.0, 40.0, 50.0])
+    >>> (row,) = skewness_summary(skewness_rows({"a": small, "b": large}, "bn_scale"))
+    >>> round(row.pooled_ws, 2), round(abs(row.mean_ws), 2)
+    (0.68, 0.0)
+    """
+    definitions: dict[Definition, list[SkewnessRow]] = {}
+    for row in rows:
+        definitions.setdefault(row.definition, []).append(row)
+    return tuple(_summary(definition, own) for definition, own in definitions.items())
 
 
 def gini(weights: NDArray[np.float64]) -> float:
@@ -174,7 +224,48 @@ def _row(
         pq_index=pq_index(scaled),
         inactive_share=share,
         undefined=None,
+        ws_jackknife_se=standard_error(skewness_without_each(scaled)),
+        gini_se=standard_error(gini_without_each(scaled)),
+        hoyer_se=standard_error(hoyer_without_each(scaled)),
+        pq_index_se=standard_error(pq_index_without_each(scaled)),
     )
+
+
+def _summary(definition: Definition, rows: list[SkewnessRow]) -> SkewnessSummary:
+    pooled = next(row for row in rows if row.layer == POOLED)
+    layers = [row.ws for row in rows if row.layer != POOLED and row.ws is not None]
+    mean = float(np.mean(layers)) if layers else None
+    return SkewnessSummary(
+        definition=definition,
+        n=pooled.n,
+        n_layers=len(layers),
+        pooled_ws=pooled.ws,
+        mean_ws=mean,
+        inactive_share=pooled.inactive_share,
+        cautions=_cautions(pooled, mean),
+    )
+
+
+def _cautions(pooled: SkewnessRow, mean: float | None) -> tuple[str, ...]:
+    if pooled.ws is None or pooled.ws_se is None or pooled.inactive_share is None:
+        return (pooled.undefined or "undefined",)
+    found = []
+    if pooled.inactive_share < 0.5:
+        found.append(
+            f"{pooled.inactive_share:.0%} of the channels are inactive: below one half, Weight "
+            "Skewness can fall while sparsity grows"
+        )
+    if abs(pooled.ws) < 2 * pooled.ws_se:
+        found.append(
+            f"{pooled.ws:.2f} is within two standard errors ({pooled.ws_se:.2f}) of 0, the value "
+            "of a symmetric distribution"
+        )
+    if mean is not None and mean * pooled.ws < 0:
+        found.append(
+            f"pooled it is {pooled.ws:+.2f} and within layers {mean:+.2f} on average: layers "
+            "differ in scale"
+        )
+    return tuple(found)
 
 
 def _why_undefined(weights: NDArray[np.float64]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import exp, lgamma, sqrt
+from math import exp, lgamma, pi, sqrt
 from typing import Literal
 
 import numpy as np
@@ -74,7 +74,9 @@ class LayerShape:
     variation of the filters' l2 norms over its value for iid Gaussian weights: 1 = as iid, more =
     filters differ in scale. `tails` is the excess kurtosis of weights within filters, every filter
     divided by its own root mean square and the iid Gaussian value taken off: 0 = Gaussian, more =
-    heavier tails. Where `undefined` holds a reason, `spread` or `tails` is None.
+    heavier tails. `shapes` is the coefficient of variation of l1 over l2 norm, over its iid
+    Gaussian value: more = some filters are peaked and others flat. Where `undefined` holds a
+    reason, what it concerns is None.
     """
 
     layer: str
@@ -85,6 +87,7 @@ class LayerShape:
     spread: float | None
     tails: float | None
     undefined: str | None
+    shapes: float | None = None
 
 
 def layer_shapes(weights: Iterable[LayerWeights]) -> tuple[LayerShape, ...]:
@@ -98,15 +101,22 @@ def layer_shapes(weights: Iterable[LayerWeights]) -> tuple[LayerShape, ...]:
     return tuple(_shape(one) for one in weights)
 
 
+def norm_mean(d: int) -> float:
+    """Mean of the l2 norm of d iid standard Gaussian numbers, about sqrt(d).
+
+    >>> round(norm_mean(2), 6) == round((np.pi / 2) ** 0.5, 6)
+    True
+    """
+    return sqrt(2) * exp(lgamma((d + 1) / 2) - lgamma(d / 2))
+
+
 def norm_variation(d: int) -> float:
     """Coefficient of variation of the l2 norm of d iid Gaussian numbers, about 1 / sqrt(2 d).
 
     >>> round(norm_variation(576) * 576**0.5, 3)
     0.707
     """
-    # mean of chi: sqrt(2) Γ((d+1)/2) / Γ(d/2); mean of its square: d
-    mean = sqrt(2) * exp(lgamma((d + 1) / 2) - lgamma(d / 2))
-    return sqrt(d - mean**2) / mean
+    return sqrt(d - norm_mean(d) ** 2) / norm_mean(d)
 
 
 def _shape(one: LayerWeights) -> LayerShape:
@@ -114,8 +124,9 @@ def _shape(one: LayerWeights) -> LayerShape:
     n, d = filters.shape
     squares = (filters**2).mean(axis=1)
     norms = np.sqrt(squares)
-    spread = tails = None
+    spread = tails = shapes = None
     why = None
+    alive = squares > 0
     if n < 3:
         why = f"undefined because there are {n} filters and a spread needs 3"
     elif not squares.any():
@@ -123,9 +134,12 @@ def _shape(one: LayerWeights) -> LayerShape:
     else:
         spread = float(norms.std(ddof=1) / norms.mean() / norm_variation(d))
     if squares.any() and d > 1:
-        alive = squares > 0
         fourth = (filters[alive] ** 4).mean(axis=1) / squares[alive] ** 2
         tails = float(fourth.mean() * (d + 2) / d - 3)
+        if alive.sum() > 2:
+            flatness = np.abs(filters[alive]).mean(axis=1) / norms[alive]
+            shapes = float(flatness.std(ddof=1) / flatness.mean() / sqrt((pi / 2 - 1.5) / d))
     elif why is None:
         why = "tails are undefined because a filter holds one number"
-    return LayerShape(one.layer, one.kind, n, d, float(sqrt(squares.mean())), spread, tails, why)
+    scale = float(sqrt(squares.mean()))
+    return LayerShape(one.layer, one.kind, n, d, scale, spread, tails, why, shapes)

@@ -15,15 +15,13 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from secateur.analysis.inactive import INACTIVE_BELOW
 from secateur.channels.groups import ChannelMap
 from secateur.errors import TrainingError, unknown_name
 from secateur.train.schedule import Training, course
 
 Parameters = Mapping[str, nn.Parameter]
 """Parameters by their name in the model."""
-
-INACTIVE = 0.01
-"""A scale below this share of the network's largest counts as inactive."""
 
 
 class Penalty(ABC):
@@ -205,4 +203,4 @@ def inactive_share(scales: Iterable[Tensor]) -> float:
     largest = magnitudes.max()
     if largest == 0:
         return 1.0
-    return (magnitudes < INACTIVE * largest).double().mean().item()
+    return (magnitudes < INACTIVE_BELOW * largest).double().mean().item()
