@@ -125,8 +125,8 @@ def expected_global_rho(
     """Expected rho over the filters of all layers, for pairs with closed forms, by simulation.
 
     Scores, not filters, are drawn: a layer's mean is s·d·sqrt(2/π) for l1, about s·sqrt(d) for l2
-    and fermat, (n - 1)·s·sqrt(2d) for gm, its spread and correlations as above. So layers of unequal
-    d put criteria into different orders although each layer agrees.
+    and fermat, (n - 1)·s·sqrt(2d) for gm, its spread and correlations as above. So layers of
+    unequal d put criteria into different orders although each layer agrees.
     """
     layers = [shape for shape in shapes if shape.n > 1]
     known = [name for name in criteria if name in CLOSED_FORMS]
