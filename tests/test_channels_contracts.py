@@ -11,6 +11,7 @@ from torch import nn
 from contracts import check_cost, check_cut_equals_mask, check_permutation, randomised
 from secateur.channels.cost import cost
 from secateur.channels.trace import trace
+from secateur.channels.walk import modules_of, tensors_of
 from toys import TOYS, image, plain
 
 each = pytest.mark.parametrize("name", TOYS)
@@ -47,3 +48,13 @@ def test_inference_mode_changes_nothing() -> None:
     expected = trace(model, image())
     with torch.inference_mode():
         assert trace(model, image()).to_json() == expected.to_json()
+
+
+@each
+def test_the_walk_is_torch_s(name: str) -> None:
+    model, _ = _made(name)
+    assert modules_of(model) == list(model.named_modules())
+    assert modules_of(model, shared=True) == list(model.named_modules(remove_duplicate=False))
+    named = dict(model.named_parameters()) | dict(model.named_buffers())
+    assert list(tensors_of(model)) == list(named)
+    assert all(tensor is named[key] for key, tensor in tensors_of(model).items())

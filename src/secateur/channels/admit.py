@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from secateur.channels.walk import modules_of
 from secateur.errors import TraceError
 
 _WRAPPERS = {
@@ -35,7 +36,7 @@ def check_network(model: object) -> None:
     if not isinstance(model, nn.Module):
         what = f"the class {model.__name__}" if isinstance(model, type) else repr(model)[:60]
         raise TraceError(f"{what} is not a network; give an instance of torch.nn.Module")
-    for path, module in model.named_modules():
+    for path, module in modules_of(model):
         kind = type(module)
         where = f"module {path!r}" if path else "the network"
         if kind.__name__ in _WRAPPERS:
@@ -56,7 +57,7 @@ def check_network(model: object) -> None:
             )
         own = {**module._parameters, **module._buffers}
         for name, tensor in own.items():
-            if is_lazy(tensor):
+            if tensor is not None and is_lazy(tensor):
                 raise TraceError(
                     f"{where} is lazy and its {name!r} has no shape yet; call the network once"
                 )

@@ -16,6 +16,7 @@ from secateur.channels.groups import Layer, Product
 from secateur.channels.labels import Fields, Notebook, Pin, as_field
 from secateur.channels.rules import COUNTED, IN_PLACE, Rule, unknown
 from secateur.channels.shapes import shape_rule
+from secateur.channels.walk import modules_of
 
 Situation = tuple[str | int, ...]
 """A line of the network's code, and numbers that tell calls on it apart."""
@@ -134,7 +135,7 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _meta_parameters(self, model: nn.Module, given: Mapping[str, tuple[int, ...]]) -> None:
         """Stand-ins on the meta device, parameters before buffers, each under its first name."""
-        places = list(model.named_modules(remove_duplicate=False))
+        places = modules_of(model, shared=True)
         for path, module in places:
             if self.module_names.setdefault(id(module), path) == path:
                 self.modules[path] = module

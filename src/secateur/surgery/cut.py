@@ -10,6 +10,7 @@ from torch import nn
 from secateur.channels.admit import check_example
 from secateur.channels.rules import RULES
 from secateur.channels.trace import Example, channel_map, record
+from secateur.channels.walk import tensors_of
 from secateur.errors import SurgeryError, VerificationError
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.absorb import absorb as take_up
@@ -73,7 +74,7 @@ def cut(
 
 
 def _check_there(model: nn.Module) -> None:
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+    for name, tensor in tensors_of(model).items():
         if tensor.is_meta:
             raise SurgeryError(
                 f"{name!r} is on the meta device and has no values to keep; load weights first"
@@ -81,7 +82,7 @@ def _check_there(model: nn.Module) -> None:
 
 
 def _check_numbers(model: nn.Module) -> None:
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+    for name, tensor in tensors_of(model).items():
         if tensor.is_floating_point() and bool(tensor.isnan().any()):
             raise SurgeryError(
                 f"{name!r} holds NaN, so no answer of the network can be verified; train again or "

@@ -16,6 +16,7 @@ from secateur.channels.groups import ChannelMap
 from secateur.channels.labels import meeting_pairs
 from secateur.channels.run import Given, Run
 from secateur.channels.trace import Example, replay, without_collections
+from secateur.channels.walk import modules_of
 from secateur.errors import TraceError
 from secateur.plan.plan import Numbers
 from secateur.surgery.rebuild import set_attributes
@@ -53,7 +54,7 @@ def objections(
     for owner, own in book.labels.items():
         stays = kept.get(owner)
         labels[owner] = own if stays is None else own[torch.from_numpy(stays)]
-    mirrors = [mirror(module) for module in model.modules()]
+    mirrors = [mirror(module) for _, module in modules_of(model)]
 
     def change() -> None:
         follow(model, mirrors)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from secateur.channels.cost import kept_positions
 from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import without_collections
+from secateur.channels.walk import modules_of, tensors_of
 from secateur.errors import SurgeryError
 from secateur.plan.plan import Numbers, PruningPlan
 from secateur.surgery.widths import follow, mirror
@@ -35,7 +36,7 @@ def rebuild(
         SurgeryError: the module holds something that cannot be copied, or lacks an attribute.
     """
     memo: dict[int, object] = {}
-    for name, old in [*model.named_parameters(), *model.named_buffers()]:
+    for name, old in tensors_of(model).items():
         new = tensors.get(name)
         if new is None and type(old) in (Tensor, nn.Parameter) and old.grad is None:
             new = old.detach().clone()
@@ -43,7 +44,7 @@ def rebuild(
             frozen = not old.requires_grad
             is_parameter = isinstance(old, nn.Parameter)
             memo[id(old)] = nn.Parameter(new, requires_grad=not frozen) if is_parameter else new
-    mirrors = [mirror(module) for module in model.modules()]
+    mirrors = [mirror(module) for _, module in modules_of(model)]
     try:
         made = copied(model, memo)
     except (RuntimeError, TypeError) as error:
@@ -61,7 +62,7 @@ def copied(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
 
     Modules that have no way of their own to be copied are filled attribute by attribute.
     """
-    plain = [module for module in model.modules() if _plain(type(module))]
+    plain = [module for _, module in modules_of(model) if _plain(type(module))]
     for module in plain:
         memo[id(module)] = object.__new__(type(module))
     for module in plain:
@@ -100,7 +101,7 @@ def _plain(kind: Any) -> bool:
 
 def shrink(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> nn.Module:
     """A copy of a network without the channels of a plan; nothing is proved."""
-    named = dict(model.named_parameters()) | dict(model.named_buffers())
+    named = tensors_of(model)
     tensors: dict[str, Tensor] = {}
     for (name, dim), positions in kept_positions(channels, plan.remove).items():
         old = tensors.get(name, named[name].detach())

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import Example, call_arguments
+from secateur.channels.walk import tensors_of
 from secateur.errors import VerificationError
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.mask import mask
@@ -77,7 +78,7 @@ def _random_like(example_input: Example) -> Example:
 
 def _in_float64(model: nn.Module) -> nn.Module:
     """A copy on the CPU in float64."""
-    named = dict(model.named_parameters()) | dict(model.named_buffers())
+    named = tensors_of(model)
     exact = {name: t.detach().to("cpu", torch.float64) for name, t in named.items()}
     tensors = {name: t for name, t in exact.items() if named[name].is_floating_point()}
     return rebuild(model, tensors).to("cpu", torch.float64)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.channels.normalisation import groups_go_whole
+from secateur.channels.walk import modules_of
 
 
 def _convolution(shape: torch.Size, groups: int) -> dict[str, int]:
@@ -102,7 +103,7 @@ def follow(model: nn.Module, before: Sequence[Mirror | None]) -> None:
     by whole ones has fewer of them afterwards: a depthwise convolution has as many as inputs, and
     so has a group norm of many small groups.
     """
-    for module, old in zip(model.modules(), before, strict=True):
+    for (_, module), old in zip(modules_of(model), before, strict=True):
         rule, weight = _rule(type(module)), None if old is None else _weight(module)
         if old is None or rule is None or weight is None:
             continue
