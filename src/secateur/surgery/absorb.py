@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from secateur.channels.cost import kept_positions, owner_module
+from secateur.channels.cost import Removal, kept_positions, owner_module
 from secateur.channels.groups import ChannelMap, Layer
 from secateur.channels.trace import Example, call_arguments, untouched
 from secateur.errors import SurgeryError
@@ -75,7 +75,7 @@ def absorb(
     Reference: the mean shift is Nagel et al. 2019 (1906.04721) section 4.2, for channels.
     """
     plan.check(channels)
-    sites, left_out = _sites(model, plan, channels)
+    sites, left_out = sites_of(model, plan.remove, channels)
     wanted = _observe(rebuild(model, {}), sites, calibration)
     left_out |= {
         name: "it is not called as a module, so there is no output to measure"
@@ -96,7 +96,7 @@ def absorb(
 
 
 @dataclass(frozen=True)
-class _Site:
+class Site:
     """A module that lost inputs: its outputs that stay, and the batch norm that is its alone."""
 
     kept: Tensor | None
@@ -115,7 +115,7 @@ class _Attempt:
     """A copy of the cut network that is being shifted, and its error."""
 
     def __init__(
-        self, network: nn.Module, sites: Mapping[str, _Site], wanted: _Seen, calibration: Example
+        self, network: nn.Module, sites: Mapping[str, Site], wanted: _Seen, calibration: Example
     ) -> None:
         self.network = network
         self.absorbed: list[str] = []
@@ -131,7 +131,7 @@ class _Attempt:
         rose = False
         for name, site in self._sites.items():
             before, seen = self.error, self._seen
-            undo = _shift(self.network, name, site, self._lost(name, site))
+            undo = shift(self.network, name, site, self._lost(name, site))
             self._look()
             if self.error < before or not careful:
                 self.absorbed.append(name)
@@ -141,7 +141,7 @@ class _Attempt:
             rose |= not self.error < before
         return rose
 
-    def _lost(self, name: str, site: _Site) -> Tensor:
+    def _lost(self, name: str, site: Site) -> Tensor:
         full, now = self._wanted.means[name], self._seen.means.get(name)
         full = full if site.kept is None else full[site.kept]
         if now is None or now.shape != full.shape:
@@ -170,20 +170,20 @@ def _n_spatial(module: nn.Module) -> int | None:
     return next((_N_SPATIAL[kind] for kind in type(module).__mro__ if kind in _N_SPATIAL), None)
 
 
-def _sites(
-    model: nn.Module, plan: PruningPlan, channels: ChannelMap
-) -> tuple[dict[str, _Site], dict[str, str]]:
+def sites_of(
+    model: nn.Module, remove: Removal, channels: ChannelMap
+) -> tuple[dict[str, Site], dict[str, str]]:
     """The modules that lose inputs, and the layers that do but cannot be shifted."""
     lost = {
         member.parameter
-        for name, gone in plan.remove.items()
+        for name, gone in remove.items()
         for member in channels.by_name[name].members
         if gone and member.role == "in"
     }
     modules = dict(model.named_modules())
     names = {owner_module(alias): name for alias, name in channels.aliases.items() if name in lost}
     names |= {owner_module(name): name for name in channels.by_weight if name in lost}
-    kept = kept_positions(channels, plan.remove)
+    kept = kept_positions(channels, remove)
     sites, left_out = {}, {}
     for name, weight in names.items():
         module = modules.get(name)
@@ -193,7 +193,7 @@ def _sites(
         layer = channels.by_weight[weight]
         stays = kept.get((weight, layer.out_dim))
         outputs = None if stays is None else _outputs_kept(stays, layer, channels)
-        sites[name] = _Site(outputs, _own_norm(layer, modules, channels))
+        sites[name] = Site(outputs, _own_norm(layer, modules, channels))
     return sites, left_out
 
 
@@ -213,7 +213,7 @@ def _own_norm(layer: Layer, modules: Mapping[str, nn.Module], channels: ChannelM
     return layer.norm if layer.norm and len(alike) == 1 and isinstance(running, Tensor) else None
 
 
-def _shift(network: nn.Module, name: str, site: _Site, lost: Tensor) -> Callable[[], None]:
+def shift(network: nn.Module, name: str, site: Site, lost: Tensor) -> Callable[[], None]:
     """Add `lost` to a layer's outputs; gives back how to undo it."""
     module = network.get_submodule(name)
     bias = module._parameters["bias"]
@@ -235,7 +235,7 @@ def _shift(network: nn.Module, name: str, site: _Site, lost: Tensor) -> Callable
     return undo
 
 
-def _observe(network: nn.Module, sites: Mapping[str, _Site], calibration: Example) -> _Seen:
+def _observe(network: nn.Module, sites: Mapping[str, Site], calibration: Example) -> _Seen:
     """Run the network in evaluation mode and note the means of the sites, in the order they run."""
     args, kwargs = call_arguments(calibration)
     sums: dict[str, tuple[Tensor, int]] = {}
@@ -254,7 +254,7 @@ def _observe(network: nn.Module, sites: Mapping[str, _Site], calibration: Exampl
 
 @contextmanager
 def _measured(
-    network: nn.Module, sites: Mapping[str, _Site], sums: dict[str, tuple[Tensor, int]]
+    network: nn.Module, sites: Mapping[str, Site], sums: dict[str, tuple[Tensor, int]]
 ) -> Iterator[None]:
     """Inside, every call of a site adds its output, summed over all but channels, to `sums`."""
 

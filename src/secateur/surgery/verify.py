@@ -51,7 +51,7 @@ def verify(
     """
     example = _random_like(example_input)
     masked = _outputs(mask(model, plan, channels).to("cpu", torch.float64), example)
-    cut = _outputs(_in_float64(small), example)
+    cut = _outputs(in_float64(small), example)
     errors = [_relative_error(one, other) for one, other in zip(cut, masked, strict=True)]
     touched = [m for m in channels.mixing if any(plan.remove.get(name) for name in m.groups)]
     mixing = tuple(f"{m.operator} at {m.source}" for m in touched)
@@ -62,6 +62,15 @@ def verify(
             f"(allowed {TOLERANCE:g}); the model that came in is untouched"
         )
     return result
+
+
+def difference(model: nn.Module, other: nn.Module, example_input: Example) -> float:
+    """Max |other - model| / max |model| over all outputs, in float64 on seeded random input."""
+    example = _random_like(example_input)
+    wanted, found = (_outputs(in_float64(net), example) for net in (model, other))
+    return max(
+        (_relative_error(one, two) for one, two in zip(found, wanted, strict=True)), default=0.0
+    )
 
 
 def _random_like(example_input: Example) -> Example:
@@ -76,7 +85,7 @@ def _random_like(example_input: Example) -> Example:
     return drawn
 
 
-def _in_float64(model: nn.Module) -> nn.Module:
+def in_float64(model: nn.Module) -> nn.Module:
     """A copy on the CPU in float64."""
     named = tensors_of(model)
     exact = {name: t.detach().to("cpu", torch.float64) for name, t in named.items()}
