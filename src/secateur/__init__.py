@@ -75,6 +75,10 @@ if TYPE_CHECKING:
     from secateur.surgery.absorb import Absorption as Absorption
     from secateur.surgery.absorb import absorb as absorb
     from secateur.surgery.cut import cut as cut
+    from secateur.surgery.lossless import FreeChannels as FreeChannels
+    from secateur.surgery.lossless import cut_lossless as cut_lossless
+    from secateur.surgery.lossless import free_channels as free_channels
+    from secateur.surgery.lossless import lossless as lossless
     from secateur.surgery.mask import mask as mask
     from secateur.surgery.memory import activation_peak as activation_peak
     from secateur.surgery.optimizer import cut_optimizer as cut_optimizer
@@ -86,6 +90,7 @@ if TYPE_CHECKING:
     from secateur.surgery.restore import remember as remember
     from secateur.surgery.restore import restore as restore
     from secateur.surgery.verify import verify as verify
+    from secateur.train.batch_norm import reestimate_batch_norm as reestimate_batch_norm
     from secateur.train.sensitivity import measure_sensitivity as measure_sensitivity
 
 _HOME = {
@@ -111,6 +116,7 @@ _HOME = {
     "plan.select": ("by_hand", "global_", "isomorphic", "uniform"),
     "surgery.absorb": ("Absorption", "absorb"),
     "surgery.cut": ("cut",),
+    "surgery.lossless": ("FreeChannels", "cut_lossless", "free_channels", "lossless"),
     "surgery.mask": ("mask",),
     "surgery.memory": ("activation_peak",),
     "surgery.optimizer": ("cut_optimizer",),
@@ -119,6 +125,7 @@ _HOME = {
     "surgery.prove": ("settle",),
     "surgery.replan": ("plan_that_fits",),
     "surgery.verify": ("verify",),
+    "train.batch_norm": ("reestimate_batch_norm",),
     "train.sensitivity": ("measure_sensitivity",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}

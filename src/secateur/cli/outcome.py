@@ -6,11 +6,13 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from secateur.channels.groups import ChannelMap
     from secateur.plan.plan import PruningPlan
+    from secateur.surgery.lossless import FreeChannels, Lossless
     from secateur.surgery.verify import Verification
 
 _MOST = 5
@@ -42,8 +44,8 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def summary(plan: PruningPlan, checked: Verification) -> list[str]:
-    """Before and after, target and reached, what was limited or held back, and the check."""
+def summary(plan: PruningPlan) -> list[str]:
+    """Before and after, target and reached, what was limited or held back."""
     before, after = plan.before, plan.after
     table: list[tuple[Any, ...]] = [("", "before", "after", "left")]
     for name in ("channels", "params", "macs"):
@@ -62,14 +64,51 @@ def summary(plan: PruningPlan, checked: Verification) -> list[str]:
         changed = [f"{name} = {value}" for name, value in plan.attributes.items()]
         rest = f" and {len(changed) - 3} more (see the plan)" if len(changed) > 3 else ""
         lines.append(f"sizes in the network's code: {', '.join(changed[:3])}{rest}")
-    if checked.exact:
-        lines.append("the cut network equals the masked one (verified in float64)")
-    else:
-        lines.append(
+    return lines
+
+
+def verified_outcome(checked: Verification) -> tuple[dict[str, Any], list[str]]:
+    """The check against the masked network, for JSON and in a line."""
+    line = "the cut network equals the masked one (verified in float64)"
+    if not checked.exact:
+        line = (
             f"the cut network differs from the masked one by {checked.relative_error:.1e}, because "
             f"of what mixes channels: {', '.join(checked.mixing)}"
         )
-    return lines
+    return asdict(checked) | {"exact": checked.exact}, [line]
+
+
+def lossless_outcome(done: Lossless) -> tuple[dict[str, Any], list[str]]:
+    """The check against the network as it was, for JSON and in lines."""
+    lines = [
+        f"every output is as it was, within {done.relative_error:.1e} (verified in float64)",
+    ]
+    if done.shifted:
+        n = len(done.shifted)
+        more = f" and {n - _MOST} more" if n > _MOST else ""
+        lines.append(f"constants went into the biases of {', '.join(done.shifted[:_MOST])}{more}")
+    answer = {"relative_error": done.relative_error, "against": "the uncut network"}
+    return answer | {"shifted": list(done.shifted)}, lines
+
+
+def free_outcome(free: FreeChannels, plan: PruningPlan) -> dict[str, int]:
+    """How many channels went, how many of them gave nothing or a constant, and how many do."""
+    nothing, constant = free.among(plan)
+    removed = sum(map(len, plan.remove.values()))
+    return {
+        "removed": removed,
+        "nothing": nothing,
+        "constant": constant,
+        "in_network": free.n_channels,
+    }
+
+
+def free_line(free: Mapping[str, int]) -> str:
+    """The same in words."""
+    return (
+        f"free: of {free['removed']} channels that went, {free['nothing']} gave nothing and "
+        f"{free['constant']} a constant; the network had {free['in_network']} of these"
+    )
 
 
 def _by_reason(word: str, reasons: Mapping[str, str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,10 +26,18 @@ from secateur.cli.budget import (
     read_latency_table,
     read_ratios,
 )
-from secateur.cli.calibration import scores_of
+from secateur.cli.calibration import read_calibration, scores_of
 from secateur.cli.criterion import find_criterion
 from secateur.cli.network import Arguments, Factory, InputShape, Weights, build_network, example_of
-from secateur.cli.outcome import as_csv, cost_rows, summary
+from secateur.cli.outcome import (
+    as_csv,
+    cost_rows,
+    free_line,
+    free_outcome,
+    lossless_outcome,
+    summary,
+    verified_outcome,
+)
 from secateur.errors import SecateurError, unknown_name
 
 if TYPE_CHECKING:
@@ -78,6 +87,17 @@ def prune(
     seed: Annotated[
         int, typer.Option(help="Seed of the random criterion.", rich_help_panel=_CHOICE)
     ] = 0,
+    lossless: Annotated[
+        bool,
+        typer.Option(
+            "--lossless",
+            help="Only what leaves every output as it is; no budget.",
+            rich_help_panel=_CHOICE,
+        ),
+    ] = False,
+    re_estimate: Annotated[
+        bool, typer.Option("--re-estimate", help="Batch-norm statistics anew on --calibration.")
+    ] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path(
         "out/prune"
     ),
@@ -96,49 +116,72 @@ def prune(
     from secateur.plan.budget import Budget
     from secateur.plan.reach import check_reach, reach
     from secateur.surgery.cut import cut
+    from secateur.surgery.lossless import cut_lossless, free_channels
     from secateur.surgery.package import save
     from secateur.surgery.replan import plan_that_fits
     from secateur.surgery.verify import verify
+    from secateur.train.batch_norm import reestimate_batch_norm
 
     chosen = find_criterion(criterion)
     if device is not None and device not in DEVICES:
         raise SecateurError(unknown_name("device", device, DEVICES))
     select = _selection(scope, normalisation)
-    budget = Budget(
-        pruning_ratio=pruning_ratio,
-        params=params,
-        macs=macs,
-        bytes=n_bytes,
-        latency_ms=latency_ms,
-        latency_table=read_latency_table(latency_table),
-        keep_multiple_of=keep_multiple_of,
-        min_channels=min_channels,
-        max_ratio=max_ratio,
-        ratios=read_ratios(ratio or []),
-        ignore=tuple(ignore or ()),
-    )
+    limits: dict[str, Any] = {
+        "macs": macs,
+        "params": params,
+        "bytes": n_bytes,
+        "latency_ms": latency_ms,
+        "pruning_ratio": pruning_ratio,
+    }
+    rules: dict[str, Any] = {
+        "keep_multiple_of": keep_multiple_of,
+        "min_channels": min_channels,
+        "max_ratio": max_ratio,
+        "ratios": read_ratios(ratio or []),
+        "ignore": tuple(ignore or ()),
+    }
+    if lossless:
+        _check_no_budget(limits, rules)
+        budget = None
+    else:
+        budget = Budget(**limits, latency_table=read_latency_table(latency_table), **rules)
     model = build_network(factory, weights, arg)
     example = example_of(input_shape)
+    anew = _data_to_re_estimate_on(calibration, example) if re_estimate else None
+    alike: tuple[str, ...] = ()
     with Console(stderr=True).status("tracing") as shown:
         channels = trace(model, example)
-        check_reach(channels, budget)
-        for row in () if as_json else reach(channels, budget):
-            typer.echo(str(row))
-        scores, data = scores_of(
-            model,
-            channels,
-            chosen,
-            example,
-            calibration=calibration,
-            loss=loss,
-            seed=seed,
-            progress=shown.update,
-        )
-        shown.update("planning and proving")
-        plan = plan_that_fits(model, example, budget, partial(select, scores))
-        shown.update("cutting and verifying")
-        small = cut(model, plan, example)
-        checked = verify(model, small, plan, channels, example)
+        if budget is None:
+            shown.update("cutting what is free, and verifying")
+            done = cut_lossless(model, example)
+            plan, small, data = done.plan, done.network, None
+            verified, checks = lossless_outcome(done)
+        else:
+            check_reach(channels, budget)
+            for row in () if as_json else reach(channels, budget):
+                typer.echo(str(row))
+            scores, data = scores_of(
+                model,
+                channels,
+                chosen,
+                example,
+                calibration=calibration,
+                loss=loss,
+                seed=seed,
+                progress=shown.update,
+            )
+            alike += scores.constant
+            shown.update("planning and proving")
+            plan = plan_that_fits(model, example, budget, partial(select, scores))
+            shown.update("cutting and verifying")
+            small = cut(model, plan, example)
+            checked = verify(model, small, plan, channels, example)
+            verified, checks = verified_outcome(checked)
+        shown.update("looking for what was free")
+        free = free_outcome(free_channels(model, channels, example), plan)
+        if anew is not None:
+            shown.update("estimating batch-norm statistics anew")
+            reestimate_batch_norm(small, anew)
         timed = None if latency_ms is None else _timed(model, small, example)
     fit = None if device is None else DEVICES[device].check(plan.after)
     costs = cost_rows(channels, plan)
@@ -149,7 +192,9 @@ def prune(
     if as_json:
         answer = {
             "plan": json.loads(plan.to_json()),
-            "verified": asdict(checked) | {"exact": checked.exact},
+            "verified": verified,
+            "free": free,
+            "re_estimated_on": None if anew is None else len(anew),
             "device": fit and asdict(fit) | {"fits": fit.fits},
             "measured_ms": timed,
             "calibration": data,
@@ -158,14 +203,16 @@ def prune(
         }
         typer.echo(json.dumps(answer, allow_nan=False))
     else:
-        lines = summary(plan, checked)
-        if scores.constant:
-            alike = shortened(scores.constant, 60)
-            lines.append(f"{criterion} scores all filters the same, and cannot choose, in {alike}")
+        lines = [*summary(plan), *checks, free_line(free)]
+        if alike:
+            names = shortened(alike, 60)
+            lines.append(f"{criterion} scores all filters the same, and cannot choose, in {names}")
         lines += [f"calibrated on {data}"] if data is not None else []
         if timed is not None:
             before, after = timed["before"], timed["after"]
             lines.append(f"measured here, one thread: {before:.3g} ms before, {after:.3g} ms after")
+        if anew is not None:
+            lines.append(f"batch-norm statistics estimated anew on {len(anew)} examples")
         lines += [str(fit)] if fit is not None else []
         typer.echo("\n".join([*lines, f"wrote {', '.join(map(str, files))}"]))
     if fit is not None and not fit.fits:
@@ -194,6 +241,30 @@ def _selection(scope: str, normalisation: str) -> Any:
             "compares them; choose --scope global or isomorphic"
         )
     return selection
+
+
+def _check_no_budget(limits: Mapping[str, Any], rules: Mapping[str, Any]) -> None:
+    """Refuse a budget beside --lossless.
+
+    Raises:
+        SecateurError: naming the first option that has no say.
+    """
+    given = [name for name, limit in limits.items() if limit is not None]
+    given += [name for name, rule in rules.items() if rule not in (1, {}, ())]
+    if given:
+        option = given[0].replace("_", "-").replace("ratios", "ratio")
+        raise SecateurError(
+            f"--lossless removes what is free and no more, so --{option} has no say; leave out one "
+            "of them"
+        )
+
+
+def _data_to_re_estimate_on(calibration: str | None, example: Tensor) -> Tensor:
+    if calibration is None:
+        raise SecateurError(
+            "--re-estimate needs data; name a file with `input`, or scenes, by --calibration"
+        )
+    return read_calibration(calibration, example)[0]
 
 
 def _timed(model: nn.Module, small: nn.Module, example: Tensor) -> dict[str, float]:
