@@ -19,6 +19,7 @@ import torch
 from secateur.errors import DataError, StorageError
 from secateur.scenes.datasets import Clip, SceneSet, esc10
 from secateur.scenes.features import Features, LogMel, log_mel, prepare, standardise
+from secateur.scenes.presets import PRESETS, preset
 from secateur.scenes.synthesis import synthetic_scenes
 
 ROOT = Path(__file__).parent.parent
@@ -27,15 +28,25 @@ SMALL = LogMel(rate=8000, n_fft=512, hop=160, n_mels=20, seconds=0.2)
 
 
 def librosa_log_mel(waveform: np.ndarray, settings: LogMel) -> np.ndarray:
+    y = waveform.astype(np.float64)
+    if settings.pre_emphasis:
+        y = librosa.effects.preemphasis(y, coef=settings.pre_emphasis)[1:]
     power = librosa.feature.melspectrogram(
-        y=waveform.astype(np.float64),
+        y=y,
         sr=settings.rate,
         n_fft=settings.n_fft,
+        win_length=settings.window,
         hop_length=settings.hop,
         n_mels=settings.n_mels,
         fmin=settings.f_min,
         fmax=settings.f_max,
+        htk=settings.mel == "htk",
+        norm="slaney" if settings.unit_area else None,
+        pad_mode=settings.padding,
+        dtype=np.float64,
     )
+    if settings.log == "ln":
+        return np.log(power + 1e-5)
     return librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=None)
 
 
@@ -43,12 +54,12 @@ def librosa_log_mel(waveform: np.ndarray, settings: LogMel) -> np.ndarray:
 @pytest.mark.parametrize(
     "settings",
     [
-        LogMel(),
+        *PRESETS.values(),
         LogMel(rate=16000, n_fft=1024, hop=320, n_mels=40, seconds=1.0),
         LogMel(rate=32000, n_fft=2048, hop=500, n_mels=128, f_min=0.0, f_max=14000.0, seconds=1.3),
         LogMel(rate=22050, n_fft=1023, hop=512, n_mels=30, f_min=200.0, seconds=0.01),
     ],
-    ids=["esc10", "16k", "wide", "shorter_than_a_window"],
+    ids=[*PRESETS, "16k", "wide", "shorter_than_a_window"],
 )
 def test_equal_to_librosa(settings: LogMel) -> None:
     rng = np.random.default_rng(0)
@@ -74,6 +85,42 @@ def test_equal_to_librosa_on_real_recordings() -> None:
         assert np.abs(ours - librosa_log_mel(waveform, settings)).max() < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("dcase2022", (1, 40, 51)),
+        ("dcase2024", (1, 256, 65)),
+        ("cpjku", (1, 256, 64)),
+        ("fast", (1, 64, 101)),
+        ("esc", (1, 64, 101)),
+    ],
+)
+def test_presets_have_the_shapes_of_their_models(name: str, shape: tuple[int, ...]) -> None:
+    settings = preset(name)
+    assert settings.shape == shape
+    assert log_mel(torch.zeros(2, settings.n_samples), settings).shape == (2, *shape)
+    assert preset(name, 10.0).n_samples == 10 * settings.rate
+    assert set(PRESETS) == {"dcase2022", "dcase2024", "cpjku", "fast", "esc"}
+
+
+def test_an_unknown_preset_is_named() -> None:
+    with pytest.raises(
+        DataError, match=r"no feature preset 'dcase2023'; there are cpjku, .*dcase2"
+    ):
+        preset("dcase2023")
+
+
+@pytest.mark.parametrize("settings", PRESETS.values(), ids=PRESETS)
+def test_blocks_do_not_show(settings: LogMel) -> None:
+    rng = np.random.default_rng(1)
+    long = dataclasses.replace(settings, seconds=7.3)
+    waveforms = torch.from_numpy(rng.normal(0, 0.1, (5, long.n_samples)).astype(np.float32))
+    together = log_mel(waveforms, long)
+    for waveform, one in zip(waveforms, together, strict=True):
+        assert (log_mel(waveform[None], long)[0] - one).abs().max() < 1e-5
+        assert np.abs(one[0].numpy() - librosa_log_mel(waveform.numpy(), long)).max() < 1e-4
+
+
 def test_silence_is_at_the_floor() -> None:
     assert (log_mel(torch.zeros(1, SMALL.n_samples), SMALL) == -100).all()
 
@@ -97,6 +144,14 @@ def test_waveforms_must_be_a_batch() -> None:
         ({"f_min": 30000.0}, "rate / 2 = 22050 Hz"),
         ({"f_max": 40.0}, "f_max=40.0"),
         ({"f_max": 23000.0}, "f_max=23000.0"),
+        ({"window": 0}, "window=0"),
+        ({"window": 4097}, "window=4097: give at most n_fft=4096"),
+        ({"mel": "bark"}, "mel='bark': give 'slaney' or 'htk'"),
+        ({"padding": "wrap"}, "padding='wrap': give 'constant' or 'reflect'"),
+        ({"log": "log2"}, "log='log2': give 'db' or 'ln'"),
+        ({"pre_emphasis": 1.0}, "pre_emphasis=1.0"),
+        ({"padding": "reflect", "seconds": 0.01}, "441 samples are left to frame; give 2049"),
+        ({"pre_emphasis": 0.9, "seconds": 1 / 44100}, "0 samples are left to frame; give 1"),
         ({"n_mels": 1000}, r"\d+ of its bands hold no bin of the transform with n_fft=4096"),
         (
             {"n_mels": 10**9},
@@ -299,6 +354,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from secateur.scenes.features import LogMel, prepare
+from secateur.scenes.presets import PRESETS, preset
 from secateur.scenes.synthesis import synthetic_scenes
 scenes = synthetic_scenes(n_locations=2, clips_per_location=2, seconds=0.2, n_folds=2)
 settings = LogMel(rate=8000, n_fft=512, hop=160, n_mels=20, seconds=0.2)

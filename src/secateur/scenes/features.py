@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,8 +18,9 @@ from secateur.errors import DataError
 from secateur.scenes import cache as array_cache
 from secateur.scenes.audio import fit
 from secateur.scenes.datasets import Clip, SceneSet
+from secateur.scenes.mel import Bank, Framing, MelScale, Padding, band_powers, filters
 
-_VERSION = 1
+_VERSION = 2
 """Raised when the transform changes, so that older caches are not taken for new ones."""
 
 _BLOCK = 16
@@ -28,13 +29,19 @@ _BLOCK = 16
 _FLOOR = 1e-10
 """Least power before the logarithm: silence is -100 dB."""
 
+_OFFSET = 1e-5
+"""Added to power before the natural logarithm, in place of a floor."""
+
 
 @dataclass(frozen=True)
 class LogMel:
     """Settings of a log-mel spectrogram: lengths in samples, frequencies in Hz, length in s.
 
-    `f_max` None is half the rate. Defaults give (64, 101) for 5 s at 44.1 kHz: windows of 93 ms,
-    a step of 50 ms.
+    `f_max` None is half the rate, `window` None is `n_fft`; a shorter window is centred in it.
+    `mel` is the scale, `unit_area` says whether a band is divided by half its width in Hz,
+    `padding` what lies beyond the edges, `log` what is given: "db" is 10 log10(max(power, 1e-10)),
+    "ln" is ln(power + 1e-5). `pre_emphasis` c > 0 makes x[t] of x[t + 1] - c x[t], one sample less.
+    Defaults give (64, 101) for 5 s at 44.1 kHz: windows of 93 ms, a step of 50 ms.
 
     Raises:
         DataError: a setting is out of range, or a band would hold no bin of the transform.
@@ -47,21 +54,42 @@ class LogMel:
     f_min: float = 50.0
     f_max: float | None = None
     seconds: float = 5.0
+    window: int | None = None
+    mel: MelScale = "slaney"
+    unit_area: bool = True
+    padding: Padding = "constant"
+    pre_emphasis: float = 0.0
+    log: Literal["db", "ln"] = "db"
 
     def __post_init__(self) -> None:
-        for name in ("rate", "n_fft", "hop", "n_mels"):
-            value = getattr(self, name)
+        for name in ("rate", "n_fft", "hop", "n_mels", "window"):
+            value = self.n_fft if getattr(self, name) is None else getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise DataError(f"LogMel {name}={value!r}: give a whole number of at least 1")
+        if self.window is not None and self.window > self.n_fft:
+            raise DataError(f"LogMel window={self.window}: give at most n_fft={self.n_fft}")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise DataError(
+                    f"LogMel {name}={getattr(self, name)!r}: give {' or '.join(map(repr, allowed))}"
+                )
+        if not 0 <= self.pre_emphasis < 1:
+            raise DataError(f"LogMel pre_emphasis={self.pre_emphasis!r}: give 0 (none) to below 1")
         if not (isfinite(self.seconds) and self.seconds * self.rate >= 1):
             raise DataError(f"LogMel seconds={self.seconds!r}: give at least one sample's length")
+        least = self.n_fft // 2 + 1 if self.padding == "reflect" else 1
+        if self._n_framed < least:
+            raise DataError(
+                f"LogMel seconds={self.seconds!r}: {self._n_framed} samples are left to frame; "
+                f"give {least} at least (padding={self.padding!r}, n_fft={self.n_fft})"
+            )
         if not 0 <= self.f_min < self.f_top <= self.rate / 2:
             raise DataError(
                 f"LogMel f_min={self.f_min!r}, f_max={self.f_max!r}: give "
                 f"0 <= f_min < f_max <= rate / 2 = {self.rate / 2:g} Hz"
             )
         too_many = self.n_mels > self.n_fft  # then do not even draw the bank
-        n_empty = 0 if too_many else int((_mel_bank(self) == 0).all(dim=1).sum())
+        n_empty = 0 if too_many else int((filters(self.bank) == 0).all(dim=1).sum())
         if too_many or n_empty:
             raise DataError(
                 f"LogMel n_mels={self.n_mels}: {n_empty or 'some'} of its bands hold no bin of the "
@@ -85,46 +113,52 @@ class LogMel:
         >>> LogMel().n_frames
         101
         """
-        return 1 + self.n_samples // self.hop
+        return 1 + self._n_framed // self.hop
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one clip's features: (1, n_mels, n_frames)."""
+        return (1, self.n_mels, self.n_frames)
+
+    @property
+    def bank(self) -> Bank:
+        """What its mel filters are drawn from."""
+        return Bank(
+            self.rate, self.n_fft, self.n_mels, self.f_min, self.f_top, self.mel, self.unit_area
+        )
+
+    @property
+    def _n_framed(self) -> int:
+        """Samples that are left after pre-emphasis."""
+        return self.n_samples - bool(self.pre_emphasis)
+
+
+_CHOICES = {"mel": ("slaney", "htk"), "padding": ("constant", "reflect"), "log": ("db", "ln")}
 
 
 def log_mel(waveforms: Tensor, settings: LogMel) -> Tensor:
-    """Log-mel power in dB, (n, samples) -> (n, 1, n_mels, n_frames), float32.
+    """Log-mel power, (n, samples) -> (n, 1, n_mels, n_frames), float32.
 
-    Hann window, edges padded with silence, power spectrum, Slaney's mel scale with bands of unit
-    area, 10 log10(max(power, 1e-10)). Equal to librosa's `melspectrogram` with its defaults.
-    Worked out in double precision, because near the floor single precision is off by 0.01 dB.
+    Equal to librosa's `melspectrogram` with the same settings. Worked out in double precision:
+    in single precision, bands far below the loudest one are off by up to 1 dB.
 
     Raises:
         DataError: the waveforms are not two-dimensional.
-
-    Reference: Slaney, "Auditory Toolbox", 1998 (the mel scale).
     """
     if waveforms.ndim != 2:
         raise DataError(f"waveforms have shape {tuple(waveforms.shape)}; give (n, samples)")
-    spectrum = torch.stft(
-        waveforms.to(torch.float64),
-        n_fft=settings.n_fft,
-        hop_length=settings.hop,
-        window=torch.hann_window(settings.n_fft, dtype=torch.float64),
-        center=True,
-        pad_mode="constant",
-        return_complex=True,
+    if settings.pre_emphasis:
+        waveforms = waveforms.to(torch.float64)
+        waveforms = waveforms[:, 1:] - settings.pre_emphasis * waveforms[:, :-1]
+    framing = Framing(
+        settings.n_fft, settings.window or settings.n_fft, settings.hop, settings.padding
     )
-    power = spectrum.real.square() + spectrum.imag.square()
-    bands = _mel_bank(settings) @ power
-    return (10.0 * torch.log10(bands.clamp_min(_FLOOR))).to(torch.float32).unsqueeze(1)
-
-
-@lru_cache(maxsize=4)
-def _mel_bank(settings: LogMel) -> Tensor:
-    """Triangular mel filters, (n_mels, n_fft // 2 + 1): Slaney's scale, unit area in Hz."""
-    ends = _hz_to_mel(np.array([settings.f_min, settings.f_top]))
-    corners = _mel_to_hz(np.linspace(ends[0], ends[1], settings.n_mels + 2))
-    low, peak, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
-    bins = np.arange(settings.n_fft // 2 + 1) * (settings.rate / settings.n_fft)
-    triangles = np.minimum((bins - low) / (peak - low), (high - bins) / (high - peak))
-    return torch.from_numpy(np.maximum(triangles, 0.0) * (2.0 / (high - low)))
+    bands = band_powers(waveforms, framing, settings.bank)
+    if settings.log == "db":
+        values = bands.clamp_min_(_FLOOR).log10_().mul_(10.0)
+    else:
+        values = bands.add_(_OFFSET).log_()
+    return values.to(torch.float32).transpose(1, 2).unsqueeze(1).contiguous()
 
 
 @dataclass(frozen=True)
@@ -227,18 +261,3 @@ def _waveform(scenes: SceneSet, clip: Clip, settings: LogMel) -> NDArray[np.floa
             "a reader gives a mono waveform (samples,) of at least one sample"
         )
     return fit(waveform, rate, settings.rate, settings.n_samples)
-
-
-# Slaney's scale: linear up to 1 kHz (15 mel), then 27 mel to a factor of 6.4.
-_HZ_A_MEL, _KNEE_HZ, _KNEE_MEL = 200.0 / 3.0, 1000.0, 15.0
-_LOG_STEP = np.log(6.4) / 27.0
-
-
-def _hz_to_mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
-    above = _KNEE_MEL + np.log(np.maximum(hz, _KNEE_HZ) / _KNEE_HZ) / _LOG_STEP
-    return np.where(hz < _KNEE_HZ, hz / _HZ_A_MEL, above)
-
-
-def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
-    above = _KNEE_HZ * np.exp(_LOG_STEP * np.maximum(mel - _KNEE_MEL, 0.0))
-    return np.where(mel < _KNEE_MEL, mel * _HZ_A_MEL, above)
