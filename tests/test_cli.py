@@ -78,16 +78,6 @@ def test_prune_writes_a_plan_and_a_network_that_agree(
     assert plan.after.macs <= plan.before.macs / 2
 
 
-def test_inspect_speaks_and_gives_json(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, "inspect", MOBILENET, "--arg", "width=4") == 0
-    assert "is an output of the network" in capsys.readouterr().out
-    assert run(monkeypatch, "inspect", MOBILENET, "--arg", "width=4", "--json") == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert {"cost", "channels", "skewness", "similarity"} == set(answer)
-
-
 def test_what_mixes_channels_is_not_called_equal(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

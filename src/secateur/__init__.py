@@ -72,6 +72,8 @@ if TYPE_CHECKING:
     from secateur.plan.sensitivity import Sensitivity as Sensitivity
     from secateur.plan.sensitivity import ratios_for as ratios_for
     from secateur.plan.sensitivity import ratios_from as ratios_from
+    from secateur.study.analyse import analyse as analyse
+    from secateur.study.inspection import Analysis as Analysis
     from secateur.surgery.absorb import Absorption as Absorption
     from secateur.surgery.absorb import absorb as absorb
     from secateur.surgery.cut import cut as cut
@@ -114,6 +116,8 @@ _HOME = {
     "plan.schedule": ("scaled",),
     "plan.sensitivity": ("Sensitivity", "ratios_for", "ratios_from"),
     "plan.select": ("by_hand", "global_", "isomorphic", "uniform"),
+    "study.analyse": ("analyse",),
+    "study.inspection": ("Analysis",),
     "surgery.absorb": ("Absorption", "absorb"),
     "surgery.cut": ("cut",),
     "surgery.lossless": ("FreeChannels", "cut_lossless", "free_channels", "lossless"),

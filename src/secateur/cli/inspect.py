@@ -1,104 +1,161 @@
-"""`secateur inspect`: what a network's channels and the criteria's scores look like."""
+"""`secateur inspect`: the diagnosis of one network, or of several side by side."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secateur.cli.network import Arguments, Factory, InputShape, Weights, build_network, example_of
+from secateur.cli.network import Arguments, InputShape, build_network, example_of
+from secateur.errors import SecateurError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from torch import Tensor
 
-    from secateur.analysis.similarity import SimilaritySummary
-    from secateur.analysis.skewness import SkewnessRow
+_BATCH = 32
 
 
 def inspect(
-    factory: Factory,
-    weights: Weights = None,
+    networks: Annotated[
+        list[str],
+        typer.Argument(
+            help="Factories, package.module:function, each perhaps with @weights.safetensors.",
+            show_default=False,
+        ),
+    ],
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--weights", "-w", help="Weights of each network in order, or several of one network."
+        ),
+    ] = None,
     arg: Arguments = None,
     input_shape: InputShape = "1x64x101",
+    criterion: Annotated[
+        list[str] | None,
+        typer.Option(help="A criterion to compare; repeatable. [default: all that can be]"),
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            help="Data for criteria that need it: a file with `input`, `target`; or scenes."
+        ),
+    ] = None,
+    loss: Annotated[str, typer.Option(help="Loss for criteria of gradients.")] = "cross_entropy",
+    seed: Annotated[int, typer.Option(help="Seed of what is drawn.")] = 0,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="Print the channel groups and what is pinned first.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the page.")] = Path(
+        "out/inspect"
+    ),
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Show channel groups, what is pinned and why, channel sparsity, and whether criteria agree."""
-    from secateur.analysis.similarity import rank_correlations, summary
-    from secateur.analysis.skewness import skewness_rows
-    from secateur.channels.cost import cost
+    """Say how criteria see a network and what its weights are like; write a page about it."""
+    from rich.console import Console
+
     from secateur.channels.trace import trace
-    from secateur.criteria.channel_weights import channel_weights
-    from secateur.criteria.score import score
-    from secateur.criteria.table import CRITERIA
+    from secateur.cli.calibration import loss_of, read_calibration
+    from secateur.cli.criterion import find_criterion
+    from secateur.files import write_text
+    from secateur.report.inspection import build
+    from secateur.study.analyse import analyse
+    from secateur.study.screen import screen
 
-    model = build_network(factory, weights, arg)
-    channels = trace(model, example_of(input_shape))
-    skewness = [
-        row
-        for definition in ("bn_scale", "filter_l1")
-        if (found := channel_weights(model, channels, definition))
-        for row in skewness_rows(found, definition)
-    ]
-    has_norm = any(row.definition == "bn_scale" for row in skewness)
-    criteria = [
-        criterion
-        for criterion in CRITERIA.values()
-        if criterion.update is None and (has_norm or not criterion.needs.startswith("bn_"))
-    ]
-    scores = score(model, channels, criteria)
-    filters = {name: values.filters for name, values in scores.items()}
-    shared = set.intersection(*(set(layers) for layers in filters.values()))
-    filters = {
-        name: {layer: v for layer, v in layers.items() if layer in shared}
-        for name, layers in filters.items()
-    }
-    correlations = rank_correlations(filters)
-    if as_json:
-        answer = {
-            "cost": asdict(cost(channels)),
-            "channels": json.loads(channels.to_json()),
-            "skewness": [asdict(row) for row in skewness],
-            "similarity": [asdict(row) for row in correlations],
-        }
-        typer.echo(json.dumps(answer, allow_nan=False))
-        return
-    typer.echo(str(channels))
-    typer.echo(_skewness_table(skewness))
-    typer.echo(_similarity_table(summary(correlations)))
-
-
-def _skewness_table(rows: Iterable[SkewnessRow]) -> str:
-    lines = [
-        "",
-        "channel sparsity, pooled over prunable channels (WS is blind to a shift and not monotone "
-        "at light sparsity: read it with its companions)",
-        f"{'definition':<12}{'n':>6}{'WS':>8}{'± SE':>7}{'Gini':>7}{'Hoyer':>7}{'inactive':>10}",
-    ]
-    for row in rows:
-        if row.layer == "pooled":
-            cells = (row.ws, row.ws_se, row.gini, row.hoyer, row.inactive_share)
-            ws, se, gini, hoyer, inactive = (_number(cell) for cell in cells)
-            lines.append(
-                f"{row.definition:<12}{row.n:>6}{ws:>8}{se:>7}{gini:>7}{hoyer:>7}{inactive:>10}"
+    chosen = [find_criterion(name) for name in criterion] if criterion else None
+    loss_fn = loss_of(loss)
+    sources = named_sources(networks, weights or [])
+    example = example_of(input_shape)
+    batches, targets = None, False
+    if calibration:
+        inputs, target, _ = read_calibration(calibration, example, seed)
+        batches, targets = _batches(inputs, target), target is not None
+    found = []
+    with Console(stderr=True).status("inspecting") as shown:
+        for name, factory, file in sources:
+            shown.update(f"inspecting {name}")
+            model = build_network(factory, file, arg)
+            channels = trace(model, example)
+            if groups and not as_json:
+                typer.echo(f"{channels}\n")
+            found.append(
+                analyse(
+                    model,
+                    channels,
+                    chosen,
+                    calibration=batches,
+                    loss_fn=loss_fn if targets else None,
+                    seed=seed,
+                    name=name,
+                )
             )
-            if row.undefined:
-                lines.append(f"  {row.undefined}")
-    return "\n".join(lines)
+        shown.update("drawing the page")
+        page, rows = out / "page.html", out / "rows.json"
+        answer = {"networks": [asdict(one) for one in found]}
+        write_text(rows, json.dumps(answer, allow_nan=False))
+        build(found, page)
+    if as_json:
+        where = {"page": str(page), "rows": str(rows)}
+        typer.echo(json.dumps(answer | where, allow_nan=False))
+        return
+    typer.echo(screen(found, f"page {page}   rows {rows}"))
 
 
-def _similarity_table(rows: Iterable[SimilaritySummary]) -> str:
-    lines = [
-        "",
-        "rank agreement of criteria (Spearman; mean and minimum over layers, all filters together)",
-        f"{'pair':<22}{'mean':>7}{'min':>7}{'global':>8}",
+def named_sources(networks: list[str], weights: list[Path]) -> list[tuple[str, str, Path | None]]:
+    """What every network is called, its factory and its weights.
+
+    A factory may bring its weights behind an `@`. Else `weights` are those of the networks in
+    their order, or several of the one network there is.
+
+    Raises:
+        SecateurError: the number of weights fits neither, or a network has two.
+    """
+    pairs: list[tuple[str, Path | None]] = []
+    for network in networks:
+        factory, _, file = network.partition("@")
+        pairs.append((factory, Path(file) if file else None))
+    if weights:
+        own = [factory for factory, file in pairs if file is not None]
+        if own:
+            raise SecateurError(
+                f"{own[0]} has its weights behind an @, and --weights is given too; use one way "
+                "for all networks"
+            )
+        if len(pairs) == 1:
+            pairs = pairs * len(weights)
+        if len(weights) != len(pairs):
+            raise SecateurError(
+                f"{len(weights)} --weights for {len(pairs)} networks; give one for each in their "
+                "order, or write package.module:function@file"
+            )
+        pairs = [(factory, file) for (factory, _), file in zip(pairs, weights, strict=True)]
+    return [
+        (name, factory, file) for name, (factory, file) in zip(_names(pairs), pairs, strict=True)
     ]
-    for row in rows:
-        mean, low, whole = (_number(v) for v in (row.mean, row.minimum, row.global_rho))
-        lines.append(f"{row.first + ' ~ ' + row.second:<22}{mean:>7}{low:>7}{whole:>8}")
-    return "\n".join(lines)
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+def _names(pairs: list[tuple[str, Path | None]]) -> list[str]:
+    """The function's name, with what tells equal ones apart: the weights' name, then a number."""
+    names = [factory.rpartition(":")[2] or factory for factory, _ in pairs]
+    twice = Counter(names)
+    names = [
+        f"{name} {file.stem}" if twice[name] > 1 and file is not None else name
+        for name, (_, file) in zip(names, pairs, strict=True)
+    ]
+    seen: Counter[str] = Counter()
+    for k, name in enumerate(names):
+        seen[name] += 1
+        if seen[name] > 1:
+            names[k] = f"{name} #{seen[name]}"
+    return names
+
+
+def _batches(inputs: Tensor, targets: Tensor | None) -> list[Any]:
+    starts = range(0, len(inputs), _BATCH)
+    if targets is None:
+        return [inputs[k : k + _BATCH] for k in starts]
+    return [(inputs[k : k + _BATCH], targets[k : k + _BATCH]) for k in starts]

@@ -71,7 +71,7 @@ def score(
     if members not in ("producer", "all"):
         raise CriterionError(unknown_name("members", str(members), ("producer", "all")))
     named = dict(model.named_parameters())
-    _check_finite(named)
+    check_finite(named)
     sites = Sites(channels, members)
     sums: Mapping[str, Mapping[str, Sums]] = {}
     if streamed := [criterion for criterion in criteria if criterion.update is not None]:
@@ -182,7 +182,12 @@ def _constant(filters: Mapping[str, Values]) -> tuple[str, ...]:
     )
 
 
-def _check_finite(named: Mapping[str, Tensor]) -> None:
+def check_finite(named: Mapping[str, Tensor]) -> None:
+    """Refuse parameters that are not finite.
+
+    Raises:
+        CriterionError: naming the first.
+    """
     for name, tensor in named.items():
         # one pass, and a second only where a sum of finite numbers might have overflowed
         if not (torch.isfinite(tensor.sum()) or torch.isfinite(tensor).all()):

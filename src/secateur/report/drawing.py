@@ -81,7 +81,10 @@ class Key:
 
 @dataclass(frozen=True)
 class Figure:
-    """A titled row of panels with what the reader can choose, and how to read it."""
+    """A titled row of panels with what the reader can choose, and how to read it.
+
+    Panels of a `wide` figure take the width of the page each.
+    """
 
     id: str
     title: str
@@ -89,6 +92,7 @@ class Figure:
     panels: tuple[Spec, ...]
     controls: tuple[Control, ...] = ()
     legend: tuple[Key, ...] = ()
+    wide: bool = False
 
 
 def spec(

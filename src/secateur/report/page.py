@@ -5,25 +5,20 @@ The Vega bundle stands in the page once; every panel is a JSON spec beside it. L
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from secateur.files import write_text
 from secateur.report import gaps, summary, tables
-from secateur.report.drawing import THEME, Figure
+from secateur.report.drawing import Figure
 from secateur.report.findings import Findings, find
+from secateur.report.frame import render_page
 from secateur.report.network_charts import layers, similarity, sparsity
 from secateur.report.pruning_charts import differences, macs, params, prunable
 from secateur.report.wording import minus
 from secateur.study.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED
 from secateur.study.tradeoff import Row
-from secateur.version import __version__
 
 _MAKERS = (sparsity, layers, prunable, macs, params, differences, similarity)
 _TABLES = (
@@ -63,22 +58,9 @@ def draw(findings: Findings) -> dict[str, Figure]:
 
 def render(findings: Findings) -> str:
     """The page as text."""
-    figures = draw(findings)
-    specs = {
-        figure.id: {
-            "panels": figure.panels,
-            "signals": {control.name: control.value for control in figure.controls},
-        }
-        for figure in figures.values()
-    }
-    environment = Environment(
-        loader=PackageLoader("secateur.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("study.html.j2").render(
+    return render_page(
+        "study.html.j2",
+        draw(findings).values(),
         recipe=findings.recipe,
         main_settings=summary.main_lines(findings.recipe),
         settings=summary.recipe_lines(findings.recipe),
@@ -86,32 +68,8 @@ def render(findings: Findings) -> str:
         sentences=summary.sentences(findings),
         claims=[(c.statement, c.verdict, minus(c.because)) for c in findings.claims],
         tones=_TONES,
-        figures=figures,
         tables={make.__name__: make(findings) for make in _TABLES},
         tracebacks=gaps.tracebacks(findings),
         n_seeds=findings.n_seeds,
         n_rows=len(findings.bases) + len(findings.pruned),
-        version=__version__,
-        specs=_script_json(specs),
-        theme=_script_json(THEME),
-        bundle=_bundle(),
     )
-
-
-def _script_json(value: Any) -> Markup:
-    r"""JSON that can stand in a script element: no `<` can end or open one.
-
-    >>> print(_script_json("</script>"))
-    "\u003c/script>"
-    """
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return Markup(text.replace("<", r"\u003c"))
-
-
-@cache
-def _bundle() -> Markup:
-    """Vega, Vega-Lite and Vega-Embed as one script."""
-    import vl_convert
-
-    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return Markup(script.replace("</script", r"<\/script"))
