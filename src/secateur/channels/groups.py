@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -106,6 +106,8 @@ class ChannelMap:
 
     `shapes` holds every parameter and buffer once, under its first name; `aliases` maps the other
     names of shared ones to it. `fingerprint` depends on names, shapes and groups, not on values.
+    `recording` is what `cut` and `settle` need to prove a plan without tracing again: labels, no
+    tensors of the network; it goes into no file.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -118,6 +120,7 @@ class ChannelMap:
     aliases: Mapping[str, str]
     fingerprint: str
     products: tuple[Product, ...] = ()
+    recording: object = field(default=None, repr=False, compare=False)
 
     @cached_property
     def by_name(self) -> dict[str, ChannelGroup]:
@@ -134,7 +137,9 @@ class ChannelMap:
 
     def to_json(self) -> str:
         """The whole map as JSON text."""
-        return json.dumps(asdict(self), default=_plain, sort_keys=True)
+        raw = asdict(replace(self, recording=None))
+        del raw["recording"]
+        return json.dumps(raw, default=_plain, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> ChannelMap:
@@ -149,6 +154,10 @@ class ChannelMap:
             raise ChannelMapError(
                 f"this is not a channel map: {brief(error)}; write one with ChannelMap.to_json"
             ) from error
+
+    def __getstate__(self) -> dict[str, object]:
+        """What a copy and a pickle hold: all but the recording."""
+        return vars(self) | {"recording": None}
 
     def __str__(self) -> str:
         """A table of groups, then what was left out and why; see `channels.table`."""

@@ -52,6 +52,9 @@ class Operator(NamedTuple):
     counts: bool
 
 
+TAKES_PARTS = {"split", "split_with_sizes", "slice"}
+"""Operators that take a part by position, in which other channels can come to lie unnoticed."""
+
 _SHOWN = ("t", "transpose", "permute", "detach", "alias")
 """Operators after which a parameter is still itself, its dimensions in another order."""
 
@@ -127,6 +130,7 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.stand_ins: dict[int, Tensor] = {}
         self._names: dict[int, str] = {}
         self._bare: dict[int, tuple[str, tuple[int, ...]]] = {}
+        self._takes_parts = False
         self._shown: list[Tensor] = []
         self._fields: dict[int, tuple[Tensor, Fields]] = {}
         self._operators: dict[Any, Operator] = {}
@@ -158,6 +162,18 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
                     self.shapes[name] = shape
                     if kind == "_buffers":
                         self.buffers.append(name)
+
+    @property
+    def takes_parts(self) -> bool:
+        """Whether an operator took a part by its position, which a proof looks at again."""
+        return self._takes_parts
+
+    def forget(self) -> None:
+        """Let go of the network and of all that went through it; labels and meetings stay."""
+        self.calls.clear()  # calls know their run: without them it goes at once
+        kept: tuple[Any, ...] = (self._fields, self._shown, self.tensors, self.stand_ins)
+        for table in (*kept, self.modules, self._names, self._bare, self._operators):
+            table.clear()
 
     def put_in_place(self) -> None:
         """Give the modules their stand-ins; `untouched` gives them their own tensors back."""
@@ -302,6 +318,7 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
             outputs = (out,) if isinstance(out, Tensor) else tuple(_tensors((out,), {}))
             call = Call(self, func, operator.name, args, kwargs, tuple(tensors), outputs)
             self.calls.append(call)
+            self._takes_parts |= operator.name in TAKES_PARTS
             if self._note_places:
                 self.places.append(place())
             operator.rule(call)

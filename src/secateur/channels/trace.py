@@ -6,6 +6,7 @@ import gc
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from secateur.channels.collect import collect
 from secateur.channels.groups import ChannelMap
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.run import Given, Run
+from secateur.channels.walk import tensors_of
 
 Example = Tensor | Sequence[Any] | Mapping[str, Any]
 """What the network is called with: a tensor, positional arguments, or keyword arguments."""
@@ -44,8 +46,8 @@ def trace(
     with without_collections():
         run = record(model, example_input, rules)
         channels = channel_map(run)
-        run.calls.clear()  # calls know their run: without them it goes at once
-    return channels
+        run.forget()
+    return replace(channels, recording=run)
 
 
 def channel_map(run: Run) -> ChannelMap:
@@ -66,6 +68,19 @@ def record(
     run = Run(model, rules, given)
     replay(run, model, example_input)
     return run
+
+
+def recorded(
+    model: nn.Module, example_input: Example, channels: ChannelMap | None = None
+) -> tuple[Run, ChannelMap]:
+    """The run behind a network's channel map: the one it was made from if that will do, or anew."""
+    known = None if channels is None else channels.recording
+    if isinstance(known, Run) and channels is not None:
+        now = {name: tuple(tensor.shape) for name, tensor in tensors_of(model).items()}
+        if not known.takes_parts and now == known.shapes:
+            return known, channels
+    run = record(model, example_input, known.rules if isinstance(known, Run) else RULES)
+    return run, channel_map(run)
 
 
 def replay(run: Run, model: nn.Module, example_input: Example) -> None:

@@ -174,7 +174,7 @@ def prune(
             shown.update("planning and proving")
             plan = plan_that_fits(model, example, budget, partial(select, scores))
             shown.update("cutting and verifying")
-            small = cut(model, plan, example)
+            small = cut(model, plan, example, channels=channels)
             checked = verify(model, small, plan, channels, example)
             verified, checks = verified_outcome(checked)
         shown.update("looking for what was free")

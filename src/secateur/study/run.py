@@ -149,7 +149,7 @@ def prune_and_tune(
     else:
         select = {"global": global_, "isomorphic": isomorphic}[cell.scope]
         plan = select(scores[cell.criterion], channels, budget, cell.normalisation)
-    small = cut(base, plan, data.x_train[:1], hold_back=False)
+    small = cut(base, plan, data.x_train[:1], channels=channels, hold_back=False)
     reestimate_batch_norm(small, data.x_train)
     accuracy_cut = evaluate(small, data.x_test, data.y_test).accuracy
     cut_seconds = time.perf_counter() - started

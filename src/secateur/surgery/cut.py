@@ -8,8 +8,8 @@ from math import isfinite
 from torch import nn
 
 from secateur.channels.admit import check_example
-from secateur.channels.rules import RULES
-from secateur.channels.trace import Example, channel_map, record
+from secateur.channels.groups import ChannelMap
+from secateur.channels.trace import Example, recorded
 from secateur.channels.walk import tensors_of
 from secateur.errors import SurgeryError, VerificationError
 from secateur.plan.plan import PruningPlan
@@ -24,6 +24,7 @@ def cut(
     plan: PruningPlan,
     example_input: Example,
     *,
+    channels: ChannelMap | None = None,
     hold_back: bool = True,
     absorb: Example | None = None,
 ) -> nn.Module:
@@ -33,6 +34,9 @@ def cut(
     masked network in float64 afterwards. Groups that do not line up are left whole with a warning
     (`settle` gives the plan that is cut then), or refused if not `hold_back`. Sizes that the
     network's code reads from its modules' attributes are changed with the shapes.
+
+    `channels`, the map that `trace` made of this network, spares tracing it again and brings the
+    rules it was traced by.
 
     With `absorb`, one batch of real inputs as the network is called (of a loader:
     `next(iter(loader))[0]`), the biases then take up what the removed channels gave on average,
@@ -45,9 +49,8 @@ def cut(
         ProofError: the network's code would not line up after the cut, and nothing is held back.
         VerificationError: the cut network differs from the masked one.
     """
-    run = record(model, example_input, RULES)
+    run, channels = recorded(model, example_input, channels)
     _check_there(model)
-    channels = channel_map(run)
     plan.check(channels)
     if hold_back:
         asked, plan = plan, settled(model, plan, example_input, run, channels)

@@ -14,7 +14,7 @@ from secateur.channels.call import Call
 from secateur.channels.cost import Removal, kept_positions, remaining_shapes
 from secateur.channels.groups import ChannelMap
 from secateur.channels.labels import meeting_pairs
-from secateur.channels.run import Given, Run
+from secateur.channels.run import TAKES_PARTS, Given, Run
 from secateur.channels.trace import Example, replay, without_collections
 from secateur.channels.walk import modules_of
 from secateur.errors import TraceError
@@ -137,10 +137,6 @@ def _misalignments(run: Run, original: Run, witness: Witness) -> list[Objection]
     return list(_apart(found))
 
 
-_PIECES = {"split", "split_with_sizes", "slice"}
-"""Operators that take a part by position, in which other channels can come to lie unnoticed."""
-
-
 def _wrong_pieces(
     run: Run, original: Run, witness: Witness, channel: Labels
 ) -> Iterable[Objection]:
@@ -148,10 +144,10 @@ def _wrong_pieces(
     n_labels = len(channel)
     taken: dict[tuple[str, str], list[Call]] = {}
     for call in run.calls:
-        if call.name in _PIECES:
+        if call.name in TAKES_PARTS:
             taken.setdefault((call.name, call.source), []).append(call)
     for before in original.calls:
-        if before.name not in _PIECES:
+        if before.name not in TAKES_PARTS:
             continue
         calls = taken.get((before.name, before.source), [])
         if not calls:  # torch leaves out a slice that takes all

@@ -16,9 +16,8 @@ from torch import nn
 
 from secateur.channels.cost import Dtype, Removal, cost
 from secateur.channels.groups import ChannelMap
-from secateur.channels.rules import RULES
 from secateur.channels.run import Run
-from secateur.channels.trace import Example, channel_map, record
+from secateur.channels.trace import Example, record, recorded
 from secateur.errors import ProofError, VerificationError
 from secateur.plan.plan import Numbers, PruningPlan
 from secateur.surgery.objections import Objection, groups_of_places, objections
@@ -30,19 +29,24 @@ _PATIENCE = 60
 """Rounds after which every group that is still in the way is held back at once."""
 
 
-def settle(model: nn.Module, plan: PruningPlan, example_input: Example) -> PruningPlan:
+def settle(
+    model: nn.Module,
+    plan: PruningPlan,
+    example_input: Example,
+    channels: ChannelMap | None = None,
+) -> PruningPlan:
     """The part of a plan that can be cut, proved; the rest is in `held_back` with the reason.
 
     A plan that lines up comes back as it is. Otherwise the sizes that the network's code reads from
     its modules' attributes are changed, if that makes it line up (`attributes` of the answer); then
     the removals of the groups at every failing place are dropped and the rest is proved again,
-    until it holds. Costs are those of what is left.
+    until it holds. Costs are those of what is left. `channels`, the map that `trace` made of this
+    network, spares tracing it again and brings the rules it was traced by.
 
     Raises:
         PlanError: the plan was made for another network.
     """
-    run = record(model, example_input, RULES)
-    channels = channel_map(run)
+    run, channels = recorded(model, example_input, channels)
     plan.check(channels)
     return settled(model, plan, example_input, run, channels)
 
@@ -122,9 +126,12 @@ class _Proof:
         return groups_of_places(self.model, self.example, self.original, self.channels)
 
     def _objections(self, remove: Removal, attributes: Mapping[str, Numbers]) -> list[Objection]:
-        return objections(
-            self.model, remove, self.example, self.original, self.channels, attributes
-        )
+        given = self.model, remove, self.example
+        found = objections(*given, self.original, self.channels, attributes)
+        if found and not self.original.calls:  # which are needed to say who is to blame
+            self.original = record(self.model, self.example, self.original.rules)
+            found = objections(*given, self.original, self.channels, attributes)
+        return found
 
 
 def _without_objections(proof: _Proof, plan: PruningPlan) -> PruningPlan:
