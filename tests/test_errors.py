@@ -42,7 +42,10 @@ def test_every_error_states_itself_in_a_sentence() -> None:
 
 def test_only_a_failed_check_has_exit_code_1() -> None:
     codes = {name: getattr(errors, name).exit_code for name in _drawn()}
-    assert {name for name, code in codes.items() if code == 1} == {"VerificationError"}
+    assert {name for name, code in codes.items() if code == 1} == {
+        "VerificationError",
+        "ExportError",
+    }
     assert set(codes.values()) == {1, 2}
 
 

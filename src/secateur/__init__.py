@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from secateur.criteria.weight import random as random
     from secateur.deploy.latency import measure_latencies as measure_latencies
     from secateur.deploy.latency import measured_latency_ms as measured_latency_ms
+    from secateur.deploy.onnx import export_onnx as export_onnx
+    from secateur.deploy.quantise import quantise as quantise
     from secateur.errors import SecateurError as SecateurError
     from secateur.plan.budget import Budget as Budget
     from secateur.plan.latency import LatencyTable as LatencyTable
@@ -109,6 +111,8 @@ _HOME = {
     "criteria.weight": ("bn_scale", "bn_shift", "l1", "l2", "lamp", "random"),
     "errors": ("SecateurError",),
     "deploy.latency": ("measure_latencies", "measured_latency_ms"),
+    "deploy.onnx": ("export_onnx",),
+    "deploy.quantise": ("quantise",),
     "plan.budget": ("Budget",),
     "plan.latency": ("LatencyTable",),
     "plan.plan": ("PruningPlan",),

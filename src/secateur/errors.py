@@ -11,6 +11,8 @@
     - VerificationError         exit code 1: the cut network differs from the masked one
   + PackageError                a saved network cannot be read or does not fit its factory
   + TrainingError               training cannot start or went non-finite
+  + DeployError                 an export cannot be made or measured here
+    - ExportError               exit code 1: what was exported answers otherwise
   + DataError                   a data set, audio file or feature cache cannot be used
   + RecipeError                 a recipe has unknown keys or wrong values
   + StudyError                  a study's folder cannot be used, or cells failed
@@ -72,6 +74,16 @@ class PackageError(SecateurError):
 
 class TrainingError(SecateurError):
     """Training cannot start or went non-finite."""
+
+
+class DeployError(SecateurError):
+    """An export cannot be made or measured here."""
+
+
+class ExportError(DeployError):
+    """What was exported answers otherwise than the network."""
+
+    exit_code = 1
 
 
 class DataError(SecateurError):

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from secateur.cli.export import export
 from secateur.cli.inspect import inspect
 from secateur.cli.latency import latency
 from secateur.cli.prune import prune
@@ -30,6 +31,7 @@ app.command(rich_help_panel="One network")(prune)
 app.command(rich_help_panel="One network")(inspect)
 app.command(rich_help_panel="One network")(sensitivity)
 app.command(rich_help_panel="One network")(latency)
+app.command(rich_help_panel="One network")(export)
 
 
 def _version(asked: bool) -> None:

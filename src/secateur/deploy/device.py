@@ -9,7 +9,10 @@ from secateur.channels.cost import Cost, Dtype
 
 @dataclass(frozen=True)
 class Fit:
-    """A network's cost beside what a device allows; `bytes` are those of its parameters."""
+    """A network's cost beside what a device allows; `bytes` are those of its parameters.
+
+    `type_allowed` is false where the device wants another type than the parameters are stored as.
+    """
 
     device: str
     dtype: str
@@ -17,18 +20,34 @@ class Fit:
     max_bytes: int
     macs: int
     max_macs: int
+    type_allowed: bool = True
 
     @property
     def fits(self) -> bool:
-        """Whether both are within the limits."""
-        return self.bytes <= self.max_bytes and self.macs <= self.max_macs
+        """Whether both are within the limits, and the type is one that is allowed."""
+        within = self.bytes <= self.max_bytes and self.macs <= self.max_macs
+        return within and self.type_allowed
 
     def __str__(self) -> str:
         return (
             f"{self.device}: {'fits' if self.fits else 'does not fit'}; parameters "
             f"{self.bytes:,} of {self.max_bytes:,} bytes at {self.dtype}, "
             f"{self.macs:,} of {self.max_macs:,} MACs"
+            f"{'' if self.type_allowed else '; this type is not allowed'}"
         )
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Parameters as a file holds them, zeros included.
+
+    `params` counts weights and biases; `bytes` are all that they take with the scales and zero
+    points of a quantiser. `dtype` is the type of the weights.
+    """
+
+    dtype: str
+    params: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -52,6 +71,22 @@ class Device:
         """
         size = cost.bytes_at(self.dtype)
         return Fit(self.name, self.dtype, size, self.max_bytes, cost.macs, self.max_macs)
+
+    def hold(self, stored: Stored, macs: int) -> Fit:
+        """Hold a file against the limits: the bytes it takes, as it is stored.
+
+        A device that wants INT8 counts a byte for each parameter, and no other type is allowed.
+
+        >>> DEVICES["dcase2023"].hold(Stored("float32", 40_000, 160_000), 9_000_000).fits
+        False
+        >>> DEVICES["dcase2022"].hold(Stored("int8", 40_000, 41_000), 9_000_000).bytes
+        40000
+        """
+        int8 = self.dtype == "int8"
+        size = stored.params if int8 else stored.bytes
+        allowed = not int8 or stored.dtype == "int8"
+        limits = (self.max_bytes, macs, self.max_macs)
+        return Fit(self.name, stored.dtype, size, *limits, type_allowed=allowed)
 
 
 DEVICES = {

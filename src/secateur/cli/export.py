@@ -1,0 +1,213 @@
+"""`secateur export`: a network as ONNX, INT8 too, checked and measured, with a model card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from secateur.cli.calibration import read_calibration
+from secateur.cli.network import Arguments, Factory, InputShape, build_network, example_of
+from secateur.errors import DeployError, SecateurError, unknown_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from secateur.deploy.card import File
+
+
+def export(
+    factory: Factory,
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", "-w", help="What prune wrote, or any .safetensors that fits."),
+    ] = None,
+    arg: Arguments = None,
+    input_shape: InputShape = "1x64x101",
+    int8: Annotated[bool, typer.Option("--int8", help="An INT8 file too.")] = False,
+    calibration: Annotated[
+        str | None, typer.Option(help="Inputs for INT8: a file with `input`; or scenes.")
+    ] = None,
+    test: Annotated[
+        str | None, typer.Option(help="Labelled data for the accuracy: `input`, `target`.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="It must fit: dcase2022 or dcase2023.")] = None,
+    data: Annotated[str, typer.Option(help="For the card: what it was trained on.")] = "unknown",
+    training: Annotated[str, typer.Option(help="For the card: how it was trained.")] = "unknown",
+    tolerance: Annotated[
+        float, typer.Option(help="Relative error from torch that is allowed.")
+    ] = 1e-4,
+    repetitions: Annotated[int, typer.Option(help="How often each file is timed.")] = 50,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path(
+        "out/export"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
+) -> None:
+    """Write model.onnx, model.int8.onnx and a card, checked in ONNX Runtime on one thread."""
+    from rich.console import Console
+
+    from secateur.channels.cost import cost
+    from secateur.channels.trace import trace
+    from secateur.deploy.card import UNKNOWN, Card
+    from secateur.deploy.device import DEVICES
+    from secateur.deploy.onnx import export_onnx
+    from secateur.deploy.quantise import quantise
+    from secateur.deploy.session import check_installed
+    from secateur.files import write_json, write_text
+    from secateur.surgery.package import load, read
+
+    check_installed()
+    if device is not None and device not in DEVICES:
+        raise SecateurError(unknown_name("device", device, DEVICES))
+    if repetitions < 1 or not tolerance >= 0:
+        raise SecateurError(
+            f"--repetitions is a whole number from 1 and --tolerance a number from 0; got "
+            f"{repetitions} and {tolerance}"
+        )
+    if int8 and calibration is None:
+        raise DeployError(
+            "--int8 needs inputs to find the ranges of activations; name a file with `input`, or "
+            "scenes, by --calibration"
+        )
+    example = example_of(input_shape)
+    model = build_network(factory, None, arg)
+    metadata: Mapping[str, Any] = {}
+    if weights is not None:
+        fresh, metadata = model, read(weights)[1]
+        model = load(weights, lambda: fresh).eval()
+    inputs, labelled, used = None, None, UNKNOWN
+    if calibration is not None:
+        inputs, targets, used = read_calibration(calibration, example)
+        labelled = _labelled(inputs, targets)
+    tested = used if labelled is not None else UNKNOWN
+    if test is not None:
+        labelled, tested = _test_data(test, example)
+    with Console(stderr=True).status("exporting") as shown:
+        whole = cost(trace(model, example))
+
+        def measured(path: Path, error: float, beside: str, same: float | None) -> File:
+            shown.update(f"measuring {path.name}")
+            return _measured(path, error, beside, same, labelled, whole.macs, example, repetitions)
+
+        done = export_onnx(model, example, out / "model.onnx", tolerance=tolerance)
+        files = [measured(done.path, done.relative_error, "torch", None)]
+        if int8 and inputs is not None:
+            shown.update("quantising")
+            small = quantise(done.path, out / "model.int8.onnx", inputs.numpy())
+            error, same = small.relative_error, small.same_answer
+            files.append(measured(small.path, error, "model.onnx", same))
+    card = Card(
+        network=factory,
+        arguments=tuple(arg or ()),
+        weights=UNKNOWN if weights is None else weights.name,
+        weights_sha256=UNKNOWN if weights is None else _sha256(weights),
+        input_shape=tuple(example.shape[1:]),
+        data=data,
+        training=training,
+        plan=metadata.get("plan"),
+        params=whole.params,
+        macs=whole.macs,
+        calibration=used if int8 else "none: there is no INT8 file",
+        labelled_data=tested,
+        files=tuple(files),
+        made_with=_versions(),
+    )
+    write_json(out / "card.json", card.as_json())
+    write_text(out / "card.md", card.as_markdown())
+    if as_json:
+        typer.echo(json.dumps(card.as_json(), allow_nan=False))
+    else:
+        for file in card.files:
+            typer.echo(_line(file))
+            for fit in file.fits:
+                typer.echo(f"  {fit}")
+        typer.echo(f"wrote {', '.join(str(out / f.name) for f in files)}, card.md, card.json")
+    last = {fit.device: fit for fit in files[-1].fits}
+    if device is not None and not last[device].fits:
+        raise typer.Exit(1)
+
+
+def _measured(
+    path: Path,
+    error: float,
+    beside: str,
+    same: float | None,
+    labelled: tuple[Tensor, Tensor] | None,
+    macs: int,
+    example: Tensor,
+    repetitions: int,
+) -> File:
+    from secateur.deploy.card import File
+    from secateur.deploy.device import DEVICES
+    from secateur.deploy.session import Session, stored
+
+    session = Session(path)
+    found = stored(path)
+    accuracy = None
+    if labelled is not None:
+        x, y = (tensor.numpy() for tensor in labelled)
+        answers = session.predict(x)
+        if answers.ndim != 2 or not 0 <= y.min() <= y.max() < answers.shape[1]:
+            raise DeployError(
+                f"targets {y.min()} to {y.max()} do not fit outputs of shape "
+                f"{answers.shape[1:]}; a class of its own for each output, from 0"
+            )
+        accuracy = float((answers.argmax(1) == y).mean())
+    return File(
+        name=path.name,
+        bytes=path.stat().st_size,
+        sha256=_sha256(path),
+        stored=found,
+        relative_error=error,
+        compared_with=beside,
+        same_answer=same,
+        accuracy=accuracy,
+        latency=session.latency(example.numpy(), repetitions),
+        fits=tuple(device.hold(found, macs) for device in DEVICES.values()),
+    )
+
+
+def _labelled(inputs: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor] | None:
+    """Inputs with a class for each, if that is what the targets are."""
+    import torch
+
+    if targets is None or targets.dtype != torch.int64 or targets.ndim != 1:
+        return None
+    return inputs, targets
+
+
+def _test_data(source: str, example: Tensor) -> tuple[tuple[Tensor, Tensor], str]:
+    inputs, targets, said = read_calibration(source, example)
+    if (labelled := _labelled(inputs, targets)) is None:
+        raise DeployError(
+            f"--test {source} holds no class for each input; give an array `target` of whole "
+            "numbers, (n,)"
+        )
+    return labelled, said
+
+
+def _line(file: File) -> str:
+    right = "" if file.accuracy is None else f", {file.accuracy:.1%} right"
+    time = file.latency
+    return (
+        f"{file.name}: {file.bytes:,} bytes, {file.relative_error:.1e} from {file.compared_with}"
+        f"{right}, {time.median_ms:.3g} ms ({time.lower_quartile_ms:.3g} to "
+        f"{time.upper_quartile_ms:.3g})"
+    )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    from secateur.version import __version__
+
+    names = ("torch", "onnx", "onnxruntime")
+    return {"secateur": __version__} | {name: version(name) for name in names}

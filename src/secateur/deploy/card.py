@@ -1,0 +1,149 @@
+"""A model card: what a file is, where it comes from and what was measured. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from secateur.deploy.device import Fit, Stored
+from secateur.deploy.session import Latency
+
+UNKNOWN = "unknown"
+"""Stands wherever a fact was not given."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One exported file with what was measured of it.
+
+    `relative_error` is that from the network before it, `compared_with`. `accuracy` is the share of
+    right answers, None where no labelled data were given.
+    """
+
+    name: str
+    bytes: int
+    sha256: str
+    stored: Stored
+    relative_error: float
+    compared_with: str
+    same_answer: float | None
+    accuracy: float | None
+    latency: Latency
+    fits: tuple[Fit, ...]
+
+
+@dataclass(frozen=True)
+class Card:
+    """All that is known of a network and its files; texts that were not given are "unknown".
+
+    `params` and `macs` are those of the network in torch, before batch norms are folded. `plan`
+    is the pruning plan that the weights' file holds, in short, or None.
+    """
+
+    network: str
+    arguments: tuple[str, ...]
+    weights: str
+    weights_sha256: str
+    input_shape: tuple[int, ...]
+    data: str
+    training: str
+    plan: Mapping[str, Any] | None
+    params: int
+    macs: int
+    calibration: str
+    labelled_data: str
+    files: tuple[File, ...]
+    made_with: Mapping[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """The card as plain data."""
+        answer = {"format": "secateur.card/1"} | asdict(self)
+        for file, own in zip(answer["files"], self.files, strict=True):
+            for fit, one in zip(file["fits"], own.fits, strict=True):
+                fit["fits"] = one.fits
+        return answer
+
+    def as_markdown(self) -> str:
+        """The card to be read."""
+        shape = "x".join(map(str, self.input_shape))
+        facts = [
+            ("network", f"`{self.network}` {' '.join(self.arguments)}".strip()),
+            ("weights", f"{self.weights}, sha256 {self.weights_sha256}"),
+            ("input", f"{shape}, float32, one example"),
+            ("data", self.data),
+            ("training", self.training),
+            ("parameters", f"{self.params:,} in torch, zeros included"),
+            ("multiply-accumulates", f"{self.macs:,} of one example"),
+            ("calibration of INT8", self.calibration),
+            ("labelled data", self.labelled_data),
+            ("made with", ", ".join(f"{name} {v}" for name, v in self.made_with.items())),
+        ]
+        parts = [
+            "# Model card",
+            _table(("fact", ""), facts),
+            "## Pruning",
+            _plan_text(self.plan),
+            "## Files",
+            _table(_HEAD, [_row(file) for file in self.files]),
+            f"Latency: {self.files[0].latency.machine}; median (quartiles) of "
+            f"{self.files[0].latency.repetitions} calls with one example, "
+            f"{self.files[0].latency.warm_up} before them to warm up. Stored parameters are those "
+            "of the file, batch norms folded; their bytes include a quantiser's scales.",
+            "## Devices",
+            "\n".join(f"- `{file.name}`: {fit}" for file in self.files for fit in file.fits),
+            "A device's limits are for one second of sound: they hold here if one example is one.",
+        ]
+        return "\n\n".join(parts) + "\n"
+
+
+_HEAD = (
+    "file",
+    "bytes",
+    "parameters stored",
+    "bytes of them",
+    "type",
+    "relative error",
+    "same answer",
+    "accuracy",
+    "latency, ms",
+)
+
+
+def _row(file: File) -> tuple[str, ...]:
+    time = file.latency
+    return (
+        f"`{file.name}`",
+        f"{file.bytes:,}",
+        f"{file.stored.params:,}",
+        f"{file.stored.bytes:,}",
+        file.stored.dtype,
+        f"{file.relative_error:.1e} from {file.compared_with}",
+        UNKNOWN if file.same_answer is None else f"{file.same_answer:.1%}",
+        UNKNOWN if file.accuracy is None else f"{file.accuracy:.1%}",
+        f"{time.median_ms:.3g} ({time.lower_quartile_ms:.3g}–{time.upper_quartile_ms:.3g})",
+    )
+
+
+def _plan_text(plan: Mapping[str, Any] | None) -> str:
+    if plan is None:
+        return "The file of weights holds no pruning plan: whether it was pruned is unknown."
+    before, after = plan["before"], plan["after"]
+    rows = [
+        (name, f"{before[name]:,}", f"{after[name]:,}") for name in ("channels", "params", "macs")
+    ]
+    return f"How: {plan['how']}.\n\n{_table(('', 'before', 'after'), rows)}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    r"""Text that cannot break a table.
+
+    >>> _cell("a|b")
+    'a\\|b'
+    """
+    return text.replace("|", "\\|").replace("\n", " ")
