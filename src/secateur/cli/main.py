@@ -12,6 +12,7 @@ from secateur.cli.export import export
 from secateur.cli.inspect import inspect
 from secateur.cli.latency import latency
 from secateur.cli.prune import prune
+from secateur.cli.scenes import scenes
 from secateur.cli.sensitivity import sensitivity
 from secateur.cli.study import demo, report, study
 from secateur.errors import SecateurError
@@ -32,6 +33,7 @@ app.command(rich_help_panel="One network")(inspect)
 app.command(rich_help_panel="One network")(sensitivity)
 app.command(rich_help_panel="One network")(latency)
 app.command(rich_help_panel="One network")(export)
+app.add_typer(scenes, rich_help_panel="Data")
 
 
 def _version(asked: bool) -> None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.errors import DataError
+from secateur.errors import DataError, unknown_name
 from secateur.scenes.audio import read_audio
+from secateur.scenes.listing import content_hash, integer, table
 
 _ESC_FOLDS = range(1, 6)
+_ESC50_COLUMNS = ("filename", "fold", "target", "category", "esc10", "src_file")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,19 @@ class Clip:
     fold: int
     device: str = "a"
     location: str = ""
+    city: str = ""
+
+
+OnBad = Literal["raise", "skip"]
+"""What is done with a bad clip: stop with an error, or leave it out and list it."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A clip that was left out because it is bad, and why, in words."""
+
+    name: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,9 @@ class SceneSet:
 
     `read` gives a clip's mono waveform, float32 (samples,), and its rate in Hz. `content` is a
     hash that changes when what `read` gives changes; caches of features are named after it.
+    `parts` names the folds where they have roles ("train", "validation", "test"); none means that
+    each fold is held out in turn. `skipped` lists bad clips that are not in `clips`, `left_out`
+    counts by reason what the data set holds and its split does not use. `path` gives a clip's file.
 
     Raises:
         DataError: no clips or classes, a label or fold out of range, a name used twice, or a
@@ -50,6 +66,10 @@ class SceneSet:
     clips: tuple[Clip, ...]
     read: Callable[[Clip], tuple[NDArray[np.float32], int]]
     content: str
+    parts: Mapping[int, str] = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    path: Callable[[Clip], Path] | None = None
 
     def __post_init__(self) -> None:
         if not self.classes or not self.clips:
@@ -82,6 +102,16 @@ class SceneSet:
         """The folds that occur, ascending."""
         return tuple(sorted({clip.fold for clip in self.clips}))
 
+    def part(self, name: str) -> tuple[Clip, ...]:
+        """The clips of a named part.
+
+        Raises:
+            DataError: the set has no such part.
+        """
+        if name not in self.parts.values():
+            raise DataError(unknown_name(f"part of {self.name}", name, self.parts.values()))
+        return tuple(clip for clip in self.clips if self.parts.get(clip.fold) == name)
+
 
 class _Row(NamedTuple):
     """One line of a listing: where it stands and what it says."""
@@ -107,7 +137,33 @@ def esc10(root: Path) -> SceneSet:
 
     Reference: Piczak, "ESC: Dataset for Environmental Sound Classification", 2015.
     """
-    rows, n_targets = _esc_rows(root)
+    rows, n_targets = _esc10_rows(root)
+    return _esc("esc10", root, rows, n_targets)
+
+
+def esc50(root: Path) -> SceneSet:
+    """Read ESC-50: 2,000 recordings of 5 s, 50 classes, in 5 official folds.
+
+    `root` holds `audio/` and `meta/esc50.csv`; `location` is the source recording.
+
+    Raises:
+        DataError: something is missing or malformed; the file and the row are named.
+
+    Reference: Piczak, "ESC: Dataset for Environmental Sound Classification", 2015.
+    """
+    listing = root / "meta" / "esc50.csv"
+    if not listing.is_file():
+        raise DataError(
+            f"no ESC-50 in {root}: meta/esc50.csv is not there; give the folder that holds it and "
+            "audio/"
+        )
+    every = table(listing, _ESC50_COLUMNS)
+    if not every:
+        raise DataError(f"{listing} lists no clip; restore the original listing")
+    return _esc("esc50", root, _rows(listing, every, "src_file"), 50)
+
+
+def _esc(name: str, root: Path, rows: list[_Row], n_targets: int) -> SceneSet:
     names: dict[int, str] = {}
     for row in rows:
         if not 0 <= row.target < n_targets:
@@ -128,28 +184,35 @@ def esc10(root: Path) -> SceneSet:
     labels = {target: label for label, target in enumerate(sorted(names))}
     paths = {row.filename: root / "audio" / row.filename for row in rows}
     return SceneSet(
-        name="esc10",
+        name=name,
         classes=tuple(names[target] for target in sorted(names)),
         clips=tuple(
             Clip(row.filename, labels[row.target], row.fold, location=row.source) for row in rows
         ),
-        read=partial(_read_file, paths),
-        content=_content(rows, paths),
+        read=partial(read_file, paths),
+        content=content_hash((row[1:], paths[row.filename], row.where) for row in rows),
+        path=partial(file_of, paths),
     )
 
 
-def _read_file(paths: Mapping[str, Path], clip: Clip) -> tuple[NDArray[np.float32], int]:
+def read_file(paths: Mapping[str, Path], clip: Clip) -> tuple[NDArray[np.float32], int]:
+    """A clip's waveform and rate, from its file."""
     return read_audio(paths[clip.name])
 
 
-def _esc_rows(root: Path) -> tuple[list[_Row], int]:
+def file_of(paths: Mapping[str, Path], clip: Clip) -> Path:
+    """A clip's file."""
+    return paths[clip.name]
+
+
+def _esc10_rows(root: Path) -> tuple[list[_Row], int]:
     """The rows of whichever ESC listing is there, and how many targets it may use."""
     if (root / "meta.csv").is_file():
         listing, source, n_targets = root / "meta.csv", "freesound_id", 10
-        wanted = _table(listing, ("filename", "target", "category", "fold", source))
+        wanted = table(listing, ("filename", "target", "category", "fold", source))
     elif (root / "meta" / "esc50.csv").is_file():
         listing, source, n_targets = root / "meta" / "esc50.csv", "src_file", 50
-        every = _table(listing, ("filename", "fold", "target", "category", "esc10", source))
+        every = table(listing, _ESC50_COLUMNS)
         wanted = {line: row for line, row in every.items() if row["esc10"] == "True"}
     else:
         raise DataError(
@@ -158,65 +221,18 @@ def _esc_rows(root: Path) -> tuple[list[_Row], int]:
         )
     if not wanted:
         raise DataError(f"{listing} lists no clip of ESC-10; restore the original listing")
-    rows = [
+    return _rows(listing, wanted, source), n_targets
+
+
+def _rows(listing: Path, wanted: Mapping[int, Mapping[str, str]], source: str) -> list[_Row]:
+    return [
         _Row(
             where=f"{listing}, line {line}",
             filename=row["filename"],
-            target=_integer(row["target"], "target", f"{listing}, line {line}"),
+            target=integer(row["target"], "target", f"{listing}, line {line}"),
             category=row["category"],
-            fold=_integer(row["fold"], "fold", f"{listing}, line {line}"),
+            fold=integer(row["fold"], "fold", f"{listing}, line {line}"),
             source=row[source],
         )
         for line, row in wanted.items()
     ]
-    return rows, n_targets
-
-
-def _table(listing: Path, columns: tuple[str, ...]) -> dict[int, dict[str, str]]:
-    """Rows of a comma-separated listing by line number (the header is line 1)."""
-    try:
-        with listing.open(newline="", encoding="utf-8") as lines:
-            reader = csv.DictReader(lines, restval="", strict=True)
-            found = reader.fieldnames or ()
-            absent = [column for column in columns if column not in found]
-            if absent:
-                raise DataError(
-                    f"{listing} has columns {', '.join(found) or 'none'}; "
-                    f"missing: {', '.join(absent)}; restore the original listing"
-                )
-            rows: dict[int, dict[str, str]] = {}
-            for row in reader:
-                rows[reader.line_num] = row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read {listing}: {error}; restore the original listing") from error
-    for line, values in rows.items():
-        empty = [column for column in columns if not values[column]]
-        if empty:
-            raise DataError(
-                f"{listing}, line {line}: no {', '.join(empty)}; restore the original listing"
-            )
-    return rows
-
-
-def _integer(text: str, column: str, where: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise DataError(
-            f"{where}: {column} {text!r} is not a whole number; restore the original listing"
-        ) from None
-
-
-def _content(rows: list[_Row], paths: Mapping[str, Path]) -> str:
-    """Hash of the listing and of every file's size and time of change."""
-    digest = hashlib.sha256()
-    for row in rows:
-        path = paths[row.filename]
-        try:
-            facts = path.stat()
-        except OSError as error:
-            raise DataError(
-                f"{row.where}: audio file {path} is not there; copy or download it again"
-            ) from error
-        digest.update(f"{row[1:]}|{facts.st_size}|{facts.st_mtime_ns}\n".encode())
-    return digest.hexdigest()

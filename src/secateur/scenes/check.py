@@ -1,0 +1,225 @@
+"""Whether a data set on disk is whole: its listings, its counts, its files. Loads no torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from secateur.errors import DataError, unknown_name
+from secateur.scenes.folders import SUFFIXES
+from secateur.scenes.listing import table
+from secateur.scenes.tau import EDITIONS, Edition, Name, lists, parse
+
+DATASETS = (*EDITIONS, "esc50", "folder")
+
+_ALGORITHMS = {32: "md5", 40: "sha1", 64: "sha256"}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is missing or wrong; `kind` groups it, `what` names it, `words` say it."""
+
+    kind: str
+    what: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a look at a data set found: what was counted, and what is missing or wrong."""
+
+    dataset: str
+    root: str
+    counts: Mapping[str, int]
+    problems: tuple[Problem, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing or wrong."""
+        return not self.problems
+
+
+def check(root: Path, dataset: str | None = None, checksums: Path | None = None) -> Check:
+    """Look at the layout, counts and files under `root`; with None the data set is recognised.
+
+    `checksums` is a list as md5sum, sha1sum or sha256sum write it, with paths below `root`.
+
+    Raises:
+        DataError: there is no such folder or data set, the set cannot be recognised, or the list
+            of checksums cannot be read.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is no folder; give the one that holds the data set")
+    name = _recognise(root) if dataset is None else dataset
+    if name not in DATASETS:
+        raise DataError(unknown_name("data set", name, DATASETS))
+    problems: list[Problem] = []
+    if name in EDITIONS:
+        counts = _tau(root, EDITIONS[name], problems)
+    else:
+        counts = (_esc50 if name == "esc50" else _folder)(root, problems)
+    if checksums is not None:
+        counts["checksums compared"] = _checksums(root, checksums, problems)
+    return Check(name, str(root), counts, tuple(problems))
+
+
+def _recognise(root: Path) -> str:
+    if (root / "meta" / "esc50.csv").is_file():
+        return "esc50"
+    if (root / "meta.csv").is_file():
+        try:
+            rows = table(root / "meta.csv", ("filename", "scene_label"), "\t")
+        except DataError:
+            rows = {}
+        for row in rows.values():
+            if len(PurePosixPath(row["filename"]).stem.split("-")) == 6:
+                return "tau2022"
+            if row.get("source_label", "a") != "a":
+                return "tau2020"
+        if rows:
+            return "tau2019"
+    elif not (root / "evaluation_setup").exists() and any(d.is_dir() for d in root.iterdir()):
+        return "folder"
+    raise DataError(
+        f"cannot tell which data set {root} is; say it: --dataset {', '.join(DATASETS)}"
+    )
+
+
+def _tau(root: Path, edition: Edition, problems: list[Problem]) -> dict[str, int]:
+    found = lists(root)
+    expected = {"meta": edition.n_listed, "train": edition.n_train, "test": edition.n_test}
+    official = {
+        "meta": "meta.csv",
+        "train": "evaluation_setup/fold1_train.csv",
+        "test": "evaluation_setup/fold1_evaluate.csv",
+    }
+    counts: dict[str, int] = {}
+    parsed: dict[str, Name] = {}
+    members: dict[str, dict[str, Name]] = {}
+    for role, n_expected in expected.items():
+        if role not in found:
+            problems.append(Problem("missing listing", official[role], "it is not there"))
+            continue
+        try:
+            rows = table(found[role], ("filename",), "\t").values()
+        except DataError as error:
+            problems.append(Problem("bad listing", official[role], str(error)))
+            continue
+        members[role] = {}
+        for row in rows:
+            filename = row["filename"]
+            try:
+                name = parsed.setdefault(filename, parse(filename, edition))
+            except DataError as error:
+                problems.append(Problem("bad name", filename, str(error)))
+                continue
+            if filename in members[role]:
+                problems.append(Problem("duplicate", filename, f"listed twice in {official[role]}"))
+            members[role][filename] = name
+            label = row.get("scene_label") or name.scene
+            if label != name.scene:
+                problems.append(
+                    Problem("mislabelled", filename, f"{official[role]} says {label!r}")
+                )
+        counts[f"clips in {official[role]}"] = len(members[role])
+        if len(members[role]) != n_expected:
+            words = f"{len(members[role])} clips, and {edition.title} has {n_expected}"
+            problems.append(Problem("count", official[role], words))
+    if {"train", "test"} <= members.keys():
+        train, test = ({n.location for n in members[r].values()} for r in ("train", "test"))
+        for place in sorted(train & test):
+            words = "in the training and the test list"
+            problems.append(Problem("leaking location", place, words))
+    if members.keys() == expected.keys():
+        neither = members["meta"].keys() - members["train"].keys() - members["test"].keys()
+        counts["clips in neither list"] = len(neither)
+    counts["audio files found"] = _present(root, parsed, problems)
+    return counts
+
+
+def _present(root: Path, names: Mapping[str, object], problems: list[Problem]) -> int:
+    """How many named files are there; those that are not, or are empty, become problems."""
+    n_found = 0
+    for name in sorted(names):
+        path = root / name
+        if not path.is_file():
+            problems.append(Problem("missing audio", name, "it is listed and not there"))
+        elif not path.stat().st_size:
+            problems.append(Problem("empty audio", name, "it has 0 bytes"))
+        else:
+            n_found += 1
+    return n_found
+
+
+def _esc50(root: Path, problems: list[Problem]) -> dict[str, int]:
+    listing = root / "meta" / "esc50.csv"
+    if not listing.is_file():
+        problems.append(Problem("missing listing", "meta/esc50.csv", "it is not there"))
+        return {}
+    try:
+        rows = list(table(listing, ("filename", "fold", "target", "category")).values())
+    except DataError as error:
+        problems.append(Problem("bad listing", "meta/esc50.csv", str(error)))
+        return {}
+    expected = {"filename": (2000, 1), "target": (50, 40), "fold": (5, 400)}
+    for column, (n_values, n_each) in expected.items():
+        tally = Counter(row[column] for row in rows)
+        if len(tally) != n_values:
+            words = f"{len(tally)} different values of {column}, and ESC-50 has {n_values}"
+            problems.append(Problem("count", "meta/esc50.csv", words))
+        for value, n in sorted(tally.items()):
+            if n != n_each:
+                words = f"{n} rows, and ESC-50 has {n_each}"
+                problems.append(Problem("count", f"{column} {value}", words))
+    n_found = _present(root, {f"audio/{row['filename']}": None for row in rows}, problems)
+    return {"clips in meta/esc50.csv": len(rows), "audio files found": n_found}
+
+
+def _folder(root: Path, problems: list[Problem]) -> dict[str, int]:
+    folders = sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
+    if len(folders) < 2:
+        problems.append(Problem("count", str(root), f"{len(folders)} class folders; 2 at least"))
+    counts: dict[str, int] = {"classes": len(folders)}
+    for folder in folders:
+        audio = {
+            file.relative_to(root).as_posix(): None
+            for file in folder.rglob("*")
+            if file.is_file() and file.suffix.lower() in SUFFIXES
+        }
+        if not audio:
+            problems.append(Problem("empty class", folder.name, "it holds no audio file"))
+        counts[f"clips of {folder.name}"] = _present(root, audio, problems)
+    return counts
+
+
+def _checksums(root: Path, listing: Path, problems: list[Problem]) -> int:
+    try:
+        lines = listing.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"cannot read the checksums in {listing}; name a file that md5sum or sha256sum wrote"
+        ) from error
+    n = 0
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        digest, _, name = line.strip().partition(" ")
+        name = name.strip().removeprefix("*")
+        if len(digest) not in _ALGORITHMS or not name:
+            raise DataError(
+                f"{listing}, line {number}: {line!r} is no checksum and path; name a file that "
+                "md5sum or sha256sum wrote"
+            )
+        n += 1
+        try:
+            with (root / name).open("rb") as file:
+                real = hashlib.file_digest(file, _ALGORITHMS[len(digest)]).hexdigest()
+        except OSError:
+            problems.append(Problem("missing file", name, f"{listing.name} lists it"))
+            continue
+        if real != digest.lower():
+            problems.append(Problem("checksum", name, "its content is another; download it again"))
+    return n

@@ -1,0 +1,70 @@
+"""A folder per class, each with audio files. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+from secateur.errors import DataError
+from secateur.scenes.datasets import Clip, SceneSet, file_of, read_file
+from secateur.scenes.listing import content_hash
+
+SUFFIXES = (".wav", ".flac", ".ogg")
+
+
+def folder_per_class(
+    root: Path,
+    n_folds: int = 5,
+    location_of: Callable[[Path], str] | None = None,
+    seed: int = 0,
+) -> SceneSet:
+    """Read `root/<class>/**/*.wav|flac|ogg`; classes in alphabetical order.
+
+    `location_of` gives what recordings share that must not be divided (a place, a session, a
+    source); without it every file is on its own. Locations are dealt to the folds class by class
+    in an order drawn by `seed`. Files that are no audio are counted in `left_out`.
+
+    Raises:
+        DataError: there are fewer than two classes, a class has no audio file, or n_folds < 2.
+    """
+    if n_folds < 2:
+        raise DataError(f"n_folds={n_folds}: give at least 2, one of them to test on")
+    if not root.is_dir():
+        raise DataError(f"{root} is no folder; give one that holds a folder per class")
+    folders = sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
+    if len(folders) < 2:
+        raise DataError(f"{root} holds {len(folders)} folders; give one folder a class, at least 2")
+    clips, paths, n_other = [], {}, 0
+    home: dict[str, int] = {}
+    for label, folder in enumerate(folders):
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        audio = [file for file in files if file.suffix.lower() in SUFFIXES]
+        n_other += len(files) - len(audio)
+        if not audio:
+            raise DataError(
+                f"class folder {folder} holds no audio file ({', '.join(SUFFIXES)}); "
+                "fill it or remove it"
+            )
+        names = {file: file.relative_to(root).as_posix() for file in audio}
+        places = {file: location_of(file) if location_of else names[file] for file in audio}
+        fresh = {place for place in places.values() if place not in home}
+        for turn, place in enumerate(sorted(fresh, key=lambda p: _draw(seed, p))):
+            home[place] = turn % n_folds + 1
+        for file, name in names.items():
+            clips.append(Clip(name, label, home[places[file]], location=places[file]))
+            paths[name] = file
+    return SceneSet(
+        name=root.resolve().name,
+        classes=tuple(folder.name for folder in folders),
+        clips=tuple(clips),
+        read=partial(read_file, paths),
+        content=content_hash((name, path, str(root)) for name, path in paths.items()),
+        left_out={"not audio": n_other} if n_other else {},
+        path=partial(file_of, paths),
+    )
+
+
+def _draw(seed: int, place: str) -> bytes:
+    return sha256(f"{seed}/{place}".encode()).digest()
