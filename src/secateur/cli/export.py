@@ -83,7 +83,7 @@ def export(
     if calibration is not None:
         inputs, targets, used = read_calibration(calibration, example)
         labelled = _labelled(inputs, targets)
-    tested = used if labelled is not None else UNKNOWN
+    tested = UNKNOWN if labelled is None else f"{used}, the calibration data themselves"
     if test is not None:
         labelled, tested = _test_data(test, example)
     with Console(stderr=True).status("exporting") as shown:
