@@ -95,6 +95,8 @@ def convolution(call: Call) -> None:
         outputs = w_out
         if transposed and w_out is not None:
             outputs = w_out.repeat(groups)
+    if inputs is not None and call.is_lifted(weight):
+        call.mixing(inputs, "a weight that is not zero where its parameter is")
     if isinstance(bias, Tensor):
         call.match(outputs, bias, 0)
     places = prod((x if transposed else call.outputs[0]).shape[2:])
@@ -125,6 +127,8 @@ def matrix_product(call: Call) -> None:
     weights = call.is_weight(first), call.is_weight(second)
     if inner is not None and not any(weights):
         call.mixing(inner, "a product of feature maps over channels")
+    elif inner is not None and any(call.is_lifted(tensor) for tensor in (first, second)):
+        call.mixing(inner, "a weight that is not zero where its parameter is")
     out = call.outputs[0]
     if weights[0] != weights[1]:
         weight, out_dim, in_dim = second, k_first, k_second
@@ -134,7 +138,10 @@ def matrix_product(call: Call) -> None:
         call.role(weight, out_dim, "out")
         macs = out.numel() * first.shape[k_first]
         rows = call.along(second if weights[0] else first, in_dim)
-        call.layer("linear", weight, (out_dim, in_dim), 1, macs, rows)
+        if call.is_whole(weight):
+            call.layer("linear", weight, (out_dim, in_dim), 1, macs, rows)
+        else:
+            _note_product(call, first, second)
     else:
         _note_product(call, first, second)
     operands = [without(call, first, k_first), without(call, second, k_second)]

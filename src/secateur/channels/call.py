@@ -181,6 +181,15 @@ class Call:
         """Whether a tensor is, or was made from, a parameter."""
         return self.run.weight_name(tensor) is not None
 
+    def is_whole(self, weight: Tensor) -> bool:
+        """Whether a weight has as many elements as the parameter that it goes by."""
+        name = self.run.weight_name(weight)
+        return name is not None and prod(self.run.shapes[name]) == weight.numel()
+
+    def is_lifted(self, tensor: Tensor) -> bool:
+        """Whether a tensor was made from a parameter and is not zero where that is."""
+        return id(tensor) in self.run.lifted
+
     def layer(
         self,
         kind: Literal["convolution", "transposed", "linear"],
@@ -192,12 +201,14 @@ class Call:
     ) -> None:
         """Note that a weight, (out, in) along `dims`, costs the batch `macs` here.
 
-        `rows` are the labels of what it is applied to one by one, if that can shrink.
+        `rows` are the labels of what it is applied to one by one, if that can shrink. Applied to
+        other weights it costs the same for any number of examples.
         """
         name = self.run.weight_name(weight)
         if name is None:
             return
-        positions = macs // prod(self.run.shapes[name]) // self.run.batch_size
+        examples = 1 if all(map(self.is_weight, self.tensors)) else self.run.batch_size
+        positions = macs // prod(self.run.shapes[name]) // examples
         own = self.run.own_dims(weight, name, dims)
         self.run.producer[id(self.outputs[0])] = len(self.run.layers)
         if rows is not None:

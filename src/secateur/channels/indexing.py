@@ -67,6 +67,9 @@ def gather(call: Call) -> None:
     if (labels := call.fields(x).get(dim)) is not None:
         call.pin(labels, "is picked by its position")
     out = call.outputs[0]
+    for other, own in call.fields(x).items():
+        if other != dim and own.shape[other] > out.shape[other]:
+            call.pin(own, "is picked by its position")
     sides = [without(call, x, dim), operand(call, numbers, x.ndim)]
     call.set(out, met(call, sides, out.shape))
 

@@ -16,7 +16,7 @@ from secateur.channels.groups import Layer, Product
 from secateur.channels.labels import Fields, Notebook, Pin, as_field
 from secateur.channels.rules import COUNTED, IN_PLACE, Rule, unknown
 from secateur.channels.shapes import shape_rule
-from secateur.channels.walk import modules_of
+from secateur.channels.walk import laid_out, modules_of
 
 Situation = tuple[str | int, ...]
 """A line of the network's code, and numbers that tell calls on it apart."""
@@ -57,6 +57,11 @@ TAKES_PARTS = {"split", "split_with_sizes", "slice"}
 
 _SHOWN = ("t", "transpose", "permute", "detach", "alias")
 """Operators after which a parameter is still itself, its dimensions in another order."""
+
+
+_LIFTING = {"exp", "exp2", "sigmoid", "hardsigmoid", "softplus", "log_sigmoid_forward", "cos"}
+_LIFTING |= {"cosh", "acos", "_softmax"}
+"""Functions that make of zero something else."""
 
 
 def _tensors(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
@@ -128,6 +133,7 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.aliases: dict[str, str] = {}
         self.tensors: dict[str, Tensor] = {}
         self.stand_ins: dict[int, Tensor] = {}
+        self.lifted: set[int] = set()
         self._names: dict[int, str] = {}
         self._bare: dict[int, tuple[str, tuple[int, ...]]] = {}
         self._takes_parts = False
@@ -155,6 +161,8 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
                         continue
                     shape = given.get(name) or tuple(tensor.shape)
                     meta = torch.empty(shape, dtype=tensor.dtype, device="meta")
+                    if (layout := laid_out(tensor)) is not None:
+                        meta = meta.contiguous(memory_format=layout)
                     self.tensors[name] = meta
                     self.stand_ins[id(tensor)] = meta
                     self._names[id(meta)] = name
@@ -325,6 +333,10 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
             if all(named):
                 for made in outputs:
                     self._names.setdefault(id(made), self._names[id(tensors[0])])
+                    lifted = [id(t) in self.lifted for t in tensors]
+                    kept = all(lifted) if operator.name == "mul" else any(lifted)
+                    if kept or operator.name in _LIFTING:
+                        self.lifted.add(id(made))
                     self._fields.setdefault(id(made), (made, {}))
         return out
 

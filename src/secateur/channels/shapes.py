@@ -7,11 +7,13 @@ the meta kernel runs, with its own errors. An operator without an entry runs its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from secateur.channels.walk import laid_out
 
 Shape = Callable[..., Any]
 
@@ -33,16 +35,31 @@ def same(x: Tensor, *_: Any, **__: Any) -> Any:
     return _like(x) if x.is_floating_point() else NotImplemented
 
 
-def in_place(x: Tensor, *_: Any, **__: Any) -> Tensor:
+def in_place(x: Tensor, *_: Any, **__: Any) -> Any:
     """Element-wise on the input itself."""
-    return x
+    return x if x.is_floating_point() else NotImplemented
+
+
+def clamped(x: Tensor, *bounds: Any, **named: Any) -> Any:
+    """As the input between numbers; bounds that are tensors are broadcast."""
+    return NotImplemented if _any_tensor(bounds, named) else same(x)
+
+
+def clamped_in_place(x: Tensor, *bounds: Any, **named: Any) -> Any:
+    """The input itself between numbers."""
+    return NotImplemented if _any_tensor(bounds, named) else in_place(x)
+
+
+def _any_tensor(args: Iterable[Any], named: Mapping[str, Any]) -> bool:
+    return any(isinstance(value, Tensor) for value in (*args, *named.values()))
 
 
 def combined(x: Any, y: Any, *_: Any, **__: Any) -> Any:
-    """Element-wise of two: broadcast, where both are of one type."""
+    """Element-wise of two: broadcast, where both are of one floating type."""
+    if not x.is_floating_point() or isinstance(y, bool | complex):
+        return NotImplemented
     if not isinstance(y, Tensor):
-        fits = not isinstance(y, complex) and x.is_floating_point()
-        return _like(x) if fits else NotImplemented
+        return _like(x)
     if x.dtype != y.dtype:
         return NotImplemented
     if x.shape == y.shape:
@@ -59,14 +76,16 @@ def combined(x: Any, y: Any, *_: Any, **__: Any) -> Any:
 
 def combined_in_place(x: Tensor, y: Any, *_: Any, **__: Any) -> Any:
     """Element-wise of two, written into the first."""
+    if not x.is_floating_point() or isinstance(y, bool | complex):
+        return NotImplemented
     fits = not isinstance(y, Tensor) or (x.shape == y.shape and x.dtype == y.dtype)
-    return x if fits and x.is_floating_point() else NotImplemented
+    return x if fits else NotImplemented
 
 
 def convolution(
     x: Tensor,
     weight: Tensor,
-    _bias: Tensor | None,
+    bias: Tensor | None,
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
@@ -80,6 +99,8 @@ def convolution(
         return NotImplemented
     if x.shape[1] != weight.shape[1] * groups or x.dtype != weight.dtype:
         return NotImplemented
+    if bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != x.dtype):
+        return NotImplemented
     sizes = [x.shape[0], weight.shape[0]]
     for k in range(n_places):
         s, p, d = (v[k] if len(v) > 1 else v[0] for v in (stride, padding, dilation))
@@ -87,7 +108,11 @@ def convolution(
         if size < 1:
             return NotImplemented
         sizes.append(size)
-    return torch.empty(sizes, dtype=x.dtype, device="meta")
+    if x.is_contiguous() and weight.is_contiguous():
+        return torch.empty(sizes, dtype=x.dtype, device="meta")
+    if (layout := laid_out(x) or laid_out(weight)) is None:
+        return NotImplemented
+    return torch.empty(sizes, dtype=x.dtype, device="meta", memory_format=layout)
 
 
 def batch_norm(
@@ -124,7 +149,11 @@ def mean(x: Tensor, dims: Any = None, keepdim: bool = False, **kwargs: Any) -> A
     """Without the dimensions reduced, or with them of size 1."""
     if not dims or kwargs or not x.is_floating_point():
         return NotImplemented
-    gone = {d % x.ndim for d in ([dims] if isinstance(dims, int) else dims)}
+    if any(not -x.ndim <= d < x.ndim for d in dims):
+        return NotImplemented
+    gone = {d % x.ndim for d in dims}
+    if len(gone) < len(dims):
+        return NotImplemented
     sizes = [1 if k in gone else n for k, n in enumerate(x.shape) if keepdim or k not in gone]
     return torch.empty(sizes, dtype=x.dtype, device="meta")
 
@@ -148,7 +177,9 @@ def mm(x: Tensor, weight: Tensor) -> Any:
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Any:
     """One after the other along `dim`."""
     first = tensors[0]
-    dim %= max(first.ndim, 1)
+    if not -first.ndim <= dim < first.ndim:
+        return NotImplemented
+    dim %= first.ndim
     rest = first.shape[:dim], first.shape[dim + 1 :]
     for t in tensors:
         if t.ndim != first.ndim or t.dtype != first.dtype or not t.is_contiguous():
@@ -160,12 +191,15 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Any:
 
 
 _ELEMENTWISE = """relu relu6 hardswish hardtanh hardsigmoid sigmoid silu gelu tanh leaky_relu elu
-    mish softplus clamp clamp_min clamp_max neg abs exp sqrt rsqrt erf"""
+    mish softplus neg abs exp sqrt rsqrt erf"""
+_CLAMPS = "clamp clamp_min clamp_max"
 _OF_TWO = "add sub mul div"
 
 SHAPES: Mapping[str, Shape] = {
     **{f"aten::{name}": same for name in _ELEMENTWISE.split()},
     **{f"aten::{name}_": in_place for name in _ELEMENTWISE.split()},
+    **{f"aten::{name}": clamped for name in _CLAMPS.split()},
+    **{f"aten::{name}_": clamped_in_place for name in _CLAMPS.split()},
     **{f"aten::{name}": combined for name in _OF_TWO.split()},
     **{f"aten::{name}_": combined_in_place for name in _OF_TWO.split()},
     "aten::convolution": convolution,

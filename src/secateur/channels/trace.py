@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import hashlib
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 from secateur.channels.admit import check_example, check_network, explained
 from secateur.channels.call import raising_place
@@ -19,7 +21,8 @@ from secateur.channels.collect import collect
 from secateur.channels.groups import ChannelMap
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.run import Given, Run
-from secateur.channels.walk import tensors_of
+from secateur.channels.walk import tensors_of, tensors_within
+from secateur.errors import TraceError
 
 Example = Tensor | Sequence[Any] | Mapping[str, Any]
 """What the network is called with: a tensor, positional arguments, or keyword arguments."""
@@ -103,10 +106,14 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> None:
             run.place, run.in_sight = raising_place(error)
             run.failed_at = run.failed_at or " ".join(run.place[-1:])
             raise explained(model, error, run.failed_at) from error
-    for tensor in tree_leaves(out):
-        if isinstance(tensor, Tensor):
-            for labels in run.fields_of(tensor).values():
-                run.pin(labels, "is an output of the network")
+    if not (answer := tensors_within(out)):
+        raise TraceError(
+            f"{type(model).__name__}.forward gives back {type(out).__name__} {str(out)[:40]!r}, in "
+            "which there is no tensor; give a network that returns what it computes"
+        )
+    for tensor in answer:
+        for labels in run.fields_of(tensor).values():
+            run.pin(labels, "is an output of the network")
 
 
 def call_arguments(example_input: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -132,11 +139,33 @@ def without_collections() -> Iterator[None]:
 
 @contextmanager
 def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Whatever is set on a module inside, its mode among it, is as before afterwards."""
+    """Whatever is set on a module inside, its mode among it, is as before afterwards.
+
+    So is what is written into its attributes that are lists, dicts and sets: caches, say.
+    """
     before = [(module, dict(module.__dict__)) for module in modules]
+    tables: list[tuple[Any, Any]] = []
+    for _, attributes in before:
+        for name, value in attributes.items():
+            if type(value) in _TABLES and not name.endswith("_hooks"):
+                _remember(value, tables)
     try:
         yield
     finally:
         for module, attributes in before:
             module.__dict__.clear()
             module.__dict__.update(attributes)
+        for table, contents in tables:
+            table.clear()
+            table.extend(contents) if isinstance(table, list) else table.update(contents)
+
+
+_TABLES = (list, dict, OrderedDict, defaultdict, set)
+
+
+def _remember(table: Any, tables: list[tuple[Any, Any]]) -> None:
+    """Note what is in a list, dict or set, and in those within it."""
+    tables.append((table, copy.copy(table)))
+    for value in table.values() if isinstance(table, dict) else table:
+        if type(value) in _TABLES:
+            _remember(value, tables)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from types import FunctionType
+from typing import Any
+
+import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 
 def modules_of(model: nn.Module, *, shared: bool = False) -> list[tuple[str, nn.Module]]:
@@ -43,3 +48,38 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
                     seen.add(id(tensor))
                     found[f"{path}.{leaf}" if path else leaf] = tensor
     return found
+
+
+def tensors_within(value: Any) -> list[Tensor]:
+    """All tensors in a network's answer: in tuples, lists and dicts, and in attributes of objects.
+
+    >>> from types import SimpleNamespace
+    >>> len(tensors_within([Tensor(), {"hidden": SimpleNamespace(states=(Tensor(), 3))}]))
+    2
+    """
+    found: list[Tensor] = []
+    seen: set[int] = set()
+    waiting = [value]
+    while waiting:
+        for leaf in tree_leaves(waiting.pop(0)):
+            if isinstance(leaf, Tensor):
+                found.append(leaf)
+            elif id(leaf) not in seen and not isinstance(leaf, type | FunctionType | nn.Module):
+                seen.add(id(leaf))
+                waiting += _attributes(leaf)
+    return found
+
+
+def _attributes(value: Any) -> list[Any]:
+    """The values of an object's attributes, those in slots as well."""
+    slots = [name for kind in type(value).__mro__ for name in vars(kind).get("__slots__", ())]
+    in_slots = [getattr(value, name) for name in slots if hasattr(value, name)]
+    return [*getattr(value, "__dict__", {}).values(), *in_slots]
+
+
+def laid_out(tensor: Tensor) -> torch.memory_format | None:
+    """Channels last, or None for tensors that lie in memory as they are indexed."""
+    if tensor.ndim not in (4, 5) or tensor.is_contiguous():
+        return None
+    layout = torch.channels_last if tensor.ndim == 4 else torch.channels_last_3d
+    return layout if tensor.is_contiguous(memory_format=layout) else None

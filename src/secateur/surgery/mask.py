@@ -11,11 +11,14 @@ from secateur.plan.plan import PruningPlan
 from secateur.surgery.rebuild import rebuild
 
 
-def mask(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> nn.Module:
+def mask(
+    model: nn.Module, plan: PruningPlan, channels: ChannelMap, *, readers: bool = False
+) -> nn.Module:
     """A copy of the network in which the removed channels' slices of every parameter are zero.
 
     Buffers (running statistics) are left as they are, and so are the directions of a weight norm
-    whose magnitudes are zeroed: a direction of zeros is divided by its norm.
+    whose magnitudes are zeroed: a direction of zeros is divided by its norm. With `readers` only
+    weights that read a removed channel are zeroed.
 
     Raises:
         PlanError: the plan was made for another network.
@@ -26,6 +29,8 @@ def mask(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> nn.Module
     for name, gone in plan.remove.items():
         for member in channels.by_name[name].members:
             if member.parameter not in parameters or _is_direction(member, channels.by_name[name]):
+                continue
+            if readers and member.role != "in":
                 continue
             known = tensors.get(member.parameter)
             tensor = parameters[member.parameter].detach().clone() if known is None else known

@@ -176,7 +176,8 @@ def _wrong_pieces(
                         f"not the {len(left)} that are left of its {len(labels)}"
                     )
                     both = np.concatenate([labels, here])
-                    yield Objection(text, witness.groups(both))
+                    beside = before.fields(before.tensors[0])[dim].reshape(-1).numpy()
+                    yield Objection(text, witness.groups(both) or witness.groups(beside))
 
 
 def _left_out(call: Call) -> list[Labels]:

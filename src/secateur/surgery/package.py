@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from secateur.channels.cost import remaining_shapes
 from secateur.channels.groups import ChannelMap
+from secateur.channels.rules import RULES, Rule
 from secateur.channels.trace import Example, trace
 from secateur.errors import PackageError, PlanError, unknown_name
 from secateur.files import write_bytes
@@ -41,7 +42,11 @@ def save(model: nn.Module, path: str | Path, plan: PruningPlan | None = None) ->
 
 
 def load(
-    path: str | Path, build: Callable[[], nn.Module], example_input: Example | None = None
+    path: str | Path,
+    build: Callable[[], nn.Module],
+    example_input: Example | None = None,
+    *,
+    rules: Mapping[str, Rule] = RULES,
 ) -> nn.Module:
     """Rebuild a network, cut or not, from a file and the factory of the uncut one.
 
@@ -52,6 +57,7 @@ def load(
         build: makes the uncut network.
         example_input: if given, the factory's network is traced and must be the one that the plan
             in the file was made for (by fingerprint), and every shape what the plan leaves.
+        rules: what the network was traced with, if not the library's own.
 
     Raises:
         PackageError: the file is not readable, or its tensors do not fit the factory or the plan.
@@ -60,7 +66,7 @@ def load(
     model = build()
     plan = _plan(Path(path), metadata)
     if example_input is not None:
-        _check_plan(Path(path), tensors, plan, trace(model, example_input))
+        _check_plan(Path(path), tensors, plan, trace(model, example_input, rules))
     _add_biases(model, tensors)
     _check_names(Path(path), tensors, model)
     for name, own in _stored(model).items():

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from typing import get_args
 
 from torch import nn
@@ -118,7 +119,7 @@ class _Proof:
     @cached_property
     def survey(self) -> Survey:
         """Where the network's code gives sizes."""
-        return survey(self.model, self.example)
+        return survey(self.model, self.example, self.original.rules)
 
     @cached_property
     def users(self) -> Mapping[tuple[str, ...], tuple[str, ...]]:
@@ -139,15 +140,16 @@ def _without_objections(proof: _Proof, plan: PruningPlan) -> PruningPlan:
     remove, held_back = dict(plan.remove), dict(plan.held_back)
     uneven: dict[str, str] = {}
     places: Counter[tuple[str, ...]] = Counter()
-    for round_ in range(len(remove) + 2):
+    for round_ in count():
         attributes, found = proof.of(replace(plan, remove=remove))
-        if not found:
+        if not found or not remove:
             break
         if proof.sizes:
             remove, lines = proof.survey.balanced(proof.channels, remove)
             uneven |= lines
             if lines:
                 continue
+        n_groups = len(remove)
         for objection in found:
             places[objection.place] += 1
             blamed = list(objection.groups)
@@ -158,6 +160,9 @@ def _without_objections(proof: _Proof, plan: PruningPlan) -> PruningPlan:
             for name in blamed:
                 if remove.pop(name, ()):
                     held_back[name] = objection.text
+        if len(remove) == n_groups:  # nobody can be named
+            held_back |= dict.fromkeys(remove, found[0].text)
+            remove.clear()
     if remove == plan.remove and attributes == plan.attributes:
         return plan
     limited = dict(plan.limited)

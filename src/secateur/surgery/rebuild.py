@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Mapping
-from types import FunctionType
+from types import CellType, FunctionType
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from secateur.channels.cost import kept_positions
 from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import without_collections
-from secateur.channels.walk import modules_of, tensors_of
+from secateur.channels.walk import laid_out, modules_of, tensors_of
 from secateur.errors import SurgeryError
 from secateur.plan.plan import Numbers, PruningPlan
 from secateur.surgery.widths import follow, mirror
@@ -78,6 +78,8 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
     kind = type(value)
     if kind in _ATOMS or (kind is tuple and all(type(one) in _ATOMS for one in value)):
         return value
+    if kind is FunctionType:
+        return _rebound(value, memo)
     if kind in (dict, OrderedDict) and id(value) not in memo:
         memo[id(value)] = made = kind()
         for key, one in value.items():
@@ -86,7 +88,30 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
     return copy.deepcopy(value, memo)
 
 
-_ATOMS = {bool, int, float, str, type(None), torch.dtype, torch.device, FunctionType}
+def _rebound(function: Any, memo: dict[int, Any]) -> Any:
+    """A function that has closed over a module or tensor of the network, over the copy of it."""
+
+    def moved(cell: Any) -> Any:
+        try:
+            own = cell.cell_contents
+        except ValueError:  # nothing in it yet
+            return cell
+        of_network = isinstance(own, nn.Module | Tensor) and id(own) in memo
+        return CellType(memo[id(own)]) if of_network else cell
+
+    before = function.__closure__ or ()
+    cells = tuple(map(moved, before))
+    if cells == before:
+        return function
+    made = FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, cells
+    )
+    made.__kwdefaults__ = function.__kwdefaults__
+    made.__dict__.update(function.__dict__)
+    return made
+
+
+_ATOMS = {bool, int, float, str, type(None), torch.dtype, torch.device}
 _OWN_WAYS = ("__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__new__")
 
 
@@ -96,7 +121,8 @@ def _plain(kind: Any) -> bool:
         return False
     # torch's own fill in what older files lack; only a recurrent layer's does more
     own_way = not kind.__setstate__.__module__.startswith("torch.nn.modules.")
-    return not own_way and not issubclass(kind, nn.RNNBase)
+    has_slots = any(vars(base).get("__slots__") for base in kind.__mro__)
+    return not own_way and not has_slots and not issubclass(kind, nn.RNNBase)
 
 
 def shrink(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> nn.Module:
@@ -105,7 +131,9 @@ def shrink(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> nn.Modu
     tensors: dict[str, Tensor] = {}
     for (name, dim), positions in kept_positions(channels, plan.remove).items():
         old = tensors.get(name, named[name].detach())
-        tensors[name] = old.index_select(dim, torch.from_numpy(positions).to(old.device))
+        part = old.index_select(dim, torch.from_numpy(positions).to(old.device))
+        layout = laid_out(old)
+        tensors[name] = part if layout is None else part.contiguous(memory_format=layout)
     return rebuild(model, tensors, plan.attributes)
 
 

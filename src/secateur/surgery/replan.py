@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from secateur.channels.groups import ChannelMap
-from secateur.channels.rules import RULES
+from secateur.channels.rules import RULES, Rule
 from secateur.channels.trace import Example, channel_map, record
 from secateur.errors import BudgetError
 from secateur.plan.budget import Budget
@@ -23,6 +23,8 @@ def plan_that_fits(
     example_input: Example,
     budget: Budget,
     select: Callable[[ChannelMap, Budget], PruningPlan],
+    *,
+    rules: Mapping[str, Rule] = RULES,
 ) -> PruningPlan:
     """A plan that meets a budget and is proved; what is held back, other groups make up for.
 
@@ -33,7 +35,7 @@ def plan_that_fits(
     Raises:
         BudgetError: the budget cannot be met, at all or without the groups that are held back.
     """
-    run = record(model, example_input, RULES)
+    run = record(model, example_input, rules)
     channels = channel_map(run)
     held: dict[str, str] = {}
     tight = budget

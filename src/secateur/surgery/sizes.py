@@ -22,7 +22,7 @@ from secateur.channels.call import Call, network_line
 from secateur.channels.cost import Removal
 from secateur.channels.groups import ChannelMap
 from secateur.channels.normalisation import groups_go_whole
-from secateur.channels.rules import RULES
+from secateur.channels.rules import RULES, Rule
 from secateur.channels.run import Run
 from secateur.channels.trace import Example, replay, untouched
 from secateur.errors import TraceError
@@ -187,9 +187,9 @@ sizes stand in the function's arguments, in the same order."""
 class Survey(TorchFunctionMode):
     """One run of a network that notes where its code gives sizes, and where they are from."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, rules: Mapping[str, Rule]) -> None:
         super().__init__()
-        self.run = Run(model, RULES, None)
+        self.run = Run(model, rules, None)
         self.uses: list[Use] = []
         self.values: dict[tuple[str, str], Any] = {}
         self.valued: set[Attribute] = set()
@@ -213,7 +213,7 @@ class Survey(TorchFunctionMode):
                     if isinstance(given, Size) and given == want.size:
                         line = network_line(self.run.module_names, above=1)
                         self.uses.append(Use(given.term, want, line))
-            elif RULES.get(call.name) is meet:
+            elif self.run.rules.get(call.name) is meet:
                 for given in tree_leaves((args, kwargs)):
                     if isinstance(given, Size):
                         self.valued.update(attributes_of(given.term))
@@ -272,12 +272,12 @@ def _after(
     return assigned.get(Attribute(path, name, at, number), number)
 
 
-def survey(model: nn.Module, example_input: Example) -> Survey:
+def survey(model: nn.Module, example_input: Example, rules: Mapping[str, Rule] = RULES) -> Survey:
     """Find out which attributes of a network its code uses as sizes; the model is untouched.
 
     Where the network cannot run with marked numbers, nothing is found.
     """
-    found = Survey(model)
+    found = Survey(model, rules)
     with untouched(model.modules()):
         found.mark(model)
         hooks = [

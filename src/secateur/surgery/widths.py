@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,7 +125,23 @@ def _rule(kind: Any) -> Callable[[torch.Size, int], Mapping[str, Any]] | None:
 
 def _weight(module: nn.Module) -> Tensor | None:
     """The tensor whose shape a module's attributes mirror."""
-    for name in ("weight", "running_mean", "weight_ih_l0"):
-        if isinstance(tensor := getattr(module, name, None), Tensor):
-            return tensor
+    with evaluated(module):
+        for name in ("weight", "running_mean", "weight_ih_l0"):
+            if isinstance(tensor := getattr(module, name, None), Tensor):
+                return tensor
     return None
+
+
+@contextmanager
+def evaluated(module: nn.Module) -> Iterator[None]:
+    """A module's parametrisations in evaluation mode: a spectral norm trains when looked at."""
+    own = module._modules.get("parametrizations")
+    training = [part for part in own.modules() if part.training] if own is not None else []
+    for part in training:
+        part.training = False
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part in training:
+            part.training = True
