@@ -257,3 +257,28 @@ def test_rules_of_ones_own_reach_the_cut(tmp_path: Any) -> None:
     path = sc.save(small, tmp_path / "small.safetensors", plan)
     again = sc.load(path, lambda: bessel().double(), image(), rules=rules)
     assert same_state(again, state_of(small))
+
+
+def test_the_largest_along_the_first_dimension_keeps_channels() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        return net.c(torch.stack([net.a(x), net.b(x)]).max(0).values)
+
+    model = randomised(Net(forward, a=conv(1, 4), b=conv(1, 4), c=conv(4, 2)))
+    channels = sc.trace(model, image())
+    assert not channels.mixing
+    check_cut_equals_mask(model, image(), channels, 3)
+
+
+@pytest.mark.parametrize(
+    "pick",
+    [
+        lambda x: x.sort(0).values,
+        lambda x: x.topk(2, 0).values.mean(0, keepdim=True),
+        lambda x: x.kthvalue(1, 0).values.unsqueeze(0),
+    ],
+)
+def test_sorting_along_the_first_dimension_keeps_channels(pick: Any) -> None:
+    model = randomised(between(lambda _, x: pick(x)))
+    channels = sc.trace(model, image())
+    assert [group.n_channels for group in channels.groups] == [4] and not channels.mixing
+    check_cut_equals_mask(model, image(), channels, 3, costs=False)

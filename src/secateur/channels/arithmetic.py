@@ -197,7 +197,8 @@ def reduce(call: Call) -> None:
     """Mean, sum, maximum or spread over dimensions; over a labelled one it mixes channels."""
     x = call.args[0]
     asked = call.argument("dim", 2 if "norm" in call.name else 1)
-    dims = dims_of(None if isinstance(asked, bool) else asked or None, x.ndim)
+    over_all = isinstance(asked, bool) or asked is None or asked == []
+    dims = dims_of(None if over_all else asked, x.ndim)
     fields: dict[int, Tensor] = {}
     for d, labels in call.fields(x).items():
         if d in dims:

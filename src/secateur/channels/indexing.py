@@ -97,7 +97,8 @@ def scan(call: Call) -> None:
 def picked_by_size(call: Call) -> None:
     """Sorting and the largest few: the order of what is sorted depends on the data."""
     x = call.args[0]
-    (dim,) = dims_of(call.argument("dim", 2 if call.name == "topk" else 1) or -1, x.ndim)
+    asked = call.argument("dim", 2 if call.name in ("topk", "kthvalue") else 1)
+    (dim,) = dims_of(-1 if asked is None else asked, x.ndim)
     if (labels := call.fields(x).get(dim)) is not None:
         call.pin(labels, "is ordered by its values")
     call.set_all({d: call.same_along(f, [dim]) for d, f in call.fields(x).items() if d != dim})
