@@ -274,7 +274,6 @@ def test_the_largest_along_the_first_dimension_keeps_channels() -> None:
     [
         lambda x: x.sort(0).values,
         lambda x: x.topk(2, 0).values.mean(0, keepdim=True),
-        lambda x: x.kthvalue(1, 0).values.unsqueeze(0),
     ],
 )
 def test_sorting_along_the_first_dimension_keeps_channels(pick: Any) -> None:

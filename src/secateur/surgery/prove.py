@@ -145,9 +145,10 @@ def _without_objections(proof: _Proof, plan: PruningPlan) -> PruningPlan:
         if not found or not remove:
             break
         if proof.sizes:
-            remove, lines = proof.survey.balanced(proof.channels, remove)
+            evened, lines = proof.survey.balanced(proof.channels, remove)
             uneven |= lines
-            if lines:
+            if evened != remove:
+                remove = evened
                 continue
         n_groups = len(remove)
         for objection in found:
