@@ -45,7 +45,7 @@ def test_families_come_out_as_clusters_and_stand_together_in_the_order() -> None
     rho = {frozenset((p.first, p.second)): p.mean for p in pairs}
     for group in found.clusters:
         for pair in combinations(group, 2):
-            assert rho[frozenset(pair)] > 0.7
+            assert rho[frozenset(pair)] > 0.8
     json.dumps(asdict(found), allow_nan=False)
 
 

@@ -12,7 +12,7 @@ from scipy.spatial.distance import squareform
 from secateur.analysis.similarity import SimilaritySummary
 from secateur.errors import CriterionError
 
-TOGETHER_FROM = 0.7
+TOGETHER_FROM = 0.8
 """Mean rank correlation from which groups of criteria count as one cluster (ours)."""
 
 

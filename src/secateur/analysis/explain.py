@@ -9,7 +9,8 @@ first-order formula; with M_k the mean of |w|^k within filters and τ the spread
 
 which for Gaussian weights is the closed form of `gaussian.py`. Derived here, for weights that are
 independent within a filter and have one distribution in all. Where measured rho is far below it,
-filters differ in shape: some are peaked and others flat (`shapes`), so l1 over l2 differs.
+filters differ in shape: some are peaked and others flat (`shapes`), so l1 over l2 differs; or
+weights within a filter go together, as in small smooth kernels.
 """
 
 from __future__ import annotations

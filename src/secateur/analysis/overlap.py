@@ -95,7 +95,9 @@ def bottom_overlaps(
             for i, j in combinations(range(len(criteria)), 2):
                 first, second = criteria[i], criteria[j]
                 why = _why_undefined(n, size, ratio, [criteria[k] for k in (i, j) if constant[k]])
-                form = None if layer == GLOBAL else expected_overlap(first, second, n, ratio)
+                form = None
+                if size and layer != GLOBAL:
+                    form = expected_overlap(first, second, n, size / n)
                 rows.append(
                     BottomOverlap(
                         first=first,

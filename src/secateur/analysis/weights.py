@@ -122,7 +122,8 @@ def norm_variation(d: int) -> float:
 def _shape(one: LayerWeights) -> LayerShape:
     filters = one.filters
     n, d = filters.shape
-    squares = (filters**2).mean(axis=1)
+    powers = filters * filters
+    squares = powers.mean(axis=1)
     norms = np.sqrt(squares)
     spread = tails = shapes = None
     why = None
@@ -134,7 +135,7 @@ def _shape(one: LayerWeights) -> LayerShape:
     else:
         spread = float(norms.std(ddof=1) / norms.mean() / norm_variation(d))
     if squares.any() and d > 1:
-        fourth = (filters[alive] ** 4).mean(axis=1) / squares[alive] ** 2
+        fourth = (powers[alive] * powers[alive]).mean(axis=1) / squares[alive] ** 2
         tails = float(fourth.mean() * (d + 2) / d - 3)
         if alive.sum() > 2:
             flatness = np.abs(filters[alive]).mean(axis=1) / norms[alive]
