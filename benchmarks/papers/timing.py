@@ -54,7 +54,6 @@ def section() -> str:
     one = subject("ResNet-152", Bottlenecks().eval(), torch.zeros(1, 3, 64, 64))
     names = [criterion.name for criterion in CRITERIA.values() if criterion.update is None]
     rows: list[list[object]] = []
-    wall = time.perf_counter()
     began = time.process_time()
 
     def took(what: str) -> None:
@@ -79,7 +78,6 @@ def section() -> str:
     distribution(one.weights)
     took("distribution, 200 coordinates a layer")
     rows.append(["**together**", round(sum(float(str(row[1])) for row in rows), 2)])
-    elapsed = time.perf_counter() - wall
     began = time.process_time()
     rank_correlations(scores, resamples=200)
     took("besides: intervals, 200 resamples")
@@ -96,7 +94,6 @@ def section() -> str:
     text = (
         "## How long it takes\n\n"
         f"The {len(one.weights)} convolutions of ResNet-152, {n_filters:,} filters, fresh "
-        f"weights; seconds of CPU on one thread ({elapsed:.1f} s by the clock for all up to "
-        "**together**).\n\n"
+        f"weights; seconds of CPU on one thread.\n\n"
     )
     return text + table(["step", "seconds"], rows)
