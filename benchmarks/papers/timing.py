@@ -94,6 +94,6 @@ def section() -> str:
     text = (
         "## How long it takes\n\n"
         f"The {len(one.weights)} convolutions of ResNet-152, {n_filters:,} filters, fresh "
-        f"weights; seconds of CPU on one thread.\n\n"
+        "weights; seconds of CPU on one thread.\n\n"
     )
     return text + table(["step", "seconds"], rows)
