@@ -130,7 +130,22 @@ def section() -> str:
         "last column leaves the random network out. Huang et al. speak of well-trained "
         "convolutions; depthwise and 1x1 layers and an audio network are ours to ask about.\n\n"
     )
-    return text + table(head, lines) + "\n\n" + sparsity()
+    return "\n\n".join([text + table(head, lines), where_alike(found), sparsity()])
+
+
+def where_alike(found: list[Measured]) -> str:
+    """The first two claims in words: where ranks are alike, and how far."""
+    places: dict[str, list[str]] = {
+        "within layers and over all filters": [],
+        "within layers only": [],
+        "neither within layers nor over all filters": [],
+    }
+    for one in found:
+        within, over = one.lowest_pair >= ALIKE, one.lowest_pair_global >= ALIKE
+        place = 0 if within and over else 1 if within else 2
+        places[list(places)[place]].append(one.title)
+    said = [f"*{place}*: {', '.join(titles) or 'none'}" for place, titles in places.items()]
+    return "In words, the ranks of l1, l2, fermat and gm are alike " + "; ".join(said) + "."
 
 
 def measured(one: Subject) -> Measured:
