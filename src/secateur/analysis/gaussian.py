@@ -150,7 +150,7 @@ def expected_global_rho(
 def _with_norm(criterion: str, n: int) -> float:
     """Correlation of a criterion's score with the filter's own l2 norm."""
     if criterion in _FAMILY:
-        return sqrt(max(0.0, 1 - 2 / n))
+        return sqrt(1 - 2 / max(n, 2))
     return DISPERSION["l2"] / DISPERSION["l1"] if criterion == "l1" else 1.0
 
 

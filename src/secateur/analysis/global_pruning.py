@@ -89,7 +89,7 @@ def global_pruning(
         check_ratio(ratio)
     rows = []
     for criterion, layers in scores.items():
-        names = list(layers)
+        names = [name for name, values in layers.items() if len(values)]
         owner = np.repeat(np.arange(len(names)), [len(layers[name]) for name in names])
         widths = np.bincount(owner, minlength=len(names))
         for normalisation, normalise in (normalisations or _DEFAULT).items():

@@ -31,6 +31,8 @@ def spearman(table: Floats) -> Floats:
 
 def correlation(table: Floats) -> Floats:
     """Pearson's r of rows."""
+    if not table.shape[1]:
+        return np.full((len(table), len(table)), np.nan)
     centred = table - table.mean(axis=1, keepdims=True)
     return _scaled(centred @ centred.T)
 
