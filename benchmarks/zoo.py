@@ -79,12 +79,16 @@ def chosen() -> list[str]:
     return taken
 
 
-def examine(name: str) -> dict[str, Any]:
-    """Build, trace, plan, settle, cut and verify one architecture."""
+def examine(name: str, *, permute: bool = False) -> dict[str, Any]:
+    """Build, trace, plan, settle, cut and verify one architecture.
+
+    With `permute` also: how far its outputs are from those with the channels of all groups
+    permuted, in float64, which operators over channels do not hide.
+    """
     import numpy as np
     import torch
 
-    from contracts import plan_of
+    from contracts import permutation_error, plan_of
     from secateur.channels.cost import cost
     from secateur.channels.trace import trace
     from secateur.errors import SecateurError, VerificationError
@@ -148,6 +152,8 @@ def examine(name: str) -> dict[str, Any]:
         if row["held_back"]:
             row["verdict"] += ", held back"
         row["after"] = cost(trace(small, example)).params
+        if permute:
+            row["permuted"] = permutation_error(model.double(), example, channels)
     except VerificationError as error:
         row |= {"verdict": "wrong", "failure": str(error)}
     except Exception as error:

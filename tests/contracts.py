@@ -165,6 +165,11 @@ def check_cost(small: nn.Module, example: Any, predicted: Any) -> None:
 
 def check_permutation(model: nn.Module, example: Any, channels: ChannelMap, seed: int = 0) -> None:
     """Contract 2: permuting the channels of all groups, everywhere at once, changes nothing."""
+    assert permutation_error(model, example, channels, seed) <= EXACT
+
+
+def permutation_error(model: nn.Module, example: Any, channels: ChannelMap, seed: int = 0) -> float:
+    """How far the outputs of a network in float64 are from those with all channels permuted."""
     permuted = copy.deepcopy(model)
     tensors = dict(permuted.named_parameters()) | dict(permuted.named_buffers())
     rng = np.random.default_rng(seed)
@@ -178,7 +183,7 @@ def check_permutation(model: nn.Module, example: Any, channels: ChannelMap, seed
             moved = tensor.detach().index_select(member.dim, torch.from_numpy(positions))
             with torch.no_grad():
                 tensor.copy_(moved)
-    assert difference(outputs(permuted, example), outputs(model, example)) <= EXACT
+    return difference(outputs(permuted, example), outputs(model, example))
 
 
 def _by_use(targets: Any, sources: Any) -> Iterator[tuple[Any, Any]]:

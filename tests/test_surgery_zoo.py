@@ -8,19 +8,57 @@ from pathlib import Path
 
 import pytest
 
+from contracts import EXACT
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 ZOO = {
-    "test_resnet": ("exact", 1.0),
-    "test_byobnet": ("exact", 1.0),
-    "test_convnext3": ("mixing", 1.0),
-    "test_nfnet": ("mixing", 1.0),
-    "test_mambaout": ("mixing", 1.0),
-    "ghostnet_050": ("exact", 1.0),
-    "tinynet_e": ("exact", 1.0),
-    "regnety_002": ("exact", 1.0),
-    "mixnet_s": ("exact", 1.0),
-    "mobilevit_xxs": ("mixing", 1.0),
+    "test_resnet": ("exact", 0.99),
+    "test_byobnet": ("exact", 0.99),
+    "test_convnext3": ("mixing", 0.99),
+    "test_nfnet": ("mixing", 0.99),
+    "test_mambaout": ("mixing", 0.99),
+    "test_coatnet": ("mixing", 0.99),
+    "test_maxvit": ("mixing", 0.99),
+    "test_efficientnet_ln": ("mixing", 0.99),
+    "ghostnet_050": ("exact", 0.99),
+    "tinynet_e": ("exact", 0.99),
+    "regnety_002": ("exact", 0.99),
+    "mixnet_s": ("exact", 0.99),
+    "mobilevit_xxs": ("mixing", 0.99),
+    "starnet_s050": ("exact", 0.99),
+    "lcnet_035": ("exact", 0.99),
+    "cspnext_tiny": ("exact", 0.99),
+    "mobilenetv3_small_050": ("exact", 0.99),
+    "ese_vovnet19b_slim_dw": ("exact", 0.99),
+    "dla46x_c": ("exact", 0.99),
+    "mobilenetv2_035": ("exact", 0.99),
+    "cs3darknet_focus_s": ("exact", 0.99),
+    "efficientvit_b0": ("mixing", 0.98),
+    "convnextv2_atto": ("mixing", 0.99),
+    "edgenext_xx_small": ("mixing", 0.99),
+    "fasternet_t0": ("exact", 0.99),
+    "hgnetv2_b0": ("exact", 0.99),
+    "iformer_t": ("mixing", 0.99),
+    "gernet_s": ("exact", 0.99),
+    "inception_next_atto": ("mixing", 0.99),
+    "repghostnet_050": ("exact", 0.99),
+    "repvgg_a0": ("exact", 0.99),
+    "fastvit_t8": ("exact", 0.99),
+    "resnest14d": ("exact", 0.99),
+    "mobileone_s1": ("exact", 0.99),
+    "swiftformer_xs": ("exact", 0.99),
+    "repvit_m1": ("exact", 0.99),
+    "skresnet18": ("exact, held back", 0.94),
+    "dpn48b": ("exact", 0.99),
+    "rexnet_100": ("exact", 0.99),
+    "lambda_resnet26t": ("exact, held back", 0.98),
+    "levit_128s": ("exact", 0.99),
+    "shvit_s1": ("mixing", 0.99),
+    "efficientvit_m0": ("exact", 0.99),
+    "mobilevitv2_050": ("mixing", 0.99),
+    "pvt_v2_b0": ("mixing", 0.99),
+    "densenetblur121d": ("exact", 0.99),
 }
 """Architecture -> verdict, and the share of parameters that stay prunable at least."""
 
@@ -31,9 +69,10 @@ ZOO = {
 def test_an_architecture_of_the_zoo(name: str) -> None:
     from zoo import examine
 
-    row = examine(name)
+    row = examine(name, permute=True)
     verdict, kept = ZOO[name]
     assert row["verdict"] == verdict, row
+    assert row["permuted"] <= EXACT
     assert row["prunable_kept"] >= kept - 0.01 and row["prunable"] >= 0.9
     assert row["after"] == row["params_after"] and row["agree"]
     assert not row["unknown"]
