@@ -1,0 +1,85 @@
+"""Bad recordings: found, listed and counted; the user says whether they stop the work. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+import numpy as np
+import soundfile
+
+from secateur.errors import DataError
+from secateur.scenes.datasets import Clip, OnBad, SceneSet, Skipped
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What a recording must be; `rate` in Hz and `n_channels` None accept any.
+
+    Silent: no sample above `silent_below`. Clipped: more than the share `most_clipped` of samples
+    at full scale.
+    """
+
+    rate: int | None = None
+    n_channels: int | None = None
+    silent_below: float = 1 / 32768
+    most_clipped: float = 0.01
+    duplicates: bool = False
+
+
+def bad_clips(scenes: SceneSet, demands: Demands) -> tuple[Skipped, ...]:
+    """Every clip that cannot be read or is not as demanded, with the reason; reads all of them."""
+    found = []
+    seen: dict[bytes, str] = {}
+    for clip in scenes.clips:
+        try:
+            why = _fault(scenes, clip, demands, seen)
+        except DataError as error:
+            why = str(error)
+        if why:
+            found.append(Skipped(clip.name, why))
+    return tuple(found)
+
+
+def sift(scenes: SceneSet, demands: Demands, on_bad: OnBad = "raise") -> SceneSet:
+    """The set without its bad clips, which `skipped` then lists; or an error at the first one.
+
+    Raises:
+        DataError: a clip is bad and `on_bad` is "raise", or no good one is left.
+    """
+    bad = bad_clips(scenes, demands)
+    if bad and on_bad == "raise":
+        raise DataError(
+            f"{scenes.name}: {len(bad)} of {len(scenes.clips)} clips are bad, the first is "
+            f"{bad[0].name!r}: {bad[0].why}; mend them, or skip them with on_bad='skip'"
+        )
+    return without(scenes, bad)
+
+
+def without(scenes: SceneSet, bad: Sequence[Skipped]) -> SceneSet:
+    """The set without these clips, which are added to `skipped`."""
+    names = {one.name for one in bad}
+    clips = tuple(clip for clip in scenes.clips if clip.name not in names)
+    return replace(scenes, clips=clips, skipped=(*scenes.skipped, *bad))
+
+
+def _fault(scenes: SceneSet, clip: Clip, demands: Demands, seen: dict[bytes, str]) -> str:
+    waveform, rate = scenes.read(clip)
+    peak = np.abs(waveform).max()
+    if demands.rate is not None and rate != demands.rate:
+        return f"its rate is {rate} Hz, not {demands.rate}"
+    if demands.n_channels is not None and scenes.path is not None:
+        n_channels = soundfile.info(scenes.path(clip)).channels
+        if n_channels != demands.n_channels:
+            return f"it has {n_channels} channels, not {demands.n_channels}"
+    if peak <= demands.silent_below:
+        return f"it is silent: no sample is above {demands.silent_below:.2g}"
+    clipped = float((np.abs(waveform) >= 32767 / 32768).mean())
+    if clipped > demands.most_clipped:
+        return f"it is clipped: {clipped:.1%} of its samples are at full scale"
+    if demands.duplicates:
+        first = seen.setdefault(sha256(waveform.tobytes()).digest(), clip.name)
+        if first != clip.name:
+            return f"it is a duplicate of {first!r}"
+    return ""
