@@ -312,7 +312,8 @@ def test_a_damaged_cache_is_made_again(
     damage(*files(tmp_path))
     after = prepare(toy(read), SMALL, tmp_path)
     assert read.n_reads == 80 and np.array_equal(before, after.x)
-    prepare(toy(read), SMALL, tmp_path)
+    assert after.remade.endswith("it was made again")
+    assert not prepare(toy(read), SMALL, tmp_path).remade
     assert read.n_reads == 80
     files(tmp_path)
 

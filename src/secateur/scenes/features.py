@@ -167,6 +167,7 @@ class Features:
 
     `x` is a read-only float16 memory map (n, 1, n_mels, n_frames) in dB; `labels` and `folds`
     have shape (n,), folds count from 1. `id` is a hash of the clips and their transform.
+    `remade` says in words that a cache was there and could not be trusted; else it is empty.
     """
 
     x: NDArray[np.float16]
@@ -175,6 +176,7 @@ class Features:
     classes: tuple[str, ...]
     settings: LogMel
     id: str
+    remade: str = ""
 
 
 def prepare(
@@ -200,7 +202,11 @@ def prepare(
         "clips": names,
     }
     x = array_cache.stored(cache, key)
+    remade = ""
     if x is None:
+        file = cache / f"{array_cache.name_of(key)}.npy"
+        if file.exists() or file.with_suffix(".json").exists():
+            remade = f"{file} was damaged, half-written or of another making; it was made again"
         shape = (len(scenes.clips), 1, settings.n_mels, settings.n_frames)
         x = array_cache.store(cache, key, shape, _blocks(scenes, settings, on_progress))
     elif on_progress is not None:
@@ -212,6 +218,7 @@ def prepare(
         classes=scenes.classes,
         settings=settings,
         id=array_cache.name_of(key),
+        remade=remade,
     )
 
 
