@@ -67,9 +67,13 @@ BAD = {
     "holds a, b and no `input`": lambda p: np.savez(p / "d.npz", a=X, b=Y),
     "inputs of shape 8x9, the network's is 1x8x9": lambda p: np.savez(p / "d.npz", input=X[:, 0]),
     "holds 0 inputs": lambda p: np.savez(p / "d.npz", input=X[:0]),
-    "inputs of .* are not finite": lambda p: np.savez(p / "d.npz", input=X * np.nan),
+    "inputs of .* hold NaN": lambda p: np.savez(p / "d.npz", input=X * np.nan),
+    "inputs of .* beyond float32": lambda p: np.savez(p / "d.npz", input=X * 1e300),
+    "inputs of .* are complex128, not real": lambda p: np.savez(p / "d.npz", input=X * 1j),
+    r"holds 0 inputs of shape \(\)": lambda p: np.save(p / "d.npy", np.float64(3)),
+    "3 inputs and 0 targets": lambda p: np.savez(p / "d.npz", input=X, target=np.int64(3)),
     "3 inputs and 2 targets": lambda p: np.savez(p / "d.npz", input=X, target=Y[:2]),
-    "targets of .* are not finite": lambda p: np.savez(
+    "targets of .* hold NaN or values beyond": lambda p: np.savez(
         p / "d.npz", input=X, target=np.array([0.0, np.inf, 1])
     ),
 }
@@ -81,6 +85,35 @@ def test_what_is_no_calibration_is_refused(tmp_path: Path, says: str) -> None:
     made = [*tmp_path.iterdir(), tmp_path / "nowhere.npz"]
     with pytest.raises(DataError, match=says):
         read_calibration(str(made[0]), EXAMPLE)
+
+
+def test_targets_that_are_yes_or_no_are_numbers(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", input=X, target=np.array([True, False, True]))
+    _, targets, _ = read_calibration(str(tmp_path / "d.npz"), EXAMPLE)
+    assert targets is not None and targets.dtype == torch.float32 and targets.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["prune", VGG, "--macs", "50%", "--loss", "none"], "no loss 'none'"),
+        (["sensitivity", VGG, "--calibration", "scenes", "--tolerance", "-1"], "--tolerance is a"),
+    ],
+)
+def test_wrong_options_are_one_line(
+    options: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["secateur", *options])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and error.count("\n") == 1 and said in error
+    assert not list(tmp_path.iterdir())
 
 
 def test_losses_by_name() -> None:

@@ -43,6 +43,12 @@ def not_finite(filters):
 def drawn(filters):
     return torch.rand(len(filters))
 
+def failing(filters):
+    return filters.sum(1).nothing
+
+def overwrites(filters):
+    return filters.abs_().amax(1)
+
 partial_view = Criterion("partial", "activations", apoz.formula, "nobody", first_batch_only)
 """
 
@@ -108,6 +114,8 @@ def test_what_is_no_criterion_is_refused(name: str, said: str) -> None:
         ("of_index", "scores do not follow a permutation of filters"),
         ("unstable", "a factor of 0.3 changes the ranking"),
         ("not_finite", "gave NaN or infinite scores"),
+        ("failing", "the formula of criterion .* failed for '0': AttributeError"),
+        ("overwrites", "it writes into what it is given"),
         ("drawn", "random state of the network changed|the same seed gave other scores"),
         ("partial_view", "two passes, merged, differ from one"),
     ],

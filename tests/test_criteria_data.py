@@ -500,8 +500,24 @@ def test_the_network_is_as_before_even_after_an_exception(failing: bool) -> None
         (apoz, {"calibration": [image().float()]}, "failed on batch 1 .* Give inputs as the netw"),
         (apoz, {"calibration": [image().to("meta")]}, "is on meta and the network on cpu; pass de"),
         (snip, {"calibration": [image()]}, "loss_fn failed on batch 1 .*; the batch has no target"),
-        (snip, {"loss_fn": lambda out, y: out}, r"gave shape \(4, 3\) on batch 1; it must give a"),
-        (snip, {"loss_fn": lambda out, y: 0.5}, "gave float on batch 1; it must give a scalar"),
+        (snip, {"loss_fn": lambda out, y: out}, r"gave a .* of shape \(4, 3\) on batch 1; it must"),
+        (snip, {"loss_fn": lambda out, y: 0.5}, "gave float on batch 1; it must give a real scal"),
+        (
+            snip,
+            {"loss_fn": lambda out, y: out.sum() * 1j},
+            r"gave a torch.complex128 of shape \(\)",
+        ),
+        (snip, {"loss_fn": lambda out, y: (out * 0).sum().sqrt()}, "gradients .* not finite"),
+        (snip, {"device": "nowhere"}, "cannot move a batch to device 'nowhere': RuntimeError: .*;"),
+        (apoz, {"calibration": [np.zeros((2, 1, 6, 6))]}, "batch 1 of the calibration is a ndarr"),
+        (apoz, {"calibration": [(np.zeros(2), 1)]}, "a ndarray without a tensor; give tensors"),
+        (apoz, {"calibration": [(None, 1)]}, "a NoneType without a tensor; give tensors"),
+        (apoz, {"calibration": [{"x": image(), "y": 1}]}, "A dict holds the network's keyword ar"),
+        (replace(apoz, formula=lambda sums: sums["no"]), {}, "formula of criterion 'apoz' failed"),
+        (replace(snip, update=lambda sums, batch: batch.no), {}, "update of criterion 'snip' fail"),
+        (replace(apoz, update=lambda sums, maps: maps.no), {}, "update of criterion 'apoz' failed"),
+        (replace(apoz, update=None), {}, "'apoz' needs activations and has no update; give it"),
+        (replace(apoz, needs="gradient"), {}, "'apoz': no need 'gradient'; .*mean 'gradients'"),
         (snip, {"loss_fn": lambda out, y: out.detach().sum()}, "does not depend on the weights"),
         (
             snip,
@@ -515,6 +531,28 @@ def test_what_is_of_no_use_is_refused(
 ) -> None:
     with pytest.raises(CriterionError, match=said):
         scored(network, criterion, **options)
+
+
+def test_a_calibration_of_another_network_or_other_members_is_refused(network: nn.Module) -> None:
+    channels = trace(network, image())
+    made = calibrate(network, channels, [snip], batches(), loss_fn=F.cross_entropy)
+    with pytest.raises(CriterionError, match="made with members 'producer', not 'all'"):
+        scored(network, snip, made, members="all")
+    other = randomised(plain(), seed=0)
+    with pytest.raises(CriterionError, match="the calibration was made for network"):
+        score(other, trace(other, image()), [snip], calibration=made)
+
+
+def test_networks_that_have_no_gradients_or_numbers_are_refused() -> None:
+    with torch.inference_mode():
+        made = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3))
+    channels = trace(made, torch.zeros(1, 1, 6, 6))
+    with pytest.raises(CriterionError, match=r"'0\.weight' was made in inference mode"):
+        score(made, channels, [snip], calibration=[torch.ones(1, 1, 6, 6)], loss_fn=lambda o, _: o)
+    with pytest.raises(CriterionError, match=r"'0\.weight' is on the meta device"):
+        score(nn.Sequential(nn.Conv2d(1, 4, 3, device="meta")), channels, [CRITERIA["l1"]])
+    with pytest.raises(CriterionError, match=r"criteria is a list; write \[l1\]"):
+        score(made, channels, CRITERIA["l1"])  # type: ignore[arg-type]
 
 
 def test_batches_are_moved_where_they_are_asked_to_be(network: nn.Module) -> None:

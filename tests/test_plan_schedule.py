@@ -20,7 +20,7 @@ from test_plan_properties import chain
 def test_a_schedule_rises_to_one(schedule, n) -> None:
     shares = [schedule(step, n) for step in range(1, n + 1)]
     assert shares == sorted(shares) and shares[-1] == 1 and shares[0] > 0
-    for step in (0, n + 1):
+    for step in (0, n + 1, 0.5):
         with pytest.raises(BudgetError, match=f"step {step} of {n}"):
             schedule(step, n)
 

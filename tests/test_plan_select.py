@@ -156,7 +156,7 @@ def test_min_channels_and_ignore_are_kept(
 
 @pytest.mark.parametrize("select", [uniform, global_])
 def test_nothing_to_prune_is_said_aloud(select: Any, channels: ChannelMap, scores: Scores) -> None:
-    with pytest.raises(BudgetError, match="all are ignored"):
+    with pytest.raises(BudgetError, match="ignore names all; ignore fewer"):
         select(scores, channels, Budget(pruning_ratio=0.5, ignore=("a", "b")))
 
 
@@ -304,8 +304,12 @@ def test_what_a_rule_held_is_said_in_words(channels: ChannelMap, scores: Scores)
         "a": "3 of 4 channels go, not 4: min_channels is 1",
         "b": "1 of 2 channels go, not 2: min_channels is 1",
     }
-    half = uniform(scores, channels, Budget(pruning_ratio=0.75, max_ratio=0.5))
-    assert half.limited["a"] == "2 of 4 channels go, not 3: max_ratio is 0.5"
+    most = uniform(scores, channels, Budget(pruning_ratio=0.4, max_ratio=0.4))
+    assert most.limited["a"] == "1 of 4 channels go, not 2: max_ratio is 0.4"
+    with pytest.raises(BudgetError, match=r"pruning_ratio 0.75 is above max_ratio 0.5"):
+        Budget(pruning_ratio=0.75, max_ratio=0.5)
+    with pytest.raises(BudgetError, match="latency_ms needs a latency_table"):
+        Budget(latency_ms=5, latency_table="latency.json")  # type: ignore[arg-type]
     fours = uniform(scores, channels, Budget(pruning_ratio=0.5, keep_multiple_of=3))
     assert fours.remove == {"a": (1,)}
     assert fours.limited == {

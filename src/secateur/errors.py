@@ -125,4 +125,4 @@ def brief(error: BaseException) -> str:
     'ValueError: too few'
     """
     lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__

@@ -7,7 +7,8 @@ def test_mine() -> None:
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,13 @@ from torch import Tensor, nn
 
 from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import trace
-from secateur.criteria.base import Criterion
+from secateur.criteria.activation import mean_activation
+from secateur.criteria.base import Criterion, Need
 from secateur.criteria.calibrate import Calibration, calibrate, merge
+from secateur.criteria.gradient import taylor_gate, taylor_l1
 from secateur.criteria.score import score
 from secateur.criteria.scores import Scores
+from secateur.criteria.weight import bn_scale, bn_shift, random
 
 Batches = Sequence[tuple[Tensor, Tensor]]
 
@@ -31,8 +35,8 @@ def check_criterion(criterion: Criterion, seed: int = 0) -> None:
     stays when weights, activations or loss are multiplied by a positive factor; what two passes
     know, merged, is what one pass knows, and activations do not depend on the size of batches;
     zeros have finite scores; what says it goes by row gives a filter the same score in any part;
-    the same seed gives the same scores; and the network, its gradients and hooks and the random
-    state are as before.
+    the same seed gives the same scores; and the network, its gradients and hooks, the random
+    state, and what other criteria are given are as before.
 
     Raises:
         AssertionError: saying which contract is broken, and how.
@@ -43,6 +47,7 @@ def check_criterion(criterion: Criterion, seed: int = 0) -> None:
     scores = _scores(criterion, model, channels, batches)
     _check_sizes(criterion, model, channels, scores)
     _check_untouched(criterion, model, channels, batches, scores)
+    _check_neighbour(criterion, model, channels, batches)
     _check_zeros(criterion, model, channels, batches)
     if criterion.needs != "nothing":
         _check_permutation(criterion, model, channels, batches, scores)
@@ -172,6 +177,35 @@ def _check_untouched(
     for what, old, new in zip(words, before, state(), strict=True):
         _hold(criterion, _equal(old, new), f"it left the {what} of the network changed")
     _hold(criterion, _same(scores, again, 0), "the same seed gave other scores")
+
+
+_NEIGHBOURS: Mapping[Need, Criterion] = {
+    "filters": Criterion("", "filters", lambda filters: filters.sum(1), "signs count"),
+    "pairs": Criterion("", "pairs", lambda pairs: pairs.filters.sum(1), "signs count"),
+    "bn_scale": bn_scale,
+    "bn_shift": bn_shift,
+    "nothing": random,
+    "gradients": taylor_l1,
+    "gate_gradients": taylor_gate,
+    "activations": mean_activation,
+}
+
+
+def _check_neighbour(
+    criterion: Criterion, model: nn.Module, channels: ChannelMap, batches: Batches
+) -> None:
+    neighbour = replace(_NEIGHBOURS[criterion.needs], name="neighbour")
+
+    def scored(criteria: Sequence[Criterion]) -> Scores:
+        found = score(model, channels, criteria, calibration=batches, loss_fn=_loss)
+        return found["neighbour"]
+
+    alone, beside = scored([neighbour]), scored([criterion, neighbour])
+    _hold(
+        criterion,
+        _same(alone, beside),
+        "it writes into what it is given, which other criteria share; take a copy first",
+    )
 
 
 def _equal(one: Any, other: Any) -> bool:

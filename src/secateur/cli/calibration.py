@@ -71,17 +71,17 @@ def read_calibration(
     x = arrays["input"]
     shape = "x".join(map(str, x.shape[1:]))
     wanted = "x".join(map(str, example.shape[1:]))
-    if x.shape[1:] != tuple(example.shape[1:]) or not len(x):
+    n = x.shape[0] if x.ndim else 0
+    if x.shape[1:] != tuple(example.shape[1:]) or not n:
         raise DataError(
-            f"{source} holds {len(x)} inputs of shape {shape or '()'}, the network's is {wanted}; "
+            f"{source} holds {n} inputs of shape {shape or '()'}, the network's is {wanted}; "
             "give inputs of that shape, or --input with theirs"
         )
-    if not np.issubdtype(x.dtype, np.number) or not np.isfinite(x).all():
-        raise DataError(f"inputs of {source} are not finite numbers; {_WRITE}")
     target = arrays.get("target")
-    if target is not None and len(target) != len(x):
-        raise DataError(f"{source} holds {len(x)} inputs and {len(target)} targets; give as many")
-    inputs = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+    n_targets = None if target is None else target.shape[0] if target.ndim else 0
+    if n_targets not in (None, n):
+        raise DataError(f"{source} holds {n} inputs and {n_targets} targets; give as many")
+    inputs = torch.from_numpy(_finite(x, f"inputs of {source}"))
     return inputs, None if target is None else _targets(target, source), what
 
 
@@ -115,9 +115,9 @@ def scores_of(
     from secateur.criteria.score import score
 
     progress(f"scoring by {criterion.name}")
+    loss_fn = loss_of(loss)
     if criterion.update is None:
         return score(model, channels, [criterion], seed=seed)[criterion.name], None
-    loss_fn = loss_of(loss)
     inputs, targets, what = read_calibration(calibration or SCENES, example)
     if targets is None and "gradients" in criterion.needs:
         raise DataError(
@@ -150,9 +150,24 @@ def _targets(target: np.ndarray, source: str) -> Tensor:
 
     if np.issubdtype(target.dtype, np.integer):
         return torch.from_numpy(np.ascontiguousarray(target, dtype=np.int64))
-    if not np.issubdtype(target.dtype, np.floating) or not np.isfinite(target).all():
-        raise DataError(f"targets of {source} are not finite numbers; {_WRITE}")
-    return torch.from_numpy(np.ascontiguousarray(target, dtype=np.float32))
+    return torch.from_numpy(_finite(target, f"targets of {source}"))
+
+
+def _finite(values: np.ndarray, what: str) -> np.ndarray:
+    """The values as float32.
+
+    Raises:
+        DataError: they are no real numbers, or not finite ones.
+    """
+    if not (np.issubdtype(values.dtype, np.number) or values.dtype == np.bool_) or np.iscomplexobj(
+        values
+    ):
+        raise DataError(f"{what} are {values.dtype}, not real numbers; {_WRITE}")
+    with np.errstate(over="ignore"):
+        found = np.ascontiguousarray(values, dtype=np.float32)
+    if not np.isfinite(found).all():
+        raise DataError(f"{what} hold NaN or values beyond float32; {_WRITE}")
+    return found
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

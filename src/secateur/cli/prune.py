@@ -209,6 +209,8 @@ def prune(
             lines.append(f"{criterion} scores all filters the same, and cannot choose, in {names}")
         lines += [f"calibrated on {data}"] if data is not None else []
         if timed is not None:
+            if budget is not None and budget.latency_table is not None:
+                lines.append(f"milliseconds by the table of {budget.latency_table.machine}")
             before, after = timed["before"], timed["after"]
             lines.append(f"measured here, one thread: {before:.3g} ms before, {after:.3g} ms after")
         if anew is not None:

@@ -55,6 +55,8 @@ def sensitivity(
             "a loss is measured on data: give --calibration a file with `input` and `target`, or "
             "`scenes` for generated clips"
         )
+    if tolerance is not None and not tolerance >= 0:
+        raise SecateurError(f"--tolerance is a loss from 0; got {tolerance}")
     loss_fn = loss_of(loss)
     model = build_network(factory, weights, arg)
     example = example_of(input_shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from secateur.criteria.base import Criterion, Sums
 from secateur.criteria.relation import Pairs
 from secateur.criteria.sites import Sites, filter_rows, input_rows
-from secateur.errors import CriterionError
+from secateur.errors import CriterionError, brief
 
 Values = NDArray[np.float64]
 
@@ -49,16 +50,16 @@ def at_sites(
         n_filters = sites.channels.shapes[layer.weight][layer.out_dim]
         if of_weights:
             rows = filter_rows(layer, named[layer.weight])
-            for criterion, value in room.scored(of_weights, rows):
+            for criterion, value in room.scored(of_weights, rows, name):
                 found[criterion.name].filters[name] = checked(criterion, name, value, n_filters)
         for criterion in criteria:
             if criterion.needs == "nothing":
-                value = criterion.formula(n_filters, generator(seed, name))
+                value = worked_out(criterion, name, n_filters, generator(seed, name))
                 found[criterion.name].filters[name] = checked(criterion, name, value, n_filters)
     if of_weights:
         for site, member in sites.inputs.items():
             rows = input_rows(member, named[member.parameter])
-            for criterion, value in room.scored(of_weights, rows):
+            for criterion, value in room.scored(of_weights, rows, site):
                 values = checked(criterion, site, value, len(rows))
                 found[criterion.name].inputs[site] = values
     for criterion in criteria:
@@ -69,7 +70,8 @@ def at_sites(
             leaf = "weight" if criterion.needs == "bn_scale" else "bias"
             for norm in sites.norms:
                 if (tensor := named.get(f"{norm}.{leaf}")) is not None:
-                    value = criterion.formula(tensor.detach().to("cpu", torch.float64))
+                    numbers = tensor.detach().to("cpu", torch.float64)
+                    value = worked_out(criterion, norm, numbers)
                     own.norms[norm] = checked(criterion, norm, value, len(tensor))
         if criterion.needs in OF_NORMS:
             for name, layer in sites.layers.items():
@@ -94,18 +96,21 @@ class _Room:
         self._numbers = torch.empty(0, dtype=torch.float64)
 
     def scored(
-        self, criteria: Sequence[Criterion], rows: Tensor
+        self, criteria: Sequence[Criterion], rows: Tensor, site: str
     ) -> Iterator[tuple[Criterion, Tensor]]:
         """The criteria, and what each gives for a layer's filters, (n, d) -> (n,)."""
         if all(criterion.by_row for criterion in criteria):
             parts = torch.split(rows, max(1, _PART // max(1, rows.shape[1])))
-            found = [[one.formula(part) for one in criteria] for part in map(self._put, parts)]
+            found = [
+                [worked_out(one, site, part) for one in criteria] for part in map(self._put, parts)
+            ]
             yield from zip(criteria, map(torch.cat, zip(*found, strict=True)), strict=True)
             return
         matrix = self._put(rows)
         pairs = Pairs(matrix)
         for criterion in criteria:
-            yield criterion, criterion.formula(pairs if criterion.needs == "pairs" else matrix)
+            given = pairs if criterion.needs == "pairs" else matrix
+            yield criterion, worked_out(criterion, site, given)
 
     def _put(self, rows: Tensor) -> Tensor:
         """The numbers in float64; they stand until the next call."""
@@ -117,7 +122,7 @@ class _Room:
 def _of_sums(criterion: Criterion, sites: Sites, sums: Mapping[str, Sums], own: Found) -> None:
     shapes = sites.channels.shapes
     for site, known in sums.items():
-        value = criterion.formula(known)
+        value = worked_out(criterion, site, known)
         if (layer := sites.layers.get(site)) is not None:
             n_filters = shapes[layer.weight][layer.out_dim]
             own.filters[site] = checked(criterion, site, value, n_filters)
@@ -135,6 +140,21 @@ def _shares(own: Found) -> Found:
     return Found(*({site: values / total for site, values in part.items()} for part in parts))
 
 
+def worked_out(criterion: Criterion, site: str, *given: Any) -> Tensor:
+    """What a criterion's formula gives for one site.
+
+    Raises:
+        CriterionError: the formula failed.
+    """
+    try:
+        return criterion.formula(*given)
+    except Exception as error:
+        raise CriterionError(
+            f"the formula of criterion {criterion.name!r} failed for {site!r}: {brief(error)}; "
+            "secateur.testing.check_criterion tries it on a small network"
+        ) from error
+
+
 def checked(criterion: Criterion, site: str, value: Tensor, n: int) -> Values:
     """One criterion's scores at one site as an array, (n,).
 
@@ -149,9 +169,11 @@ def checked(criterion: Criterion, site: str, value: Tensor, n: int) -> Values:
         )
     values: Values = value.detach().cpu().numpy().astype(np.float64)
     if not np.isfinite(values).all():
+        cause = "check its formula on filters of zeros and of one value"
+        if criterion.update is not None:
+            cause = "the calibration gave gradients or activations there that are not finite"
         raise CriterionError(
-            f"criterion {criterion.name!r} gave NaN or infinite scores for {site!r}; "
-            "check its formula on filters of zeros and of one value"
+            f"criterion {criterion.name!r} gave NaN or infinite scores for {site!r}; {cause}"
         )
     return values
 

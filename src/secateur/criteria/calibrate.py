@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,12 +31,14 @@ class Calibration:
     """What streamed criteria know after some batches.
 
     `sums` maps a criterion's name and a site's name to the criterion's sums there; `n_batches` is
-    how many were seen.
+    how many were seen. `fingerprint` is the channel map's, `members` as in `score`.
     """
 
     criteria: tuple[Criterion, ...]
     sums: Mapping[str, Mapping[str, Sums]]
     n_batches: int
+    fingerprint: str
+    members: Members
 
 
 def merge(one: Calibration, other: Calibration) -> Calibration:
@@ -47,7 +49,8 @@ def merge(one: Calibration, other: Calibration) -> Calibration:
     Raises:
         CriterionError: the two were made for other criteria or another network.
     """
-    same = one.criteria == other.criteria and all(
+    made_for = [(c.criteria, c.fingerprint, c.members) for c in (one, other)]
+    same = made_for[0] == made_for[1] and all(
         one.sums[c.name].keys() == other.sums[c.name].keys() for c in one.criteria
     )
     if not same:
@@ -63,7 +66,7 @@ def merge(one: Calibration, other: Calibration) -> Calibration:
         }
         for criterion in one.criteria
     }
-    return Calibration(one.criteria, merged, one.n_batches + other.n_batches)
+    return replace(one, sums=merged, n_batches=one.n_batches + other.n_batches)
 
 
 def calibrate(
@@ -117,7 +120,7 @@ def calibrate(
                 progress(number)
     if n_batches == 0:
         raise CriterionError("calibration holds 0 batches; give at least one")
-    return Calibration(streamed, taken.sums, n_batches)
+    return Calibration(streamed, taken.sums, n_batches, channels.fingerprint, members)
 
 
 def lacking(criterion: Criterion) -> CriterionError:
@@ -167,7 +170,7 @@ class _Pass:
         """Run one batch, in both directions if anything is differentiated."""
         inputs, target = _split(batch, number)
         if device is not None:
-            inputs, target = tree_map_only(Tensor, lambda t: t.to(device), (inputs, target))
+            inputs, target = _moved((inputs, target), device)
         _check_inputs(inputs, self._named, number)
         with torch.set_grad_enabled(bool(self.differentiated)):
             output = self._run(model, inputs, number)
@@ -176,6 +179,11 @@ class _Pass:
 
     def _run(self, model: nn.Module, inputs: Any, number: int) -> Any:
         args, kwargs = call_arguments(inputs)
+        hint = "Give inputs as the network is called with, several examples a batch"
+        if isinstance(inputs, Mapping):
+            hint = (
+                "A dict holds the network's keyword arguments; a target goes beside: (dict, target)"
+            )
         try:
             if not self._watched:
                 return model(*args, **kwargs)
@@ -187,8 +195,7 @@ class _Pass:
             shapes = [tuple(t.shape) for t in tree_iter(inputs) if isinstance(t, Tensor)]
             raise CriterionError(
                 f"the network failed on batch {number} of the calibration, input of shape "
-                f"{', '.join(map(str, shapes))}: {brief(error)}. Give inputs as the network is "
-                "called with, several examples a batch"
+                f"{', '.join(map(str, shapes))}: {brief(error)}. {hint}"
             ) from error
 
     def _take_maps(self, layer: str, maps: Tensor) -> None:
@@ -240,7 +247,13 @@ class _Pass:
     def _update(self, criterion: Criterion, site: str, given: Any) -> None:
         assert criterion.update is not None
         known = self.sums[criterion.name]
-        known[site] = criterion.update(known.get(site), given)
+        try:
+            known[site] = criterion.update(known.get(site), given)
+        except Exception as error:
+            raise CriterionError(
+                f"the update of criterion {criterion.name!r} failed for {site!r}: {brief(error)}; "
+                "secateur.testing.check_criterion tries it on a small network"
+            ) from error
 
 
 def _split(batch: Any, number: int) -> tuple[Any, Any]:
@@ -260,12 +273,31 @@ def _split(batch: Any, number: int) -> tuple[Any, Any]:
     )
 
 
+def _moved(batch: tuple[Any, Any], device: torch.device | str) -> Any:
+    """The batch on the device.
+
+    Raises:
+        CriterionError: there is no such device here.
+    """
+    try:
+        return tree_map_only(Tensor, lambda t: t.to(device), batch)
+    except (RuntimeError, AssertionError) as error:
+        raise CriterionError(
+            f"cannot move a batch to device {str(device)!r}: {brief(error)}; give the network's"
+        ) from error
+
+
 def _check_inputs(inputs: Any, named: Mapping[str, Tensor], number: int) -> None:
-    """Refuse inputs that are not on the network's device, empty or not finite.
+    """Refuse inputs that are no tensors, not on the network's device, empty or not finite.
 
     Raises:
         CriterionError: naming the batch.
     """
+    if not any(isinstance(tensor, Tensor) for tensor in tree_iter(inputs)):
+        raise CriterionError(
+            f"the input of batch {number} of the calibration is a {type(inputs).__name__} without "
+            "a tensor; give tensors, such as torch.from_numpy makes of arrays"
+        )
     homes = {parameter.device for parameter in named.values()}
     for tensor in tree_iter(inputs):
         if not isinstance(tensor, Tensor):
@@ -300,11 +332,13 @@ def _loss(loss_fn: LossFunction, output: Any, target: Any, number: int) -> Tenso
             f"loss_fn failed on batch {number} of the calibration: {brief(error)}{missing}. "
             "It is called with the network's output and the batch's target"
         ) from error
-    if not isinstance(loss, Tensor) or loss.numel() != 1:
-        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
+        got = type(loss).__name__
+        if isinstance(loss, Tensor):
+            got = f"a {loss.dtype} of shape {tuple(loss.shape)}"
         raise CriterionError(
-            f"loss_fn gave {got} on batch {number}; it must give a scalar tensor: take the mean "
-            "over examples"
+            f"loss_fn gave {got} on batch {number}; it must give a real scalar tensor: take the "
+            "mean over examples"
         )
     if not bool(torch.isfinite(loss)):
         raise CriterionError(
@@ -318,6 +352,11 @@ def _loss(loss_fn: LossFunction, output: Any, target: Any, number: int) -> Tenso
 def _prepared(model: nn.Module, differentiated: Mapping[str, Tensor]) -> Iterator[None]:
     """Evaluation mode, gradients for what is differentiated alone; all as before afterwards."""
     parameters = dict(model.named_parameters())
+    if made := [name for name, p in parameters.items() if differentiated and p.is_inference()]:
+        raise CriterionError(
+            f"parameter {made[0]!r} was made in inference mode and has no gradient; build the "
+            "network outside torch.inference_mode()"
+        )
     wanted = {id(tensor) for tensor in differentiated.values()}
     required = {name: parameter.requires_grad for name, parameter in parameters.items()}
     slots = [(module, dict(module._buffers)) for module in model.modules()]

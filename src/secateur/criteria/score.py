@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from secateur.channels.groups import ChannelGroup, ChannelMap
 from secateur.criteria.apply import OF_NORMS, Found, at_sites, generator
-from secateur.criteria.base import Criterion, Sums
+from secateur.criteria.base import STREAMED, Criterion, Need, Sums
 from secateur.criteria.calibrate import Calibration, LossFunction, calibrate, lacking
 from secateur.criteria.scores import Reduction, Scores
 from secateur.criteria.sites import Members, Sites, input_site, norm_of
@@ -88,6 +88,7 @@ def score(
                 device=device,
                 progress=progress,
             )
+        _check_made_for(calibration, channels, members)
         sums = calibration.sums
         for criterion in streamed:
             if criterion not in calibration.criteria:
@@ -110,17 +111,40 @@ def score(
     }
 
 
+def _check_made_for(calibration: Calibration, channels: ChannelMap, members: Members) -> None:
+    if calibration.fingerprint != channels.fingerprint:
+        raise CriterionError(
+            f"the calibration was made for network {calibration.fingerprint[:12]}, this one is "
+            f"{channels.fingerprint[:12]}; calibrate this network"
+        )
+    if calibration.members != members:
+        raise CriterionError(
+            f"the calibration was made with members {calibration.members!r}, not {members!r}; "
+            "give calibrate and score the same"
+        )
+
+
 def check_criteria(criteria: Sequence[Criterion]) -> None:
-    """Refuse what is not a criterion, and two of one name.
+    """Refuse what is not a criterion or not a whole one, and two of one name.
 
     Raises:
         CriterionError: naming it.
     """
+    if isinstance(criteria, Criterion):
+        raise CriterionError(f"criteria is a list; write [{criteria.name}]")
     for criterion in criteria:
         if not isinstance(criterion, Criterion):
             raise CriterionError(
                 f"{criterion!r} is not a criterion; pass an object such as secateur.l1 "
                 "(names are for the command line and recipes)"
+            )
+        if criterion.needs not in get_args(Need):
+            text = unknown_name("need", str(criterion.needs), get_args(Need))
+            raise CriterionError(f"criterion {criterion.name!r}: {text}")
+        if criterion.needs in STREAMED and criterion.update is None:
+            raise CriterionError(
+                f"criterion {criterion.name!r} needs {criterion.needs} and has no update; give it "
+                "update(sums | None, batch) -> sums"
             )
     names = [criterion.name for criterion in criteria]
     for name in names:
@@ -189,6 +213,10 @@ def check_finite(named: Mapping[str, Tensor]) -> None:
         CriterionError: naming the first.
     """
     for name, tensor in named.items():
+        if tensor.is_meta:
+            raise CriterionError(
+                f"parameter {name!r} is on the meta device and has no numbers; load the weights"
+            )
         # one pass, and a second only where a sum of finite numbers might have overflowed
         if not (torch.isfinite(tensor.sum()) or torch.isfinite(tensor).all()):
             raise CriterionError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from numbers import Integral, Real
@@ -75,6 +75,11 @@ class Budget:
                 "max_ratio is the largest share of a group that may go, in (0, 1]; "
                 f"got {self.max_ratio!r}"
             )
+        if self.pruning_ratio is not None and self.pruning_ratio > self.max_ratio:
+            raise BudgetError(
+                f"pruning_ratio {self.pruning_ratio} is above max_ratio {self.max_ratio}, which no "
+                "group may exceed; lower the one or raise the other"
+            )
         self._check_names()
         for asked in (self.params, self.macs):
             if asked is not None:
@@ -83,7 +88,7 @@ class Budget:
             amount(stored(self.bytes)[0], 100)
         if self.latency_ms is not None:
             milliseconds(self.latency_ms, 1.0)
-            if self.latency_table is None:
+            if not isinstance(self.latency_table, LatencyTable):
                 raise BudgetError(
                     "latency_ms needs a latency_table of measured layers; make one with "
                     "`secateur latency`, or secateur.measure_latencies from Python"
@@ -104,6 +109,8 @@ class Budget:
         ignore: Any = self.ignore
         if isinstance(ignore, str):
             raise BudgetError(f"ignore is a tuple of group names; write ({ignore!r},)")
+        if not isinstance(ignore, Iterable):
+            raise BudgetError(f"ignore is a tuple of group names; got {ignore!r}")
         object.__setattr__(self, "ignore", tuple(ignore))
         ratios: Any = self.ratios
         if not isinstance(ratios, Mapping):

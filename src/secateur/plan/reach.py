@@ -171,8 +171,9 @@ def _check_any(channels: ChannelMap, budget: Budget, found: Mapping[str, Room]) 
     if not budget.limited and not budget.pruning_ratio and not any(budget.ratios.values()):
         return
     if all(room.ignored is not None for room in found.values()):
+        if channels.groups:
+            raise BudgetError("no group of channels can be pruned: ignore names all; ignore fewer")
         why = "; ".join(f"{p.parameter} {p.reason}" for p in channels.pinned[:3])
-        why = "all are ignored" if channels.groups else why
         raise BudgetError(
             f"no group of channels can be pruned ({why}); "
             "print the channel map to see what is pinned where"

@@ -97,5 +97,6 @@ def scaled(budget: Budget, whole: ChannelMap, share: float, done: float = 0.0) -
 
 
 def _check(step: int, n_steps: int) -> None:
-    if not 1 <= step <= n_steps:
-        raise BudgetError(f"step {step} of {n_steps}; steps count from 1 to their number")
+    whole = isinstance(step, int) and isinstance(n_steps, int)
+    if not whole or not 1 <= step <= n_steps:
+        raise BudgetError(f"step {step!r} of {n_steps!r}; whole steps count from 1 to their number")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import isfinite
+from typing import Any, get_args
 
 import numpy as np
 from torch import nn
 
 from secateur.channels.groups import ChannelMap
 from secateur.criteria.scores import Scores
-from secateur.errors import TrainingError
+from secateur.errors import TrainingError, unknown_name
 from secateur.plan.room import rounded
 from secateur.plan.select import by_hand
 from secateur.plan.sensitivity import Better, Curve, Sensitivity
@@ -44,8 +45,10 @@ def measure_sensitivity(
         on_progress: called with evaluations done and in all.
 
     Raises:
-        TrainingError: a ratio is out of range, or `evaluate` gave no finite number.
+        TrainingError: a ratio or `better` is out of range, or `evaluate` gave no finite number.
     """
+    if better not in get_args(Better):
+        raise TrainingError(unknown_name("better", str(better), get_args(Better)))
     for ratio in ratios:
         if not 0 < ratio < 1:
             raise TrainingError(f"ratios are shares of a group's channels in (0, 1); got {ratio!r}")
@@ -59,7 +62,13 @@ def measure_sensitivity(
 
     def value(network: nn.Module, what: str) -> float:
         nonlocal done
-        found = float(evaluate(network))
+        given: Any = evaluate(network)
+        try:
+            found = float(given)
+        except (TypeError, ValueError) as error:
+            raise TrainingError(
+                f"evaluate gave {given!r} for {what}; it must give a finite number"
+            ) from error
         if not isfinite(found):
             raise TrainingError(f"evaluate gave {found} for {what}; it must give a finite number")
         done += 1
