@@ -58,6 +58,17 @@ def test_a_seed_or_strength_or_network_more_leaves_all_other_ids() -> None:
         assert before < set(ids(units(recipe(**change))))
 
 
+def test_calibration_names_the_cells_that_look_at_data_and_no_others() -> None:
+    few, many = (
+        units(recipe(pruning=pruning(criteria=["l1", "taylor_fo"], calibration=n)))[0].pruned
+        for n in (32, 64)
+    )
+    assert [cell.calibration for cell in few] == [None, None, 32, 32]
+    assert [a.id == b.id for a, b in zip(few, many, strict=True)] == [True, True, False, False]
+    old = units(recipe())[0].pruned[0]
+    assert old.id == few[0].id and "calibration" not in old.content()
+
+
 def test_ids_depend_on_neither_order_nor_words_nor_paths() -> None:
     other = recipe(
         name="another",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from secateur.errors import RecipeError
-from secateur.study.recipe import Recipe, Run, read_recipe, recipe_from
+from secateur.study.recipe import NEED_DATA, Recipe, Run, read_recipe, recipe_from
 
 TEXT = """
 name: small
@@ -23,6 +23,11 @@ training: {lr: 1e-1, epochs: 2}
 pruning: {criteria: [l1, random], scopes: [uniform], ratios: [3e-1, 0.5]}
 seeds: 2
 """
+
+WITH_DATA = (
+    *("taylor_l1", "taylor_l2", "taylor_fo", "taylor_gate", "snip", "fisher"),
+    *("apoz", "mean_activation", "entropy", "hrank", "chip"),
+)
 
 
 def plain(**changes: Any) -> dict[str, Any]:
@@ -195,19 +200,21 @@ def test_a_recipe_is_frozen() -> None:
         ),
         (
             {"pruning": {"criteria": ["l1norm"], "ratios": [0.5]}},
-            "pruning.criteria.0: no choice 'l1norm'; there are bn_scale, "
-            "bn_shift, cosine, fermat, gm, l1, l2, lamp, random; "
+            "pruning.criteria.0: no choice 'l1norm'; there are apoz, bn_scale, "
+            "bn_shift, chip, cosine, entropy, fermat, fisher, gm, hrank, l1, l2, lamp, "
+            "mean_activation, random, snip, taylor_fo, taylor_gate, taylor_l1, taylor_l2; "
             "did you mean 'l1'?",
         ),
         (
             {"pruning": {"criteria": [1], "ratios": [0.5]}},
             "pruning.criteria.0: 1 is not allowed; give one of l1, l2, gm, fermat, bn_scale, "
-            "bn_shift, lamp, cosine, random",
+            f"bn_shift, lamp, cosine, random, {', '.join(WITH_DATA)}",
         ),
         (
             {"pruning": {"criteria": "l1", "ratios": [0.5]}},
             "pruning.criteria: 'l1' is not allowed; give a list of at least 1, "
-            "each one of l1, l2, gm, fermat, bn_scale, bn_shift, lamp, cosine, random",
+            "each one of l1, l2, gm, fermat, bn_scale, bn_shift, lamp, cosine, random, "
+            f"{', '.join(WITH_DATA)}",
         ),
         (
             {"pruning": {"criteria": ["l1"], "ratios": [0.5, 1]}},
@@ -265,7 +272,7 @@ def test_missing_parts_are_named() -> None:
         "width, lr, weight_decay",
         "sparsity: missing; give a mapping with the keys penalty, total_shrink, ramp, bn_init",
         "pruning: missing; give a mapping with the keys criteria, scopes, ratios, reduction, "
-        "normalisation",
+        "normalisation, calibration",
     ]
 
 
@@ -341,7 +348,7 @@ def test_the_fields_are_those_of_the_library() -> None:
     assert LogMel(**recipe.features.model_dump()) == LogMel()
     assert Training(**recipe.training.model_dump()) == Training()
     properties = Recipe.model_json_schema()["$defs"]["Pruning"]["properties"]
-    of_weights = {name for name, criterion in CRITERIA.items() if criterion.update is None}
-    assert set(properties["criteria"]["items"]["enum"]) == of_weights
+    assert set(properties["criteria"]["items"]["enum"]) == set(CRITERIA)
+    assert {name for name, criterion in CRITERIA.items() if criterion.update} == NEED_DATA
     assert set(properties["scopes"]["items"]["enum"]) == set(SCOPES)
     assert set(properties["normalisation"]["enum"]) == set(NORMALISATIONS)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,9 @@ import torch
 from secateur.channels.trace import trace
 from secateur.errors import StudyError
 from secateur.study.cells import units
+from secateur.study.data import split
 from secateur.study.recipe import Recipe, recipe_from
-from secateur.study.run import FEATURES, run_unit
+from secateur.study.run import FEATURES, _load_base, prune_and_tune, run_unit
 from secateur.study.store import Store
 from secateur.surgery.package import load
 
@@ -117,6 +119,20 @@ def test_rows_of_other_recordings_are_not_mixed_in(
     with pytest.raises(StudyError, match="made from other features"):
         run_unit(unit, store.folder, recipe)
     assert not store.has(unit.pruned[0].id)
+
+
+def test_criteria_that_need_data_are_given_the_training_part(
+    undisturbed: Store, recipe: Recipe
+) -> None:
+    unit = units(recipe)[0]
+    data = split(recipe, undisturbed.folder / FEATURES, unit.base.fold)
+    base = _load_base(unit.base, data, undisturbed.path(unit.base.id))
+    channels = trace(base, data.x_train[:1])
+    for name in ("taylor_fo", "apoz"):
+        cell = replace(unit.pruned[0], criterion=name, calibration=8)
+        rows = [prune_and_tune(cell, unit.base, base, channels, data) for _ in range(2)]
+        assert settled(tuple(rows[:1])) == settled(tuple(rows[1:]))
+        assert rows[0]["criterion"] == name and rows[0]["macs"] < undisturbed.row(cell.base)["macs"]
 
 
 def test_a_finished_unit_is_not_run_again(undisturbed: Store, recipe: Recipe) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from secateur.criteria.scores import Reduction
 from secateur.plan.normalise import Normalisation
 from secateur.study.recipe import (
+    NEED_DATA,
     Esc10,
     Features,
     FineTuning,
@@ -58,7 +59,10 @@ class BaseCell:
 
 @dataclass(frozen=True)
 class PrunedCell:
-    """One cut of a trained network, and its fine-tuning; `base` is the id of its `BaseCell`."""
+    """One cut of a trained network, and its fine-tuning; `base` is the id of its `BaseCell`.
+
+    `calibration` is the number of examples the criterion looks at, None where it needs no data.
+    """
 
     base: str
     criterion: str
@@ -68,6 +72,7 @@ class PrunedCell:
     normalisation: Normalisation
     fine_tuning: FineTuning
     augmentations: tuple[str, ...]
+    calibration: int | None = None
 
     @cached_property
     def id(self) -> str:
@@ -76,7 +81,10 @@ class PrunedCell:
 
     def content(self) -> dict[str, Any]:
         """What determines the result, as plain values."""
-        return {"kind": "pruned"} | _content(self)
+        content = {"kind": "pruned"} | _content(self)
+        if self.calibration is None:
+            del content["calibration"]
+        return content
 
     def __str__(self) -> str:
         return f"{self.criterion} {self.scope} {self.ratio:g} of {self.base}"
@@ -146,6 +154,7 @@ def _unit(recipe: Recipe, fold: int, seed: int, network: Network, strength: floa
                 normalisation=pruning.normalisation,
                 fine_tuning=recipe.fine_tuning,
                 augmentations=augmentations,
+                calibration=pruning.calibration if criterion in NEED_DATA else None,
             )
             for criterion, scope, ratio in product(pruning.criteria, pruning.scopes, pruning.ratios)
         ),

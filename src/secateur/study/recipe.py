@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -216,16 +216,22 @@ class FineTuning(Training):
 
 
 OfWeights = Literal["l1", "l2", "gm", "fermat", "bn_scale", "bn_shift", "lamp", "cosine", "random"]
+OfGradients = Literal["taylor_l1", "taylor_l2", "taylor_fo", "taylor_gate", "snip", "fisher"]
+OfActivations = Literal["apoz", "mean_activation", "entropy", "hrank", "chip"]
+
+NEED_DATA = frozenset(get_args(OfGradients) + get_args(OfActivations))
+"""Criteria of gradients and activations."""
 
 
 class Pruning(Part):
     """The grid of cuts: every criterion, scope and ratio (share of channels removed).
 
-    Criteria are those that need no calibration data.
+    Criteria of gradients and activations look at `calibration` examples of the training part,
+    drawn by the run's seed; all of them where there are fewer.
     """
 
     criteria: Annotated[
-        tuple[OfWeights, ...],
+        tuple[Literal[OfWeights, OfGradients, OfActivations], ...],
         Field(min_length=1),
         AfterValidator(_each_once),
     ]
@@ -237,6 +243,7 @@ class Pruning(Part):
     ratios: Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_each_once)]
     reduction: Literal["sum", "mean", "max", "first"] = "sum"
     normalisation: Literal["none", "mean", "max", "gaussian", "sqrt_d"] = "none"
+    calibration: Count = 256
 
 
 class Run(Part):

@@ -132,6 +132,8 @@ def prune_and_tune(
     cell: PrunedCell, base_cell: BaseCell, base: nn.Module, channels: ChannelMap, data: Split
 ) -> dict[str, Any]:
     """Cut the base as the cell says, re-estimate batch norm, measure, fine-tune, measure again."""
+    import torch.nn.functional as F
+
     from secateur.criteria.score import score
     from secateur.criteria.table import CRITERIA
     from secateur.plan.budget import Budget
@@ -142,7 +144,15 @@ def prune_and_tune(
 
     started = time.perf_counter()
     criterion = CRITERIA[cell.criterion]
-    scores = score(base, channels, [criterion], reduction=cell.reduction, seed=base_cell.seed)
+    scores = score(
+        base,
+        channels,
+        [criterion],
+        calibration=_calibration(cell, base_cell.seed, data),
+        loss_fn=F.cross_entropy,
+        reduction=cell.reduction,
+        seed=base_cell.seed,
+    )
     budget = Budget(pruning_ratio=cell.ratio)
     if cell.scope == "uniform":
         plan = uniform(scores[cell.criterion], channels, budget)
@@ -184,6 +194,20 @@ def prune_and_tune(
         "accuracy": tuned,
         "seconds": {"cut": cut_seconds, "fine-tune": tune_seconds},
     }
+
+
+_CALIBRATION_BATCH = 32
+
+
+def _calibration(cell: PrunedCell, seed: int, data: Split) -> list[tuple[Tensor, Tensor]] | None:
+    """Batches of the training part for criteria that need data, the same for every such cell."""
+    import torch
+
+    if cell.calibration is None:
+        return None
+    order = torch.randperm(len(data.x_train), generator=torch.Generator().manual_seed(seed))
+    batches = torch.split(order[: cell.calibration], _CALIBRATION_BATCH)
+    return [(data.x_train[batch], data.y_train[batch]) for batch in batches]
 
 
 def _check_features(base: Row, data: Split) -> None:
