@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -287,3 +289,18 @@ def test_several_networks_stand_side_by_side(resnet56: Analysis) -> None:
     assert fits_a_screen(text.replace("page here", ""))
     assert len(text.splitlines()) <= LINES
     assert "and 1 more, on the page" in text and "19/55" in text
+
+
+def test_the_code_of_the_guide_runs_and_what_it_quotes_is_said() -> None:
+    guide = (Path(__file__).parents[1] / "docs" / "inspect.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", guide, flags=re.S)
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert names["again"] == names["found"]
+    told = {
+        why
+        for kind in ("few filters", "all zero")
+        for _, why, _ in undefined(analyse(odd()[kind], EXAMPLE))
+    }
+    quoted = re.findall(r"\*(undefined because [^*]+)\*", guide)
+    assert len(quoted) == 2 and set(quoted) <= told

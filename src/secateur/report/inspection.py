@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from secateur.analysis.skewness import LIMITS, skewness_summary
 from secateur.errors import ReportError
 from secateur.files import write_text
 from secateur.report import inspection_tables as tables
@@ -26,6 +27,7 @@ from secateur.report.inspection_weight_charts import (
     quantiles,
     skewness,
 )
+from secateur.report.tables import Table
 from secateur.report.wording import listed, minus
 from secateur.study.diagnosis import findings
 from secateur.study.inspection import Analysis
@@ -73,5 +75,15 @@ def render(analyses: Sequence[Analysis]) -> str:
         title=listed(names) if len(names) < 4 else f"{len(names)} networks",
         analyses=analyses,
         said=[(one, [minus(finding.text) for finding in findings(one)]) for one in analyses],
-        tables={make.__name__: make(analyses) for make in _TABLES},
+        tables={make.__name__: _shown(make(analyses), len(names)) for make in _TABLES},
+        limits=LIMITS,
+        cautions=[(one.name, row) for one in analyses for row in skewness_summary(one.skewness)],
     )
+
+
+def _shown(table: Table, n_networks: int) -> Table:
+    """Without the column that names the network where there is one only."""
+    if n_networks > 1 or table.columns[0] != "Network":
+        return table
+    rows = tuple(row[1:] for row in table.rows)
+    return Table(table.caption, table.columns[1:], rows, table.n_labels - 1)

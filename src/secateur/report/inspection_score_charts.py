@@ -150,7 +150,7 @@ def layer_lines(analyses: Analyses) -> Figure:
             .transform_filter("datum.pair === pair")
             .encode(x=layer_axis([shape.layer for shape in one.layers]))
         )
-        y = alt.Y("rho:Q", title="Rank correlation", scale=alt.Scale(zero=False, padding=8))
+        y = alt.Y("rho:Q", title="Rank correlation", scale=rho_scale(rows, pairs))
         measured = base.mark_line(color=COLOURS[0], point={"size": 40, "color": COLOURS[0]}).encode(
             y=y, tooltip=tooltip(rows, "pair", "layer", "n", "rho", "expected", "predicted")
         )
@@ -268,7 +268,16 @@ def spread(analyses: Analyses) -> Figure:
         )
         crosses = (
             cells.transform_filter("datum.flag !== ''")
-            .mark_point(shape="cross", angle=45, filled=True, color=COLOURS[4], size=60)
+            .mark_point(
+                shape="cross",
+                angle=45,
+                filled=True,
+                fill=COLOURS[4],
+                stroke="white",
+                strokeWidth=1,
+                size=70,
+                opacity=1,
+            )
             .encode()
         )
         panels.append(spec(tiles + crosses, one.name, height=max(90, 20 * len(one.criteria))))
@@ -339,6 +348,22 @@ def wiped(analyses: Analyses) -> Figure:
         if panels
         else (),
     )
+
+
+def rho_scale(rows: Data, pairs: list[str]) -> alt.Scale:
+    """From a little below the lowest number of the chosen pair up to 1; from 0 if it has none."""
+    lows = {}
+    for pair in pairs:
+        found = [
+            value
+            for row in rows
+            if row["pair"] == pair
+            for value in (row["rho"], row.get("expected"), row.get("predicted"))
+            if value is not None
+        ]
+        lowest = min(found, default=0.0)
+        lows[pair] = round(max(-1.0, lowest - 0.05 * (1 - lowest)), 3)
+    return alt.Scale(domain=[{"expr": f"{json.dumps(lows)}[pair]"}, 1], nice=False)
 
 
 def reference(field: str, value: float, axis: str = "y") -> alt.Chart:

@@ -19,7 +19,7 @@ from secateur.report.drawing import (
 )
 from secateur.report.figures import Data
 from secateur.report.inspection_figures import Analyses, own
-from secateur.report.inspection_score_charts import layer_axis, reference
+from secateur.report.inspection_score_charts import layer_axis, reference, rho_scale
 from secateur.report.wording import percent
 
 _WHERE = {
@@ -193,9 +193,8 @@ def skewness(analyses: Analyses) -> Figure:
         "skewness",
         "How sparse are the channels, layer by layer?",
         "Weight Skewness with its standard error, above 0 where a few channels stand out above "
-        "many weak ones. It falls before it rises as sparsity begins, does not see an amount added "
-        "to every weight, and may differ in sign between layers and pool: read it with the Gini "
-        "index and the share of inactive channels (below 1 % of the network's largest weight).",
+        "many weak ones; read it with the Gini index and the share of inactive channels, those "
+        "below 1 % of the network's largest weight. A layer without a point is undefined.",
         tuple(panels),
         controls=(
             Control(
@@ -220,7 +219,12 @@ def _sparse(
         .encode(x=layer_axis(layers))
     )
     points = base.mark_point(filled=True, size=45, color=COLOURS[0]).encode(
-        y=alt.Y(f"{field}:Q", title=None, axis=alt.Axis(format=form)),
+        y=alt.Y(
+            f"{field}:Q",
+            title=None,
+            axis=alt.Axis(format=form),
+            scale=_covering(rows, ["ws_low", "ws_high"] if field == "ws" else [field], 0.0),
+        ),
         tooltip=tooltip(rows, "layer", "n", "ws", "gini", "inactive_share"),
     )
     layered = [reference(field, 0.0), points]
@@ -249,10 +253,8 @@ def explanation(analyses: Analyses) -> Figure:
                 .transform_filter("datum.pair === pair")
                 .mark_point(size=45, color=COLOURS[0 if field == "spread" else 1])
                 .encode(
-                    x=alt.X(f"{field}:Q", title=title, scale=alt.Scale(zero=False)),
-                    y=alt.Y(
-                        "rho:Q", title="Rank correlation", scale=alt.Scale(zero=False, padding=8)
-                    ),
+                    x=alt.X(f"{field}:Q", title=title, scale=_covering(some, [field], iid)),
+                    y=alt.Y("rho:Q", title="Rank correlation", scale=rho_scale(some, pairs)),
                     tooltip=tooltip(some, "layer", "pair", "n", "rho", "spread", "tails"),
                 )
                 .add_params(alt.param(name="pair", value=pairs[0]))
@@ -270,3 +272,9 @@ def explanation(analyses: Analyses) -> Figure:
         if panels
         else (),
     )
+
+
+def _covering(rows: Data, fields: list[str], value: float) -> alt.Scale:
+    """A scale that holds every number of these fields, whatever is chosen, and `value`."""
+    numbers = [row[field] for row in rows for field in fields if row[field] is not None]
+    return alt.Scale(domain=[min([value, *numbers]), max([value + 0.05, *numbers])])

@@ -192,18 +192,17 @@ def _sparsity(analysis: Analysis) -> Finding | None:
         )
         return Finding("sparsity", text, 2.2)
     index = f"Weight Skewness {row.ws:+.2f} ± {row.ws_se:.2f}, Gini {row.gini:.2f}"
+    least = f"below {share_text(INACTIVE_BELOW, 0)} of the largest"
     if row.inactive_share >= SPARSE_FROM:
         text = (
-            f"{share_text(row.inactive_share, 0)} of {row.n} channels are inactive (below "
-            f"{share_text(INACTIVE_BELOW, 0)} of the largest weight) and can go almost for "
-            f"nothing; {index}."
+            f"{share_text(row.inactive_share, 0)} of {row.n:,} channel weights are {least}, so "
+            f"their channels can go almost for nothing ({index})."
         )
         return Finding("sparsity", text, 2.6)
     few = share_text(row.inactive_share) if row.inactive_share else "none"
     text = (
-        f"Hardly a channel is free: {few} of {row.n} is inactive (below "
-        f"{share_text(INACTIVE_BELOW, 0)} of the largest weight; {index}), so what you cut "
-        "has to be won back by training."
+        f"Hardly a channel is free: {few} of {row.n:,} channel weights are {least} ({index}), so "
+        "what you cut has to be won back by training."
     )
     return Finding("sparsity", text, 2.1)
 
@@ -266,7 +265,7 @@ def _explanation(analysis: Analysis) -> Finding | None:
         )
         if value is not None
     ]
-    text = f"What goes with it: over {row.n_layers} layers l1 and l2 agree {_listed(more)}."
+    text = f"Over {row.n_layers} layers, l1 and l2 agree {_listed(more)}."
     return Finding("explanation", text, 1.2)
 
 
