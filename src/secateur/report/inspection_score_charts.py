@@ -363,7 +363,7 @@ def rho_scale(rows: Data, pairs: list[str]) -> alt.Scale:
         ]
         lowest = min(found, default=0.0)
         lows[pair] = round(max(-1.0, lowest - 0.05 * (1 - lowest)), 3)
-    return alt.Scale(domain=[{"expr": f"{json.dumps(lows)}[pair]"}, 1], nice=False)
+    return alt.Scale(domain=[{"expr": f"{json.dumps(lows)}[pair]"}, 1], nice=False, zero=False)
 
 
 def reference(field: str, value: float, axis: str = "y") -> alt.Chart:

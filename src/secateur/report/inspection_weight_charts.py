@@ -277,4 +277,4 @@ def explanation(analyses: Analyses) -> Figure:
 def _covering(rows: Data, fields: list[str], value: float) -> alt.Scale:
     """A scale that holds every number of these fields, whatever is chosen, and `value`."""
     numbers = [row[field] for row in rows for field in fields if row[field] is not None]
-    return alt.Scale(domain=[min([value, *numbers]), max([value + 0.05, *numbers])])
+    return alt.Scale(domain=[min([value, *numbers]), max([value + 0.05, *numbers])], zero=False)
