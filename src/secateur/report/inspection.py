@@ -77,7 +77,12 @@ def render(analyses: Sequence[Analysis]) -> str:
         said=[(one, [minus(finding.text) for finding in findings(one)]) for one in analyses],
         tables={make.__name__: _shown(make(analyses), len(names)) for make in _TABLES},
         limits=LIMITS,
-        cautions=[(one.name, row) for one in analyses for row in skewness_summary(one.skewness)],
+        cautions=[
+            (one.name, row.definition, minus(caution))
+            for one in analyses
+            for row in skewness_summary(one.skewness)
+            for caution in row.cautions
+        ],
     )
 
 

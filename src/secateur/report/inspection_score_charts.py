@@ -173,7 +173,7 @@ def layer_lines(analyses: Analyses) -> Figure:
         "Where do they agree, and where not?",
         "Layers in the order in which the network uses them. The expectation is that of filters "
         "drawn from one Gaussian; the prediction, for l1 and l2, takes each layer's spread of "
-        "norms and its tails into account. A gap is a layer in which nothing is defined.",
+        "norms and its tails into account. A layer without a point is undefined.",
         tuple(panels),
         controls=(Control("pair", "Pair", tuple((p, p) for p in pairs), pairs[0]),)
         if panels
