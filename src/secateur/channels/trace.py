@@ -146,9 +146,12 @@ def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
     before = [(module, dict(module.__dict__)) for module in modules]
     tables: list[tuple[Any, Any]] = []
     for _, attributes in before:
-        for name, value in attributes.items():
-            if type(value) in _TABLES and not name.endswith("_hooks"):
-                _remember(value, tables)
+        for name in _TORCH_TABLES:
+            table = attributes[name]
+            tables.append((table, table.copy()))
+        for name in attributes.keys() - _TORCH_NAMES:
+            if type(attributes[name]) in _TABLES:
+                _remember(attributes[name], tables)
     try:
         yield
     finally:
@@ -160,7 +163,10 @@ def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
             table.extend(contents) if isinstance(table, list) else table.update(contents)
 
 
-_TABLES = (list, dict, OrderedDict, defaultdict, set)
+_TABLES = frozenset((list, dict, OrderedDict, defaultdict, set))
+_TORCH_TABLES = ("_parameters", "_buffers", "_modules")
+_TORCH_NAMES = frozenset(vars(nn.Module()))
+"""What every module has; of its tables only these three are written to by a forward."""
 
 
 def _remember(table: Any, tables: list[tuple[Any, Any]]) -> None:
