@@ -14,7 +14,7 @@ from secateur.channels.trace import trace
 from secateur.errors import PlanError
 from secateur.networks.families import NETWORKS
 from secateur.surgery.cut import cut
-from toys import TOYS, depthwise, image
+from toys import TOYS, channels_last, depthwise, image
 
 
 def test_layers_on_paper() -> None:
@@ -69,3 +69,9 @@ def test_bytes_follow_the_type() -> None:
     assert math.isclose(total.bytes_at("float64") / total.bytes_at("int8"), 8)
     with pytest.raises(PlanError, match="no storage type 'float8'"):
         total.bytes_at("float8")  # type: ignore[arg-type]
+
+
+def test_a_linear_layer_over_channels_last_is_a_layer() -> None:
+    channels = trace(channels_last(), image().float())
+    assert [layer.name for layer in channels.layers] == ["conv1", "up", "down", "conv2"]
+    assert not channels.products

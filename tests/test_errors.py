@@ -25,7 +25,8 @@ def _drawn() -> dict[str, str | None]:
 
 def _real(family: type[SecateurError]) -> dict[str, str | None]:
     tree: dict[str, str | None] = {}
-    for child in family.__subclasses__():
+    own = (kind for kind in family.__subclasses__() if kind.__module__.startswith("secateur."))
+    for child in own:
         tree |= {child.__name__: family.__name__} | _real(child)
     return tree
 

@@ -182,9 +182,13 @@ class Call:
         return self.run.weight_name(tensor) is not None
 
     def is_whole(self, weight: Tensor) -> bool:
-        """Whether a weight has as many elements as the parameter that it goes by."""
+        """Whether a weight has as many elements as the parameter that it goes by.
+
+        Expanded, to be applied to every example, it has no more of its own.
+        """
         name = self.run.weight_name(weight)
-        return name is not None and prod(self.run.shapes[name]) == weight.numel()
+        own = [n for n, stride in zip(weight.shape, weight.stride(), strict=True) if stride]
+        return name is not None and prod(self.run.shapes[name]) == prod(own)
 
     def is_lifted(self, tensor: Tensor) -> bool:
         """Whether a tensor was made from a parameter and is not zero where that is."""
