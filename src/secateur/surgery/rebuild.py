@@ -101,7 +101,7 @@ def _rebound(function: Any, memo: dict[int, Any]) -> Any:
 
     before = function.__closure__ or ()
     cells = tuple(map(moved, before))
-    if cells == before:
+    if all(one is other for one, other in zip(cells, before, strict=True)):
         return function
     made = FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__, cells
@@ -119,8 +119,9 @@ def _plain(kind: Any) -> bool:
     """Whether a type of modules is copied by copying its attributes."""
     if any(getattr(kind, name, None) is not getattr(nn.Module, name, None) for name in _OWN_WAYS):
         return False
-    # torch's own fill in what older files lack; only a recurrent layer's does more
-    own_way = not kind.__setstate__.__module__.startswith("torch.nn.modules.")
+    # torch's own, or its compiler's in their place, fill in what older files lack; only a recurrent
+    # layer's does more
+    own_way = not kind.__setstate__.__module__.startswith("torch.")
     has_slots = any(vars(base).get("__slots__") for base in kind.__mro__)
     return not own_way and not has_slots and not issubclass(kind, nn.RNNBase)
 
