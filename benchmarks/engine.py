@@ -68,7 +68,7 @@ def main() -> None:
     store = folder / "engine.jsonl"
     names = asked.names or (QUICK if asked.quick else NETWORKS + GROWING)
     if not asked.table:
-        command = "python benchmarks/engine.py" + " --quick" * asked.quick
+        command = " ".join(["python benchmarks/engine.py", *sys.argv[1:]])
         run_all(names, store, rounds, provenance(command))
     found = stored(store)
     if not found:
