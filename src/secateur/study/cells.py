@@ -15,17 +15,9 @@ from typing import Any
 
 from secateur.criteria.scores import Reduction
 from secateur.plan.normalise import Normalisation
-from secateur.study.recipe import (
-    NEED_DATA,
-    Esc10,
-    Features,
-    FineTuning,
-    Network,
-    Part,
-    Recipe,
-    Synthetic,
-    Training,
-)
+from secateur.study.part import Part
+from secateur.study.recipe import NEED_DATA, FineTuning, Network, Recipe, Training
+from secateur.study.sources import Esc10, Features, Synthetic
 
 
 @dataclass(frozen=True)

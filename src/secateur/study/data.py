@@ -8,7 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from secateur.study.recipe import Esc10, Recipe
+from secateur.study.recipe import Recipe
+from secateur.study.sources import Esc10
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,140 +6,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from secateur.errors import RecipeError
 from secateur.study.parse import listing, problems, read_mapping
-
-ESC10_FOLDS = 5
-
-
-def _not_a_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError(f"{value} is not allowed; give a number")
-    return value
-
-
-def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    twice = [value for place, value in enumerate(values) if value in values[:place]]
-    if twice:
-        raise ValueError(f"{_text(twice[0])} is given twice; give each once")
-    return values
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, BaseModel):
-        return ", ".join(f"{name} {part}" for name, part in value)
-    return str(value)
-
-
-def _absolute(path: Path, info: ValidationInfo) -> Path:
-    folder: Path = (info.context or {}).get("folder", Path())
-    return (folder / path.expanduser()).resolve()
-
-
-_NUMBER = BeforeValidator(_not_a_bool)
-_UNSIGNED_ZERO = AfterValidator(lambda value: value + 0.0)
-
-Count = Annotated[int, Field(ge=1), _NUMBER]
-CountOrNone = Annotated[int, Field(ge=0), _NUMBER]
-NotNegative = Annotated[float, Field(ge=0), _NUMBER, _UNSIGNED_ZERO]
-Positive = Annotated[float, Field(gt=0), _NUMBER]
-Share = Annotated[float, Field(gt=0, lt=1), _NUMBER]
-ShareOrNone = Annotated[float, Field(ge=0, lt=1), _NUMBER, _UNSIGNED_ZERO]
-Folder = Annotated[Path, AfterValidator(_absolute)]
-
-
-class Part(BaseModel):
-    """A frozen part of a recipe; unknown keys and numbers that are not finite are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def identity(self) -> dict[str, Any]:
-        """What of this part determines a result: everything but where files lie."""
-        return {
-            name: value for name, value in self.model_dump().items() if not isinstance(value, Path)
-        }
-
-
-class Esc10(Part):
-    """Real recordings: the ESC-10 layout at `root`, five official folds."""
-
-    kind: Literal["esc10"]
-    root: Folder
-
-    @property
-    def folds(self) -> int:
-        """Number of folds, numbered from 1."""
-        return ESC10_FOLDS
-
-
-class Synthetic(Part):
-    """Generated acoustic scenes, the same everywhere for one `seed`."""
-
-    kind: Literal["synthetic"]
-    n_locations: Count = 12
-    clips_per_location: Count = 8
-    seconds: Annotated[float, Field(ge=0.1, le=60), _NUMBER] = 1.0
-    rate: Annotated[int, Field(ge=4000, le=192000), _NUMBER] = 16000
-    n_folds: Annotated[int, Field(ge=2), _NUMBER] = 4
-    difficulty: Annotated[float, Field(ge=0, le=1), _NUMBER, _UNSIGNED_ZERO] = 0.4
-    seed: CountOrNone = 0
-
-    @model_validator(mode="after")
-    def _a_location_a_fold(self) -> Self:
-        if self.n_locations < self.n_folds:
-            raise ValueError(
-                f"n_locations {self.n_locations} is too few for n_folds {self.n_folds}; "
-                "no location may be in two folds, give at least one a fold"
-            )
-        return self
-
-    @property
-    def folds(self) -> int:
-        """Number of folds, numbered from 1."""
-        return self.n_folds
-
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of the synthesiser."""
-        return self.model_dump(exclude={"kind"})
-
-
-Data = Annotated[Esc10 | Synthetic, Field(discriminator="kind")]
-
-
-class Features(Part):
-    """Log-mel settings: lengths in samples, frequencies in Hz, `seconds` in s.
-
-    `f_max` null is half the rate.
-    """
-
-    rate: Count = 44100
-    n_fft: Count = 4096
-    hop: Count = 2205
-    n_mels: Count = 64
-    f_min: NotNegative = 50.0
-    f_max: Positive | None = None
-    seconds: Positive = 5.0
-
-    @model_validator(mode="after")
-    def _bands_below_half_the_rate(self) -> Self:
-        top = self.rate / 2 if self.f_max is None else self.f_max
-        if not self.f_min < top <= self.rate / 2:
-            raise ValueError(
-                f"f_min {self.f_min:g} and f_max {top:g} do not fit rate {self.rate}; "
-                f"give f_min < f_max <= {self.rate / 2:g}"
-            )
-        return self
+from secateur.study.part import (
+    NUMBER,
+    UNSIGNED_ZERO,
+    Count,
+    CountOrNone,
+    NotNegative,
+    Part,
+    Positive,
+    Share,
+    ShareOrNone,
+    each_once,
+)
+from secateur.study.sources import Data, Features
 
 
 class Network(Part):
@@ -187,10 +70,10 @@ class Sparsity(Part):
     total_shrink: Annotated[
         tuple[NotNegative, ...],
         Field(min_length=1),
-        AfterValidator(_each_once),
+        AfterValidator(each_once),
         AfterValidator(_dense_among),
     ]
-    ramp: Annotated[float, Field(ge=0, le=1), _NUMBER, _UNSIGNED_ZERO] = 0.5
+    ramp: Annotated[float, Field(ge=0, le=1), NUMBER, UNSIGNED_ZERO] = 0.5
     bn_init: Positive = 0.5
 
 
@@ -233,14 +116,14 @@ class Pruning(Part):
     criteria: Annotated[
         tuple[Literal[OfWeights, OfGradients, OfActivations], ...],
         Field(min_length=1),
-        AfterValidator(_each_once),
+        AfterValidator(each_once),
     ]
     scopes: Annotated[
         tuple[Literal["uniform", "global", "isomorphic"], ...],
         Field(min_length=1),
-        AfterValidator(_each_once),
+        AfterValidator(each_once),
     ] = ("uniform", "global")
-    ratios: Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_each_once)]
+    ratios: Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(each_once)]
     reduction: Literal["sum", "mean", "max", "first"] = "sum"
     normalisation: Literal["none", "mean", "max", "gaussian", "sqrt_d"] = "none"
     calibration: Count = 256
@@ -266,12 +149,12 @@ class Recipe(Part):
     networks: Annotated[tuple[Network, ...], Field(min_length=1), AfterValidator(_kinds_once)]
     sparsity: Sparsity
     augmentations: Annotated[
-        tuple[Literal["time_roll", "mask_bands"], ...], AfterValidator(_each_once)
+        tuple[Literal["time_roll", "mask_bands"], ...], AfterValidator(each_once)
     ] = ("time_roll", "mask_bands")
     training: Training = Training()
     pruning: Pruning
     fine_tuning: FineTuning = FineTuning()
-    runs: Annotated[tuple[Run, ...], Field(min_length=1), AfterValidator(_each_once)] | None = None
+    runs: Annotated[tuple[Run, ...], Field(min_length=1), AfterValidator(each_once)] | None = None
     seeds: Count | None = None
     left_out: tuple[str, ...] = ()
 
