@@ -58,6 +58,24 @@ def test_a_seed_or_strength_or_network_more_leaves_all_other_ids() -> None:
         assert before < set(ids(units(recipe(**change))))
 
 
+def test_controls_and_deployment_add_cells_and_change_none() -> None:
+    plain = ids(units(recipe()))
+    control = units(recipe(pruning=pruning(from_scratch=True)))
+    both = units(recipe(pruning=pruning(from_scratch=True), deployment={"calibration": 9}))
+    assert set(plain) < set(ids(control)) < set(ids(both))
+    assert [len(unit.scratch) for unit in control] == [1, 0] * 6
+    assert len(ids(both)) == 2 * len(ids(control))
+    assert {cell.of for unit in both for cell in unit.deployed} == set(ids(control))
+
+
+def test_a_share_of_channels_and_a_budget_of_macs_are_different_cells() -> None:
+    half = pruning(ratios=[0.5]), pruning(ratios=[], fewer_macs=[2])
+    ratio, macs = (units(recipe(pruning=one)) for one in half)
+    assert [unit.base for unit in ratio] == [unit.base for unit in macs]
+    assert not {c.id for u in ratio for c in u.pruned} & {c.id for u in macs for c in u.pruned}
+    assert ratio[0].pruned[0].level.asked == macs[0].pruned[0].level.asked == 0.5
+
+
 def test_calibration_names_the_cells_that_look_at_data_and_no_others() -> None:
     few, many = (
         units(recipe(pruning=pruning(criteria=["l1", "taylor_fo"], calibration=n)))[0].pruned

@@ -271,9 +271,26 @@ def test_missing_parts_are_named() -> None:
         "networks: missing; give a list of at least 1, each a mapping with the keys kind, "
         "width, lr, weight_decay",
         "sparsity: missing; give a mapping with the keys penalty, total_shrink, ramp, bn_init",
-        "pruning: missing; give a mapping with the keys criteria, scopes, ratios, reduction, "
-        "normalisation, calibration",
+        "pruning: missing; give a mapping with the keys criteria, scopes, ratios, fewer_macs, "
+        "reduction, normalisation, calibration, from_scratch",
     ]
+
+
+@pytest.mark.parametrize(
+    ("pruning", "said"),
+    [
+        ({}, "neither of ratios and fewer_macs given; give ratios, shares of channels to remove"),
+        ({"ratios": [0.5], "fewer_macs": [2]}, "both of ratios and fewer_macs given; "),
+        ({"fewer_macs": [1]}, "pruning.fewer_macs.0: 1 is not allowed; give a number above 1"),
+        (
+            {"ratios": [0.5], "from_scratch": True, "scopes": ["global"]},
+            "from_scratch trains the sizes of uniform cuts; give uniform among the scopes",
+        ),
+    ],
+)
+def test_how_much_is_cut_is_asked_in_one_way(pruning: dict[str, Any], said: str) -> None:
+    (problem,) = refusal(plain(pruning={"criteria": ["l1"]} | pruning))
+    assert said in problem
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,12 @@ import torch
 
 from secateur.channels.trace import trace
 from secateur.errors import StudyError
+from secateur.study.bases import NETWORK, load_network
 from secateur.study.cells import units
+from secateur.study.cuts import prune_and_tune
 from secateur.study.data import split
 from secateur.study.recipe import Recipe, recipe_from
-from secateur.study.run import FEATURES, _load_base, prune_and_tune, run_unit
+from secateur.study.run import FEATURES, run_unit
 from secateur.study.store import Store
 from secateur.surgery.package import load
 
@@ -81,7 +83,7 @@ def test_rows_are_whole_and_add_up(undisturbed: Store, recipe: Recipe) -> None:
             assert row["macs"] < base["macs"]
             assert row["params"] < base["params"]
             assert row["ratio_reached"] == pytest.approx(1 - row["channels"] / base["channels"])
-            assert row["ratio_reached"] == pytest.approx(cell.ratio, abs=0.05)
+            assert row["ratio_reached"] == pytest.approx(cell.level.ratio, abs=0.05)
 
 
 def test_the_penalty_makes_scales_smaller(undisturbed: Store, recipe: Recipe) -> None:
@@ -126,7 +128,7 @@ def test_criteria_that_need_data_are_given_the_training_part(
 ) -> None:
     unit = units(recipe)[0]
     data = split(recipe, undisturbed.folder / FEATURES, unit.base.fold)
-    base = _load_base(unit.base, data, undisturbed.path(unit.base.id))
+    base = load_network(unit.base, data, undisturbed.path(unit.base.id) / NETWORK)
     channels = trace(base, data.x_train[:1])
     for name in ("taylor_fo", "apoz"):
         cell = replace(unit.pruned[0], criterion=name, calibration=8)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 from secateur.errors import ReportError
@@ -32,6 +31,8 @@ _NEEDED = {
     "inactive seconds",
     "pruned": "id base network strength seed fold criterion scope ratio_asked ratio_reached params "
     "macs channels accuracy_cut accuracy seconds",
+    "scratch": "id base network seed fold ratio_asked params macs accuracy seconds",
+    "deployed": "id of network strength seed fold float32 int8 seconds",
     "failed": "id cell error",
 }
 
@@ -48,6 +49,8 @@ class Findings:
     recipe: Mapping[str, Any]
     bases: tuple[Row, ...]
     pruned: tuple[Row, ...]
+    scratch: tuple[Row, ...]
+    deployed: tuple[Row, ...]
     failed: tuple[Row, ...]
     expected: int | None
     curves: tuple[Curve, ...]
@@ -120,6 +123,8 @@ def find(recipe: Mapping[str, Any], rows: Iterable[Row]) -> Findings:
         recipe=recipe,
         bases=kinds["base"],
         pruned=kinds["pruned"],
+        scratch=kinds["scratch"],
+        deployed=kinds["deployed"],
         failed=kinds["failed"],
         expected=_expected(recipe),
         curves=curves(rows),
@@ -151,12 +156,17 @@ def _check(row: Row) -> None:
 
 
 def _expected(recipe: Mapping[str, Any]) -> int | None:
-    """Rows the recipe asks for: base networks times (one, and one a cut)."""
+    """Rows the recipe asks for: base networks, their cuts, the controls, what is deployed."""
     try:
         repetitions = len(recipe["runs"]) if recipe.get("runs") else recipe["seeds"]
-        grid = [recipe["pruning"][name] for name in ("criteria", "scopes", "ratios")]
-        bases = len(recipe["networks"]) * len(recipe["sparsity"]["total_shrink"]) * repetitions
-        return int(bases * (1 + prod(map(len, grid))))
+        pruning = recipe["pruning"]
+        levels = len(pruning["ratios"]) + len(pruning.get("fewer_macs", ()))
+        cuts = len(pruning["criteria"]) * len(pruning["scopes"]) * levels
+        units = len(recipe["networks"]) * repetitions
+        networks = units * len(recipe["sparsity"]["total_shrink"]) * (1 + cuts)
+        if pruning.get("from_scratch"):
+            networks += units * levels
+        return int(networks * (2 if recipe.get("deployment") else 1))
     except (KeyError, TypeError):
         return None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from secateur.criteria.scores import Reduction
 from secateur.plan.normalise import Normalisation
 from secateur.study.part import Part
-from secateur.study.recipe import NEED_DATA, FineTuning, Network, Recipe, Training
+from secateur.study.recipe import NEED_DATA, FineTuning, Level, Network, Recipe, Training
 from secateur.study.sources import Esc10, Features, Synthetic
 
 
@@ -59,7 +59,7 @@ class PrunedCell:
     base: str
     criterion: str
     scope: str
-    ratio: float
+    level: Level
     reduction: Reduction
     normalisation: Normalisation
     fine_tuning: FineTuning
@@ -79,23 +79,68 @@ class PrunedCell:
         return content
 
     def __str__(self) -> str:
-        return f"{self.criterion} {self.scope} {self.ratio:g} of {self.base}"
+        return f"{self.criterion} {self.scope} {self.level} of {self.base}"
 
 
-Cell = BaseCell | PrunedCell
+@dataclass(frozen=True)
+class ScratchCell:
+    """The control: the size of a uniform cut of the dense network `base`, trained from new weights.
+
+    It is trained just as `base` was.
+    """
+
+    base: str
+    level: Level
+
+    @cached_property
+    def id(self) -> str:
+        """16 hexadecimal digits, the same for equal content."""
+        return content_id(self.content())
+
+    def content(self) -> dict[str, Any]:
+        """What determines the result, as plain values."""
+        return {"kind": "scratch"} | _content(self)
+
+    def __str__(self) -> str:
+        return f"from scratch {self.level} of {self.base}"
+
+
+@dataclass(frozen=True)
+class DeployedCell:
+    """The network of another cell, `of`, as ONNX and INT8, measured in ONNX Runtime."""
+
+    of: str
+    calibration: int
+
+    @cached_property
+    def id(self) -> str:
+        """16 hexadecimal digits, the same for equal content."""
+        return content_id(self.content())
+
+    def content(self) -> dict[str, Any]:
+        """What determines the result, as plain values."""
+        return {"kind": "deployed"} | _content(self)
+
+    def __str__(self) -> str:
+        return f"deployment of {self.of}"
+
+
+Cell = BaseCell | PrunedCell | ScratchCell | DeployedCell
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What one task of a worker does: train the base once, then make every cut of it."""
+    """What one task of a worker does: train the base once, then all that is made of it."""
 
     base: BaseCell
     pruned: tuple[PrunedCell, ...]
+    scratch: tuple[ScratchCell, ...] = ()
+    deployed: tuple[DeployedCell, ...] = ()
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """The base, then its cuts."""
-        return (self.base, *self.pruned)
+        """The base, then its cuts, then its controls, then what was deployed of all these."""
+        return (self.base, *self.pruned, *self.scratch, *self.deployed)
 
 
 def units(recipe: Recipe) -> tuple[Unit, ...]:
@@ -134,23 +179,27 @@ def _unit(recipe: Recipe, fold: int, seed: int, network: Network, strength: floa
         ramp=sparsity.ramp,
         bn_init=sparsity.bn_init,
     )
-    return Unit(
-        base,
-        tuple(
-            PrunedCell(
-                base=base.id,
-                criterion=criterion,
-                scope=scope,
-                ratio=ratio,
-                reduction=pruning.reduction,
-                normalisation=pruning.normalisation,
-                fine_tuning=recipe.fine_tuning,
-                augmentations=augmentations,
-                calibration=pruning.calibration if criterion in NEED_DATA else None,
-            )
-            for criterion, scope, ratio in product(pruning.criteria, pruning.scopes, pruning.ratios)
-        ),
+    pruned = tuple(
+        PrunedCell(
+            base=base.id,
+            criterion=criterion,
+            scope=scope,
+            level=level,
+            reduction=pruning.reduction,
+            normalisation=pruning.normalisation,
+            fine_tuning=recipe.fine_tuning,
+            augmentations=augmentations,
+            calibration=pruning.calibration if criterion in NEED_DATA else None,
+        )
+        for criterion, scope, level in product(pruning.criteria, pruning.scopes, pruning.levels())
     )
+    controls = pruning.from_scratch and strength == 0
+    scratch = tuple(ScratchCell(base.id, level) for level in pruning.levels() if controls)
+    unit = Unit(base, pruned, scratch)
+    if recipe.deployment is None:
+        return unit
+    calibration = recipe.deployment.calibration
+    return replace(unit, deployed=tuple(DeployedCell(c.id, calibration) for c in unit.cells))
 
 
 def _training(training: Training, network: Network) -> Training:
@@ -160,8 +209,11 @@ def _training(training: Training, network: Network) -> Training:
 
 
 def _content(cell: Cell) -> dict[str, Any]:
-    values = {field.name: getattr(cell, field.name) for field in fields(cell)}
-    return {
-        name: value.identity() if isinstance(value, Part) else value
-        for name, value in values.items()
-    }
+    content: dict[str, Any] = {}
+    for field in fields(cell):
+        value = getattr(cell, field.name)
+        if isinstance(value, Level):
+            content |= value.content()
+        else:
+            content[field.name] = value.identity() if isinstance(value, Part) else value
+    return content

@@ -49,6 +49,7 @@ NotNegative = Annotated[float, Field(ge=0), NUMBER, UNSIGNED_ZERO]
 Positive = Annotated[float, Field(gt=0), NUMBER]
 Share = Annotated[float, Field(gt=0, lt=1), NUMBER]
 ShareOrNone = Annotated[float, Field(ge=0, lt=1), NUMBER, UNSIGNED_ZERO]
+Times = Annotated[float, Field(gt=1), NUMBER]
 Folder = Annotated[Path, AfterValidator(_absolute)]
 
 

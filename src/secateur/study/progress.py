@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 from secateur.study.cells import Unit
-from secateur.study.store import BASE_FAILED, Event, Store
+from secateur.study.store import BASE_FAILED, NETWORK_FAILED, Event, Store
 
 _LINE_SECONDS = 10.0
 """Without a terminal, at most one line in this time."""
@@ -97,7 +97,7 @@ def progress(
                 name = left[event.id]
                 if event.what == "fail":
                     failed.add(event.id)
-                    if event.text != BASE_FAILED:
+                    if event.text not in (BASE_FAILED, NETWORK_FAILED):
                         text = f"failed: {name}: {event.text}"
                         console.print(text, markup=False, highlight=False, soft_wrap=True)
                 elif event.what == "finish":

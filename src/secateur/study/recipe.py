@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -20,6 +21,7 @@ from secateur.study.part import (
     Positive,
     Share,
     ShareOrNone,
+    Times,
     each_once,
 )
 from secateur.study.sources import Data, Features
@@ -107,10 +109,13 @@ NEED_DATA = frozenset(get_args(OfGradients) + get_args(OfActivations))
 
 
 class Pruning(Part):
-    """The grid of cuts: every criterion, scope and ratio (share of channels removed).
+    """The grid of cuts: every criterion and scope at every ratio, or at every budget of MACs.
 
-    Criteria of gradients and activations look at `calibration` examples of the training part,
-    drawn by the run's seed; all of them where there are fewer.
+    A ratio is the share of channels that is removed; `fewer_macs` are numbers above 1, by which the
+    MACs are divided. Criteria of gradients and activations look at `calibration` examples of the
+    training part, drawn by the run's seed; all of them where there are fewer. With `from_scratch`
+    each size that a uniform cut of the dense network comes to is also trained from new weights, as
+    the dense network was.
     """
 
     criteria: Annotated[
@@ -123,9 +128,65 @@ class Pruning(Part):
         Field(min_length=1),
         AfterValidator(each_once),
     ] = ("uniform", "global")
-    ratios: Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(each_once)]
+    ratios: Annotated[tuple[Share, ...], AfterValidator(each_once)] = ()
+    fewer_macs: Annotated[tuple[Times, ...], AfterValidator(each_once)] = ()
     reduction: Literal["sum", "mean", "max", "first"] = "sum"
     normalisation: Literal["none", "mean", "max", "gaussian", "sqrt_d"] = "none"
+    calibration: Count = 256
+    from_scratch: bool = False
+
+    @model_validator(mode="after")
+    def _ratios_or_macs(self) -> Self:
+        if bool(self.ratios) == bool(self.fewer_macs):
+            given = "both" if self.ratios else "neither"
+            raise ValueError(
+                f"{given} of ratios and fewer_macs given; give ratios, shares of channels to "
+                "remove such as 0.5, or fewer_macs, such as 2 for half the MACs"
+            )
+        if self.from_scratch and "uniform" not in self.scopes:
+            raise ValueError(
+                "from_scratch trains the sizes of uniform cuts; give uniform among the scopes"
+            )
+        return self
+
+    def levels(self) -> tuple[Level, ...]:
+        """How much is cut, one after the other."""
+        return (
+            *(Level(ratio=ratio) for ratio in self.ratios),
+            *(Level(fewer_macs=times) for times in self.fewer_macs),
+        )
+
+
+@dataclass(frozen=True)
+class Level:
+    """How much is cut: a share of channels, or so many times fewer MACs; the other is None."""
+
+    ratio: float | None = None
+    fewer_macs: float | None = None
+
+    @property
+    def asked(self) -> float:
+        """The share that was asked to go, of channels or of MACs, in (0, 1).
+
+        >>> Level(fewer_macs=4).asked
+        0.75
+        """
+        if self.ratio is not None:
+            return self.ratio
+        return 1 - 1 / (self.fewer_macs or 1)
+
+    def content(self) -> dict[str, float]:
+        """The one that is given, by name."""
+        given = {"ratio": self.ratio, "fewer_macs": self.fewer_macs}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def __str__(self) -> str:
+        return f"{self.ratio:g}" if self.ratio is not None else f"MACs/{self.fewer_macs:g}"
+
+
+class Deployment(Part):
+    """Every network as ONNX, and quantised to INT8 by `calibration` clips of the training part."""
+
     calibration: Count = 256
 
 
@@ -154,6 +215,7 @@ class Recipe(Part):
     training: Training = Training()
     pruning: Pruning
     fine_tuning: FineTuning = FineTuning()
+    deployment: Deployment | None = None
     runs: Annotated[tuple[Run, ...], Field(min_length=1), AfterValidator(each_once)] | None = None
     seeds: Count | None = None
     left_out: tuple[str, ...] = ()

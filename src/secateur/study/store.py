@@ -34,6 +34,9 @@ Row = dict[str, Any]
 BASE_FAILED = "its base network failed"
 """Why a cut has no row when there was nothing to cut."""
 
+NETWORK_FAILED = "the network it deploys failed"
+"""Why a deployment has no row when there was nothing to deploy."""
+
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 _GRID = {
     ("networks",),
@@ -41,6 +44,10 @@ _GRID = {
     ("pruning", "criteria"),
     ("pruning", "scopes"),
     ("pruning", "ratios"),
+    ("pruning", "fewer_macs"),
+    ("pruning", "from_scratch"),
+    ("deployment",),
+    ("deployment", "calibration"),
     ("runs",),
     ("seeds",),
     ("description",),

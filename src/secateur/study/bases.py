@@ -1,0 +1,162 @@
+"""Train a base network as its cell says, and measure it before any cut."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from secateur.study.cells import BaseCell
+from secateur.study.data import Split
+from secateur.study.recipe import Training as TrainingPart
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from secateur.channels.groups import ChannelMap
+    from secateur.train.fit import Augment
+    from secateur.train.penalties import Penalty
+    from secateur.train.schedule import Training
+
+NETWORK = "network.safetensors"
+"""Name of a network's file in the folder of its cell."""
+
+
+def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
+    """Train a network as its cell says, keep its weights in `folder`, and measure it."""
+    import torch
+
+    from secateur.channels.cost import cost
+    from secateur.channels.trace import trace
+    from secateur.surgery.package import save
+    from secateur.train.fit import evaluate, fit
+    from secateur.version import __version__
+
+    model = build(cell, data)
+    channels = trace(model, data.x_train[:1])
+    training = training_of(cell.training)
+    strength, penalty = _penalty(cell, channels, training, len(data.x_train))
+    checkpoint = folder / "checkpoint.pt"
+    history = fit(
+        model,
+        data.x_train,
+        data.y_train,
+        training,
+        seed=cell.seed,
+        penalty=penalty,
+        augment=augment_of(cell.augmentations),
+        checkpoint=checkpoint,
+    )
+    save(model, folder / NETWORK)
+    checkpoint.unlink(missing_ok=True)
+    started = time.perf_counter()
+    measures = measure(model, channels)
+    total = cost(channels)
+    accuracy = evaluate(model, data.x_test, data.y_test)
+    return {
+        "kind": "base",
+        "id": cell.id,
+        "network": cell.network.kind,
+        "strength": cell.total_shrink,
+        "seed": cell.seed,
+        "fold": cell.fold,
+        "accuracy": accuracy.accuracy,
+        "log_loss": accuracy.log_loss,
+        "train_accuracy": history.epochs[-1].accuracy,
+        "params": total.params,
+        "macs": total.macs,
+        "channels": total.channels,
+        "bn_lambda": strength,
+        "features": data.features,
+        "versions": {"secateur": __version__, "torch": torch.__version__},
+        **measures,
+        "seconds": {"train": history.seconds, "measure": time.perf_counter() - started},
+    }
+
+
+def measure(model: nn.Module, channels: ChannelMap) -> dict[str, Any]:
+    """Channel sparsity by both definitions, and rank agreement of the criteria, as rows."""
+    from secateur.analysis.similarity import rank_correlations
+    from secateur.analysis.skewness import skewness_rows
+    from secateur.criteria.channel_weights import channel_weights
+    from secateur.criteria.relation import gm
+    from secateur.criteria.score import score
+    from secateur.criteria.weight import bn_scale, l1, l2
+
+    skewness = [
+        *skewness_rows(channel_weights(model, channels, "bn_scale"), "bn_scale"),
+        *skewness_rows(channel_weights(model, channels, "filter_l1"), "filter_l1"),
+    ]
+    scores = score(model, channels, [l1, l2, gm, bn_scale])
+    similarity = rank_correlations({name: values.filters for name, values in scores.items()})
+    pooled = next(r for r in skewness if (r.layer, r.definition) == ("pooled", "bn_scale"))
+    return {
+        "inactive": pooled.inactive_share,
+        "skewness": [asdict(row) for row in skewness],
+        "similarity": [asdict(row) for row in similarity],
+    }
+
+
+def build(cell: BaseCell, data: Split) -> nn.Module:
+    """The network of a cell with new weights, drawn by its seed."""
+    import torch
+
+    from secateur.networks.families import NETWORKS
+
+    factory = NETWORKS[cell.network.kind]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(cell.seed)
+        return factory(data.n_classes, cell.network.width, bn_init=cell.bn_init)
+
+
+def load_network(cell: BaseCell, data: Split, file: Path) -> nn.Module:
+    """A network of this cell, cut or not, from its file."""
+    from secateur.surgery.package import load
+
+    return load(file, lambda: build(cell, data))
+
+
+def training_of(settings: TrainingPart) -> Training:
+    """A recipe's settings as the trainer takes them."""
+    from secateur.train.schedule import Training
+
+    return Training(**settings.model_dump())
+
+
+def augment_of(names: tuple[str, ...]) -> Augment | None:
+    """Augmentations by their names, one after the other."""
+    from secateur.scenes.augment import mask_bands, time_roll
+
+    chosen = [{"time_roll": time_roll, "mask_bands": mask_bands}[name] for name in names]
+    if not chosen:
+        return None
+
+    def augment(x: Tensor, generator: torch.Generator) -> Tensor:
+        for one in chosen:
+            x = one(x, generator)
+        return x
+
+    return augment
+
+
+def _penalty(
+    cell: BaseCell, channels: ChannelMap, training: Training, n_examples: int
+) -> tuple[float, Penalty | None]:
+    """The penalty's strength per step (lambda) and the penalty; none for a dense network."""
+    from secateur.train.penalties import (
+        BnL1,
+        BnL1Proximal,
+        prunable_scales,
+        strength_for_shrink,
+    )
+
+    if cell.total_shrink == 0:
+        return 0.0, None
+    proximal = cell.penalty == "bn_l1_proximal"
+    strength = strength_for_shrink(
+        cell.total_shrink * cell.bn_init, training, n_examples, cell.ramp, proximal=proximal
+    )
+    kind = BnL1Proximal if proximal else BnL1
+    return strength, kind(strength, prunable_scales(channels), cell.ramp)

@@ -1,0 +1,181 @@
+"""Cut a base network as a cell says and train it on; train the same size from new weights."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from secateur.study.bases import NETWORK, augment_of, build, training_of
+from secateur.study.cells import BaseCell, PrunedCell, ScratchCell
+from secateur.study.data import Split
+from secateur.study.recipe import Level
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from secateur.channels.groups import ChannelMap
+    from secateur.plan.budget import Budget
+    from secateur.plan.plan import PruningPlan
+
+
+def prune_and_tune(
+    cell: PrunedCell,
+    base_cell: BaseCell,
+    base: nn.Module,
+    channels: ChannelMap,
+    data: Split,
+    keep: Path | None = None,
+) -> dict[str, Any]:
+    """Cut the base as the cell says, re-estimate batch norm, measure, fine-tune, measure again.
+
+    The network that results is kept in the folder `keep`, if one is given.
+    """
+    import torch.nn.functional as F
+
+    from secateur.criteria.score import score
+    from secateur.criteria.table import CRITERIA
+    from secateur.plan.select import global_, isomorphic, uniform
+    from secateur.surgery.cut import cut
+    from secateur.surgery.package import save
+    from secateur.train.batch_norm import reestimate_batch_norm
+    from secateur.train.fit import evaluate, fit
+
+    started = time.perf_counter()
+    criterion = CRITERIA[cell.criterion]
+    scores = score(
+        base,
+        channels,
+        [criterion],
+        calibration=_calibration(cell, base_cell.seed, data),
+        loss_fn=F.cross_entropy,
+        reduction=cell.reduction,
+        seed=base_cell.seed,
+    )
+    budget = budget_of(cell.level, channels)
+    if cell.scope == "uniform":
+        plan = uniform(scores[cell.criterion], channels, budget)
+    else:
+        select = {"global": global_, "isomorphic": isomorphic}[cell.scope]
+        plan = select(scores[cell.criterion], channels, budget, cell.normalisation)
+    small = cut(base, plan, data.x_train[:1], channels=channels, hold_back=False)
+    reestimate_batch_norm(small, data.x_train)
+    accuracy_cut = evaluate(small, data.x_test, data.y_test).accuracy
+    cut_seconds = time.perf_counter() - started
+    tuned, tune_seconds = accuracy_cut, 0.0
+    if cell.fine_tuning.epochs:
+        history = fit(
+            small,
+            data.x_train,
+            data.y_train,
+            training_of(cell.fine_tuning),
+            seed=base_cell.seed,
+            augment=augment_of(cell.augmentations),
+        )
+        tuned = evaluate(small, data.x_test, data.y_test).accuracy
+        tune_seconds = history.seconds
+    if keep is not None:
+        save(small, keep / NETWORK, plan)
+    return {
+        "kind": "pruned",
+        "id": cell.id,
+        "base": cell.base,
+        "network": base_cell.network.kind,
+        "strength": base_cell.total_shrink,
+        "seed": base_cell.seed,
+        "fold": base_cell.fold,
+        "criterion": cell.criterion,
+        "scope": cell.scope,
+        **_size(cell.level, plan),
+        "accuracy_cut": accuracy_cut,
+        "accuracy": tuned,
+        "seconds": {"cut": cut_seconds, "fine-tune": tune_seconds},
+    }
+
+
+def train_from_scratch(
+    cell: ScratchCell, base_cell: BaseCell, data: Split, keep: Path | None = None
+) -> dict[str, Any]:
+    """Train the size of a uniform cut from new weights, with the settings of the dense base.
+
+    A uniform cut's size does not depend on which channels go.
+    """
+    import torch
+
+    from secateur.channels.trace import trace
+    from secateur.criteria.score import score
+    from secateur.criteria.weight import l1
+    from secateur.networks.layers import initialise
+    from secateur.plan.select import uniform
+    from secateur.surgery.cut import cut
+    from secateur.surgery.package import save
+    from secateur.train.fit import evaluate, fit
+
+    large = build(base_cell, data)
+    channels = trace(large, data.x_train[:1])
+    scores = score(large, channels, [l1])
+    plan = uniform(scores["l1"], channels, budget_of(cell.level, channels))
+    small = cut(large, plan, data.x_train[:1], channels=channels, hold_back=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(base_cell.seed)
+        for module in small.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+        initialise(small, base_cell.bn_init)
+    history = fit(
+        small,
+        data.x_train,
+        data.y_train,
+        training_of(base_cell.training),
+        seed=base_cell.seed,
+        augment=augment_of(base_cell.augmentations),
+    )
+    if keep is not None:
+        save(small, keep / NETWORK, plan)
+    return {
+        "kind": "scratch",
+        "id": cell.id,
+        "base": cell.base,
+        "network": base_cell.network.kind,
+        "strength": base_cell.total_shrink,
+        "seed": base_cell.seed,
+        "fold": base_cell.fold,
+        **_size(cell.level, plan),
+        "accuracy": evaluate(small, data.x_test, data.y_test).accuracy,
+        "seconds": {"train": history.seconds},
+    }
+
+
+def budget_of(level: Level, channels: ChannelMap) -> Budget:
+    """A level of a recipe as the planner takes it."""
+    from secateur.channels.cost import cost
+    from secateur.plan.budget import Budget
+
+    if level.fewer_macs is None:
+        return Budget(pruning_ratio=level.ratio)
+    return Budget(macs=int(cost(channels).macs / level.fewer_macs))
+
+
+def _size(level: Level, plan: PruningPlan) -> dict[str, Any]:
+    return {
+        "ratio_asked": level.asked,
+        "ratio_reached": plan.reached["pruning_ratio"],
+        "params": plan.after.params,
+        "macs": plan.after.macs,
+        "channels": plan.after.channels,
+    }
+
+
+_CALIBRATION_BATCH = 32
+
+
+def _calibration(cell: PrunedCell, seed: int, data: Split) -> list[tuple[Tensor, Tensor]] | None:
+    """Batches of the training part for criteria that need data, the same for every such cell."""
+    import torch
+
+    if cell.calibration is None:
+        return None
+    order = torch.randperm(len(data.x_train), generator=torch.Generator().manual_seed(seed))
+    batches = torch.split(order[: cell.calibration], _CALIBRATION_BATCH)
+    return [(data.x_train[batch], data.y_train[batch]) for batch in batches]
