@@ -29,7 +29,7 @@ from secateur.surgery.lossless import (
     lossless,
 )
 from secateur.train.fit import fit
-from secateur.train.penalties import BnL1Proximal, prunable_scales
+from secateur.train.penalty_scales import BnL1Proximal, prunable_scales
 from secateur.train.schedule import Training
 from toys import TOYS, Net, image
 

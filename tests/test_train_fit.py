@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from secateur.errors import StorageError, TrainingError
 from secateur.train.fit import Epoch, evaluate, fit
-from secateur.train.penalties import BnL1
+from secateur.train.penalty_scales import BnL1
 from secateur.train.schedule import Training, course
 
 torch.set_num_threads(1)  # steps this small only lose by a second thread

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from secateur.channels.groups import ChannelMap
     from secateur.train.fit import Augment
-    from secateur.train.penalties import Penalty
+    from secateur.train.penalty import Penalty
     from secateur.train.schedule import Training
 
 NETWORK = "network.safetensors"
@@ -37,7 +37,7 @@ def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
     model = build(cell, data)
     channels = trace(model, data.x_train[:1])
     training = training_of(cell.training)
-    strength, penalty = _penalty(cell, channels, training, len(data.x_train))
+    strength, penalty = _penalty(cell, model, channels, training, len(data.x_train))
     checkpoint = folder / "checkpoint.pt"
     history = fit(
         model,
@@ -142,21 +142,19 @@ def augment_of(names: tuple[str, ...]) -> Augment | None:
 
 
 def _penalty(
-    cell: BaseCell, channels: ChannelMap, training: Training, n_examples: int
+    cell: BaseCell, model: nn.Module, channels: ChannelMap, training: Training, n_examples: int
 ) -> tuple[float, Penalty | None]:
     """The penalty's strength per step (lambda) and the penalty; none for a dense network."""
-    from secateur.train.penalties import (
-        BnL1,
-        BnL1Proximal,
-        prunable_scales,
-        strength_for_shrink,
-    )
+    from secateur.train.penalties import PENALTIES
+    from secateur.train.shrink import strength_for_shrink
 
     if cell.total_shrink == 0:
         return 0.0, None
-    proximal = cell.penalty == "bn_l1_proximal"
     strength = strength_for_shrink(
-        cell.total_shrink * cell.bn_init, training, n_examples, cell.ramp, proximal=proximal
+        cell.total_shrink * cell.bn_init,
+        training,
+        n_examples,
+        cell.ramp,
+        proximal=cell.penalty == "bn_l1_proximal",
     )
-    kind = BnL1Proximal if proximal else BnL1
-    return strength, kind(strength, prunable_scales(channels), cell.ramp)
+    return strength, PENALTIES[cell.penalty](strength, model, channels, cell.ramp)

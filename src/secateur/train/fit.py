@@ -26,7 +26,7 @@ from secateur.train.evaluate import (
     modes_kept,
     predict,
 )
-from secateur.train.penalties import Penalty
+from secateur.train.penalty import Penalty
 from secateur.train.schedule import Training, course, make_optimizer, steps_per_epoch
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Epoch:
     accuracy: float
     lr: float
     seconds: float
-    penalty: Mapping[str, float] = field(default_factory=dict)
+    penalty: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
