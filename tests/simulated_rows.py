@@ -75,6 +75,70 @@ def simulate(
     return rows
 
 
+def linear_rows(
+    rng,
+    slopes,
+    ws=(0.0, 1.0, 2.0, 3.0, 4.0),
+    methods=("l1", "l2", "random"),
+    penalty=None,
+    seeds=(1, 2, 3, 4, 5),
+    ratios=(0.2, 0.4, 0.6, 0.8),
+    scopes=("uniform",),
+    epsilon=0.02,
+    noise=0.05,
+    accuracy_noise=0.0,
+    seed_noise=0.01,
+    effect=None,
+    scratch=None,
+):
+    """Small rows of straight curves: the prunable ratio at `epsilon` is known to the digit.
+
+    Accuracy falls by `epsilon` per prunable ratio R, so R is where it crosses. R is .4 plus the
+    family's slope times ws, plus `effect[method]`, plus `noise` (a standard deviation) of each base
+    network. `penalty[method]` is lost at every cut, with `accuracy_noise` of each base and method;
+    `scratch` is what training from scratch loses against each cut network.
+    """
+    rows = []
+    for seed in seeds:
+        for network, slope in slopes.items():
+            shift = seed_noise * rng.normal()
+            for k, x in enumerate(ws):
+                base = {
+                    "kind": "base",
+                    "id": f"{network}-{k}-{seed}",
+                    "network": network,
+                    "strength": float(k),
+                    "seed": seed,
+                    "fold": seed,
+                    "accuracy": DENSE_ACCURACY + shift,
+                    "params": 80_000,
+                    "macs": 10_000_000,
+                    "inactive": 0.1 * k,
+                    "skewness": [{"layer": "pooled", "definition": "bn_scale", "ws": x}],
+                }
+                rows.append(base)
+                own = 0.4 + slope * x + noise * rng.normal()
+                for method in methods:
+                    loss = (penalty or {}).get(method, 0.0) + accuracy_noise * rng.normal()
+                    prunable = max(own + (effect or {}).get(method, 0.0), 0.02)
+                    for scope in scopes:
+                        for ratio in ratios:
+                            accuracy = base["accuracy"] - epsilon * ratio / prunable - loss
+                            cut = _pruned(base | {"channels": 100}, method, scope, ratio, accuracy)
+                            rows.append(cut)
+                if k == 0 and scratch is not None:
+                    rows += [_scratch(base, ratio, scratch) for ratio in ratios]
+    return rows
+
+
+def _scratch(base, ratio, loss):
+    """The control row of a uniform cut: its size, trained from new weights."""
+    row = _pruned(base | {"channels": 100}, "", "uniform", ratio, base["accuracy"] - loss)
+    left = ("criterion", "scope", "accuracy_cut")
+    own = {"kind": "scratch", "id": f"{base['id']}-scratch-{ratio}"}
+    return {name: value for name, value in row.items() if name not in left} | own
+
+
 def failed(base, error="SurgeryError: group 'stage1' would not line up"):
     """A row of a cell that failed."""
     cell = {"kind": "pruned", "base": base, "criterion": "l1", "scope": "global", "ratio": 0.5}

@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import asdict
+from itertools import product
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from secateur.errors import StudyError
+from secateur.study.grid import tables
 from secateur.study.tradeoff import (
     accuracy_at,
     bootstrap_interval,
@@ -61,7 +63,11 @@ def test_levels_and_accuracies_must_match():
 
 
 def test_knee_on_paper():
-    assert knee([0, 0.2, 0.4, 0.6, 0.8], [0.9, 0.9, 0.9, 0.9, 0.1]) == 0.6
+    levels = [0, 0.2, 0.4, 0.6, 0.8]
+    assert knee(levels, [0.9, 0.9, 0.9, 0.9, 0.1]) == 0.6
+    weak = [0.9, 0.75, 0.55, 0.3, 0.1]  # .0625 above the chord, a quarter of the spacing
+    assert knee(levels, weak) is None
+    assert knee(levels, weak, sensitivity=0.1) == 0.2
     assert knee([0, 0.5, 1], [1.0, 0.5, 0.0]) is None  # straight
     assert knee([0, 0.5, 1], [1.0, 0.2, 0.0]) is None  # convex: falls at once
     assert knee([0, 0.5, 1], [0.5, 0.5, 0.5]) is None
@@ -80,44 +86,41 @@ def test_compression_area_and_accuracy_at_a_budget():
     assert accuracy_at(compressions, accuracies, 9) is None
 
 
-def test_bootstrap_interval_is_reproducible_and_near_the_normal_one():
-    values = np.random.default_rng(1).normal(5.0, 2.0, 200)
-    low, high = bootstrap_interval(values)
-    assert (low, high) == bootstrap_interval(values)
-    assert (low, high) != bootstrap_interval(values, seed=1)
-    margin = 1.96 * values.std(ddof=1) / 200**0.5
-    assert low == pytest.approx(values.mean() - margin, abs=0.05)
-    assert high == pytest.approx(values.mean() + margin, abs=0.05)
+def test_the_interval_of_a_mean_is_students():
+    values = np.random.default_rng(1).normal(5.0, 2.0, 8)
+    expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    assert bootstrap_interval(values) == pytest.approx(tuple(expected))
+    assert bootstrap_interval([0.5]) is None
+    assert bootstrap_interval([0.5, 0.5, 0.5]) == (0.5, 0.5)
 
 
-def test_bootstrap_takes_any_statistic_of_whole_units():
+def test_the_bootstrap_of_a_mean_comes_to_the_same():
+    values = np.random.default_rng(2).normal(size=5)
+    ours = bootstrap_interval(values, lambda means: means, n=20_000)
+    assert ours == pytest.approx(bootstrap_interval(values), rel=0.03)
+    assert ours == bootstrap_interval(values, lambda means: means, n=20_000)
+    assert ours != bootstrap_interval(values, lambda means: means, n=20_000, seed=1)
+
+
+def test_bootstrap_takes_any_statistic_of_means():
     values = np.random.default_rng(2).normal(size=(40, 3))
-
-    def spread(resamples):
-        return np.ptp(resamples.mean(axis=1), axis=1)
-
-    ours = bootstrap_interval(values, spread, n=4000)
-    theirs = stats.bootstrap(
+    low, high = bootstrap_interval(values, lambda means: np.ptp(means, axis=1), n=4000)
+    error = stats.bootstrap(
         (np.arange(40),),
         lambda index: np.ptp(values[index].mean(axis=0)),
         vectorized=False,
         n_resamples=4000,
-        method="percentile",
         rng=0,
-    ).confidence_interval
-    assert ours == pytest.approx(tuple(theirs), abs=0.03)
-
-
-def test_one_seed_has_no_interval_and_three_have_their_range():
-    assert bootstrap_interval([0.5]) is None
-    assert bootstrap_interval([0.5, 0.7, 0.6]) == pytest.approx((0.5, 0.7))
+    ).standard_error
+    assert (low + high) / 2 == pytest.approx(np.ptp(values.mean(axis=0)))
+    assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, 39) * error, rel=0.05)
 
 
 def test_curves_average_seeds_and_begin_at_the_unpruned_network():
     rows = simulate(networks=["vgg"], seeds=(1, 2, 3))
     curve = next(
         c
-        for c in curves(rows)
+        for c in curves(tables(rows))
         if (c.network, c.strength, c.criterion, c.scope) == ("vgg", 1.2, "l1", "uniform")
     )
     assert [p.ratio_asked for p in curve.points] == [0.0, 0.1, 0.3, 0.5, 0.7, 0.9]
@@ -129,7 +132,8 @@ def test_curves_average_seeds_and_begin_at_the_unpruned_network():
     ]
     point = curve.points[3]
     assert point.accuracy == pytest.approx(np.mean(at_half))
-    assert (point.low, point.high) == pytest.approx((min(at_half), max(at_half)))
+    margin = stats.t.ppf(0.975, 2) * stats.sem(at_half)
+    assert (point.high - point.low) / 2 == pytest.approx(margin)
     assert point.macs == pytest.approx(10_000_000 * 0.25)
     assert point.n_seeds == 3
     unpruned = curve.points[0]
@@ -141,13 +145,15 @@ def test_folds_of_one_seed_are_one_unit():
     rows = simulate(networks=["vgg"], strengths=[0.0], seeds=(1, 2))
     for row in rows:
         row["seed"] = 1
-    point = curves(rows)[0].points[0]
+    point = curves(tables(rows))[0].points[0]
     assert (point.n_seeds, point.low) == (1, None)
 
 
 def test_prunable_ratio_of_simulated_rows_is_the_known_one():
     rows = simulate(networks=["vgg"], noise=0.0)
-    found = {(r.strength, r.criterion, r.scope): r for r in prunable_rows(rows, epsilon=0.02)}
+    found = {
+        (r.strength, r.criterion, r.scope): r for r in prunable_rows(tables(rows), epsilon=0.02)
+    }
     for strength in (0.8, 1.2, 1.6):
         row = found[strength, "l1", "uniform"]
         assert row.ratio == pytest.approx(dead_share(strength) + 0.02 / SLOPE)
@@ -161,18 +167,19 @@ def test_prunable_ratio_of_simulated_rows_is_the_known_one():
 
 def test_the_interval_resamples_seeds_by_hand():
     rows = simulate(networks=["vgg"], strengths=[0.0], criteria=["l1"], scopes=["uniform"])
-    (row,) = prunable_rows(rows, epsilon=0.02)
-    tables = {}
+    (row,) = prunable_rows(tables(rows), epsilon=0.02)
+    by_seed = {}
     for r in rows:
-        tables.setdefault(r["seed"], {})[r.get("ratio_asked", 0.0)] = r["accuracy"]
-    curve = np.array([[own[ratio] for ratio in sorted(own)] for own in tables.values()])
-    draws = np.random.default_rng(0).integers(0, 3, (2000, 3))
+        by_seed.setdefault(r["seed"], {})[r.get("ratio_asked", 0.0)] = r["accuracy"]
+    curve = np.array([[own[ratio] for ratio in sorted(own)] for own in by_seed.values()])
     levels = [0, 0.1, 0.3, 0.5, 0.7, 0.9]
+    every = product(range(3), repeat=3)  # the 27 resamples there are
     ratios = [
-        prunable_ratio(levels, curve[draw].mean(axis=0), curve[draw, 0].mean(), 0.02)
-        for draw in draws
+        prunable_ratio(levels, curve[list(draw)].mean(axis=0), curve[list(draw), 0].mean(), 0.02)
+        for draw in every
     ]
-    assert (row.low, row.high) == pytest.approx(tuple(np.quantile(ratios, [0.025, 0.975])))
+    margin = stats.t.ppf(0.975, 2) * np.std(ratios) * (3 / 2) ** 0.5
+    assert (row.high - row.low) / 2 == pytest.approx(margin, rel=0.1)
     assert row.low < row.ratio < row.high
 
 
@@ -181,25 +188,25 @@ def test_a_sparse_network_is_measured_against_the_dense_one():
     for row in rows:
         if row["strength"] == 1.6:  # sparsification broke it, and pruning costs it nothing more
             row["accuracy"] = 0.5
-    broken = [r for r in prunable_rows(rows) if r.strength == 1.6]
+    broken = [r for r in prunable_rows(tables(rows)) if r.strength == 1.6]
     assert all(row.ratio == 0.0 and row.reference == pytest.approx(0.8) for row in broken)
 
 
 def test_a_ratio_that_always_holds_is_a_lower_bound():
     rows = simulate(networks=["vgg"], strengths=[0.0], criteria=["l1"], ratios=[0.01], noise=0)
-    row, _ = prunable_rows(rows, epsilon=0.02)
+    row, _ = prunable_rows(tables(rows), epsilon=0.02)
     assert row.ratio == 0.01 and row.beyond
 
 
 def test_without_the_dense_network_or_whole_seeds_it_is_undefined():
     sparse = [r for r in simulate(networks=["vgg"]) if r["strength"] > 0]
-    assert all("no vgg of strength 0" in row.undefined for row in prunable_rows(sparse))
+    assert all("no vgg of strength 0" in row.undefined for row in prunable_rows(tables(sparse)))
     rows = simulate(networks=["vgg"], strengths=[0.0], criteria=["l1"], scopes=["uniform"])
     missing_one = [r for r in rows if not (r["seed"] == 2 and r.get("ratio_asked") == 0.5)]
-    (row,) = prunable_rows(missing_one)
+    (row,) = prunable_rows(tables(missing_one))
     assert (row.n_seeds, row.n_left_out, row.undefined) == (2, 1, None)
     torn = [r for r in rows if r.get("ratio_asked", 0) != {1: 0.1, 2: 0.3, 3: 0.5}[r["seed"]]]
-    (row,) = prunable_rows(torn)
+    (row,) = prunable_rows(tables(torn))
     assert row.ratio is None and "every ratio" in row.undefined
 
 
@@ -208,7 +215,7 @@ def test_a_ratio_that_removed_nothing_does_not_replace_the_unpruned_network():
     for row in rows:
         if row.get("ratio_asked") == 0.1:
             row["ratio_reached"], row["accuracy"] = 0.0, 0.1
-    (row,) = prunable_rows(rows, epsilon=0.01)
+    (row,) = prunable_rows(tables(rows), epsilon=0.01)
     assert row.ratio == pytest.approx(0.02)
 
 

@@ -9,15 +9,16 @@ from typing import Any
 from secateur.errors import ReportError
 from secateur.study.claims import (
     Claim,
-    MethodDifference,
     Regression,
     family_claim,
-    method_differences,
     methods_claim,
     networks_with_inactive_channels,
     sparsity_claim,
     ws_regression,
 )
+from secateur.study.grid import blocks, tables
+from secateur.study.methods import Measure, MethodDifference, method_differences
+from secateur.study.regression import Against, lines
 from secateur.study.tradeoff import Curve, PrunableRatio, Row, curves, prunable_rows
 
 EPSILONS = (0.01, 0.02, 0.05)
@@ -25,6 +26,8 @@ EPSILONS = (0.01, 0.02, 0.05)
 
 MAIN_EPSILON = 0.02
 """The loss of accuracy at which the claims are judged."""
+
+_MEASURES: tuple[Measure, ...] = ("accuracy", "accuracy_cut")
 
 _NEEDED = {
     "base": "id network strength seed fold accuracy params macs channels skewness similarity "
@@ -103,22 +106,21 @@ def find(recipe: Mapping[str, Any], rows: Iterable[Row]) -> Findings:
     for row in rows:
         _check(row)
     kinds = {kind: tuple(row for row in rows if row["kind"] == kind) for kind in _NEEDED}
-    families = sorted({base["network"] for base in kinds["base"]})
-    prunable = {epsilon: prunable_rows(rows, epsilon) for epsilon in EPSILONS}
-    regressions = {
-        (epsilon, against): tuple(ws_regression(prunable[epsilon], f, against) for f in families)
-        for epsilon in EPSILONS
-        for against in ("ws", "inactive")
-    }
-    differences = {
+    cells = tables(rows)
+    fair = blocks(cells)
+    sparsities: tuple[Against, ...] = ("ws", "inactive")
+    fits = {(e, against): lines(fair, e, against) for e in EPSILONS for against in sparsities}
+    differences: dict[str, tuple[MethodDifference, ...]] = {
         measure: (
-            *method_differences(rows, measure),
-            *method_differences(rows, measure, per_ratio=True),
+            *method_differences(cells, measure),
+            *method_differences(cells, measure, per_ratio=True),
         )
-        for measure in ("accuracy", "accuracy_cut")
+        for measure in _MEASURES
     }
     tested = networks_with_inactive_channels(rows)
-    main = regressions[MAIN_EPSILON, "ws"]
+    regressions: dict[tuple[float, str], tuple[Regression, ...]] = {
+        key: tuple(map(ws_regression, found)) for key, found in fits.items()
+    }
     return Findings(
         recipe=recipe,
         bases=kinds["base"],
@@ -127,15 +129,15 @@ def find(recipe: Mapping[str, Any], rows: Iterable[Row]) -> Findings:
         deployed=kinds["deployed"],
         failed=kinds["failed"],
         expected=_expected(recipe),
-        curves=curves(rows),
-        prunable=prunable,
+        curves=curves(cells),
+        prunable={epsilon: prunable_rows(cells, epsilon) for epsilon in EPSILONS},
         regressions=regressions,
         differences=differences,
         tested=tested,
         claims=(
-            sparsity_claim(main, tested),
+            sparsity_claim(regressions[MAIN_EPSILON, "ws"], tested),
             methods_claim(d for d in differences["accuracy"] if d.ratio is not None),
-            family_claim(main, tested),
+            family_claim(fits[MAIN_EPSILON, "ws"], tested),
         ),
     )
 

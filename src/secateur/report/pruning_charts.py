@@ -255,8 +255,8 @@ def differences(findings: Findings) -> Figure:
         "differences",
         "Criteria against random pruning",
         "Mean difference over pairs that share base network, scope and ratio, with its interval "
-        "over seeds. An interval that touches 0 is a tie. With three seeds the interval is the "
-        "range of the three, and chance alone gives three equal signs once in four.",
+        "over seeds, for this comparison alone. Which differences hold for all of them together "
+        "(Holm's correction), and which are ties, is in the tables.",
         tuple(panels),
         controls=(
             Control("ratio", "Pruning ratio", tuple((r, r) for r in ratios), ALL_RATIOS),

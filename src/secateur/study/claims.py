@@ -1,29 +1,32 @@
 """From comparisons to claims: what a study supports, refutes or leaves undecided, with numbers.
 
-A verdict follows from an interval and is never a fixed sentence. A percentile bootstrap over three
-seeds is their range, so a shared sign means a difference; three seeds share it by luck once in
-four, and the report says so.
+A verdict follows from tests at 5 % by the rule its function states, and is never a fixed sentence.
+Each comes with the smallest effect that this many repetitions could have shown.
 
 Reference: Cai and Li, arXiv 2210.15960 (the claims).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from typing import Literal
 
 import numpy as np
-from scipy import stats
 
-from secateur.study.tradeoff import PrunableRatio, Row, bootstrap_interval, seed_means
-
-MIN_SEEDS = 3
-"""Criteria are not ranked on fewer seeds than this."""
-
-CONTROL = "random"
-"""The criterion that knows nothing; every other one is compared with it."""
+from secateur.study.equivalence import p_beyond, p_equivalent, passable_margin
+from secateur.study.grid import CONTROL as CONTROL
+from secateur.study.grid import Row
+from secateur.study.methods import SCRATCH, MethodDifference
+from secateur.study.regression import (
+    Against,
+    Line,
+    SlopeDifference,
+    interval,
+    r_squared,
+    slope_difference,
+)
+from secateur.study.resampling import ALPHA, holm, visible_effect
+from secateur.study.resampling import MIN_SEEDS as MIN_SEEDS
 
 SUPPORTED, NOT_SUPPORTED = "supported", "not supported"
 UNDECIDED = "undecided at this sample size"
@@ -35,6 +38,9 @@ LITTLE = 0.02
 INACTIVE_AT_LEAST = 0.01
 """A strength produced inactive channels when their mean share reaches this."""
 
+GAINS_MOST = "mobilenet"
+"""The family that is claimed to gain most from sparsity."""
+
 _PER_UNIT = "prunable ratio per unit of skewness: "
 
 
@@ -42,12 +48,13 @@ _PER_UNIT = "prunable ratio per unit of skewness: "
 class Regression:
     """Straight line of prunable ratio on sparsity, one point a strength, with a 95 % interval.
 
-    `n_below` of the `n` points have a base network that is itself below the accuracy allowed: their
-    ratio is 0 for that reason, and they pull the line down at its sparse end.
+    `n` points (strengths), means over `n_seeds`. `n_below` of them have a base network that is
+    itself below the accuracy allowed: their ratio is 0 for that reason, and they pull the line down
+    at its sparse end. `visible` is the smallest slope that would be found four times in five.
     """
 
     family: str
-    against: str
+    against: Against
     n: int
     n_below: int
     slope: float | None
@@ -56,38 +63,21 @@ class Regression:
     intercept: float | None
     r2: float | None
     verdict: str
-
-
-@dataclass(frozen=True)
-class MethodDifference:
-    """Accuracy of `criterion` minus that of `reference`, paired by base network, scope and ratio.
-
-    `ratio` is None where all ratios are averaged. `macs_ratio` is the criterion's MACs over the
-    reference's: at an equal share of channels a global scope cuts different layers. `verdict` is
-    `higher`, `lower`, `tie`, or says why there is no ranking.
-    """
-
-    criterion: str
-    reference: str
-    network: str
-    scope: str
-    ratio: float | None
-    mean: float
-    low: float | None
-    high: float | None
-    macs_ratio: float
-    n_seeds: int
-    n_pairs: int
-    verdict: str
+    n_seeds: int = 0
+    visible: float | None = None
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the literature, what this study says of it, and the numbers that say so."""
+    """A claim of the literature, what this study says of it, and the numbers that say so.
+
+    `visible` says in words the smallest effect that this sample could have shown.
+    """
 
     statement: str
     verdict: str
     because: str
+    visible: str = ""
 
 
 def networks_with_inactive_channels(rows: Iterable[Row]) -> tuple[str, ...]:
@@ -103,62 +93,128 @@ def networks_with_inactive_channels(rows: Iterable[Row]) -> tuple[str, ...]:
     return tuple(sorted(sparse))
 
 
+def ws_regression(line: Line) -> Regression:
+    """The line in numbers; `supported` when its interval lies above 0: more sparsity, more to cut.
+
+    A line whose points all have the same ratio is undecided: nothing rose or fell.
+    """
+    slope, bounds = line.slope, interval(line)
+    low, high = bounds or (None, None)
+    flat = slope is not None and r_squared(line) is None
+    if low is None or high is None or flat:
+        verdict = UNDECIDED
+    else:
+        verdict = SUPPORTED if low > 0 else NOT_SUPPORTED if high < 0 else UNDECIDED
+    visible = None
+    if slope is not None and bounds is not None:
+        visible = max(visible_effect(error, round(df) + 1) or 0.0 for error, df in line.errors)
+    return Regression(
+        family=line.family,
+        against=line.against,
+        n=len(line.x),
+        n_below=line.n_below,
+        slope=slope,
+        low=low,
+        high=high,
+        intercept=None if slope is None else float(line.y.mean() - slope * line.x.mean()),
+        r2=r_squared(line),
+        verdict=verdict,
+        n_seeds=len(line.seeds),
+        visible=visible,
+    )
+
+
 def sparsity_claim(regressions: Iterable[Regression], tested: Collection[str]) -> Claim:
-    """Sparser channels allow more pruning: supported when every tested family rises."""
+    """Sparser channels allow more pruning: supported when every tested family rises.
+
+    Not supported when one of them falls, its interval wholly below 0.
+    """
     fits = [fit for fit in regressions if fit.family in tested]
     if not fits:
         verdict, because = NOT_TESTED, "no strength produced inactive channels"
     else:
         verdict = _together([fit.verdict for fit in fits])
         because = _PER_UNIT + "; ".join(map(_slope, fits))
-    return Claim("Sparser channels allow more pruning at acceptable accuracy", verdict, because)
+    visible = [f"{fit.family} {fit.visible:.2f}" for fit in fits if fit.visible is not None]
+    return Claim(
+        "Sparser channels allow more pruning at acceptable accuracy",
+        verdict,
+        because,
+        f"smallest slope that would be found four times in five: {', '.join(visible)}"
+        if visible
+        else "",
+    )
 
 
 def methods_claim(differences: Iterable[MethodDifference], margin: float = LITTLE) -> Claim:
-    """The criterion matters little: supported when every interval lies inside ± `margin`.
+    """The criterion matters little: supported when every pair is equivalent within `margin`.
 
-    Given differences for each ratio, it is judged at each: a mean over ratios would hide that
-    criteria part where much is cut. The control is left out. One interval that lies outside on one
-    side refutes the claim.
+    Two one-sided tests a pair at 5 %: every 90 % interval inside +- margin. Not supported when one
+    pair differs by more than `margin`, at 5 % corrected by Holm over all pairs. Given differences
+    for each ratio, it is judged at each: a mean over ratios would hide that criteria part where
+    much is cut. The controls are left out.
     """
     statement = f"The criterion matters little (less than {100 * margin:g} points of accuracy)"
-    pairs = [d for d in differences if CONTROL not in (d.criterion, d.reference)]
-    ranked = [d for d in pairs if d.low is not None and d.n_seeds >= MIN_SEEDS]
+    pairs = [d for d in differences if not {CONTROL, SCRATCH} & {d.criterion, d.reference}]
+    ranked = [d for d in pairs if d.error is not None and d.n_seeds >= MIN_SEEDS]
     if not pairs:
         return Claim(statement, NOT_TESTED, "no two criteria were tried on the same base networks")
     if not ranked:
         return Claim(statement, UNDECIDED, f"{pairs[0].verdict}")
-    widest = max(ranked, key=lambda d: abs(d.mean))
-    inside = [-margin < (d.low or 0.0) and (d.high or 0.0) < margin for d in ranked]
-    outside = [(d.low or 0.0) >= margin or (d.high or 0.0) <= -margin for d in ranked]
-    verdict = NOT_SUPPORTED if any(outside) else SUPPORTED if all(inside) else UNDECIDED
-    at = "" if widest.ratio is None else f" at ratio {widest.ratio:g}"
+    mean, error, n = np.array([(d.mean, d.error, d.n_seeds) for d in ranked], dtype=float).T
+    equal = p_equivalent(mean, error, n, margin) < ALPHA
+    apart = holm(p_beyond(mean, error, n, margin)) < ALPHA
+    verdict = NOT_SUPPORTED if apart.any() else SUPPORTED if equal.all() else UNDECIDED
     ties = sum(d.verdict == "tie" for d in ranked)
     because = (
-        f"{ties} of {len(ranked)} comparisons are ties; the widest is {widest.criterion} against "
-        f"{widest.reference} in {widest.network}, {widest.scope}{at}: "
-        f"{100 * widest.mean:+.1f} points "
-        f"({100 * (widest.low or 0.0):+.1f} to {100 * (widest.high or 0.0):+.1f})"
+        f"{ties} of {len(ranked)} comparisons are ties, {equal.sum()} are equivalent; "
+        f"{_widest(ranked)}"
     )
-    return Claim(statement, verdict, because)
+    needed = [passable_margin(d.error or 0.0, d.n_seeds) or 0.0 for d in ranked]
+    return Claim(
+        statement,
+        verdict,
+        because,
+        "smallest margin in which equal criteria would pass four times in five, in every pair: "
+        f"{100 * max(needed):.1f} points",
+    )
 
 
-def family_claim(regressions: Iterable[Regression], tested: Collection[str]) -> Claim:
-    """MobileNets gain more than the others: supported when its slope lies above all of theirs."""
+def family_claim(found: Iterable[Line], tested: Collection[str], family: str = GAINS_MOST) -> Claim:
+    """MobileNets gain more than the others: the interaction of sparsity and family.
+
+    Supported when the family's slope exceeds every other's, each difference with its 95 % interval
+    above 0. Not supported when one other slope is steeper, at 5 % corrected by Holm.
+    """
     statement = "MobileNets gain more from sparsity than the other families"
-    fits = {fit.family: fit for fit in regressions if fit.family in tested}
-    ours = fits.pop("mobilenet", None)
-    if ours is None or not fits:
+    own = {line.family: line for line in found if line.family in tested}
+    ours = own.pop(family, None)
+    if ours is None or not own:
         return Claim(statement, NOT_TESTED, "it needs a MobileNet and another family, both sparse")
-    because = _PER_UNIT + "; ".join(map(_slope, [ours, *fits.values()]))
-    if ours.low is None or ours.high is None:
-        return Claim(statement, UNDECIDED, because)
-    lows = [fit.low for fit in fits.values() if fit.low is not None]
-    highs = [fit.high for fit in fits.values() if fit.high is not None]
-    if any(low > ours.high for low in lows):
-        return Claim(statement, NOT_SUPPORTED, because)
-    above_all = len(highs) == len(fits) and all(ours.low > high for high in highs)
-    return Claim(statement, SUPPORTED if above_all else UNDECIDED, because)
+    slopes = _PER_UNIT + "; ".join(_slope(ws_regression(line)) for line in (ours, *own.values()))
+    differences = [slope_difference(ours, other) for other in own.values()]
+    known = [d for d in differences if d is not None and d.low is not None]
+    because = slopes + "".join(map(_difference, known))
+    corrected = holm([np.nan if d.p is None else d.p for d in known])
+    less = [d.difference < 0 and p < ALPHA for d, p in zip(known, corrected, strict=True)]
+    more = [(d.low or 0.0) > 0 for d in known]
+    if any(less):
+        verdict = NOT_SUPPORTED
+    else:
+        verdict = SUPPORTED if all(more) and len(known) == len(own) else UNDECIDED
+    seen = [
+        f"to {d.other} {visible_effect(d.error, round(d.df) + 1) or 0.0:.2f}"
+        for d in known
+        if d.error is not None and d.df is not None
+    ]
+    return Claim(
+        statement,
+        verdict,
+        because,
+        f"smallest difference of slopes that would be found four times in five: {', '.join(seen)}"
+        if seen
+        else "",
+    )
 
 
 def _together(verdicts: list[str]) -> str:
@@ -170,90 +226,24 @@ def _together(verdicts: list[str]) -> str:
 def _slope(fit: Regression) -> str:
     if fit.slope is None:
         return f"{fit.family} has {fit.n} strengths that differ in it, 3 needed"
-    text = f"{fit.family} {fit.slope:+.2f} ({fit.low:+.2f} to {fit.high:+.2f})"
+    text = f"{fit.family} {fit.slope:+.2f}"
+    text += (
+        " (one seed: no interval)" if fit.low is None else f" ({fit.low:+.2f} to {fit.high:+.2f})"
+    )
     if fit.n_below:
         text += f" with {fit.n_below} of {fit.n} strengths too inaccurate before any cut"
     return text
 
 
-def ws_regression(
-    prunable: Iterable[PrunableRatio],
-    family: str,
-    against: Literal["ws", "inactive"] = "ws",
-) -> Regression:
-    """Straight line of prunable ratio on Weight Skewness (or inactive share) of one family.
-
-    Criteria and scopes of one strength share their base networks, so they are averaged to one point
-    first (the control `random` left out); counted singly they would make the interval too narrow.
-    Strengths whose base network is too inaccurate by itself count, with ratio 0, and are told.
-    The interval is Student's. More sparsity, more prunable: `supported` when it lies above 0.
-    """
-    by_strength: dict[float, list[tuple[float, float]]] = {}
-    below: set[float] = set()
-    for row in prunable:
-        x = row.ws if against == "ws" else row.inactive
-        counts = row.network == family and row.criterion != CONTROL
-        if counts and x is not None and row.ratio is not None:
-            by_strength.setdefault(row.strength, []).append((x, row.ratio))
-            below |= {row.strength} if row.base_below else set()
-    points = np.array([np.mean(pairs, axis=0) for pairs in by_strength.values()]).reshape(-1, 2)
-    n, n_below = len(points), len(below)
-    if n < 3 or np.ptp(points[:, 0]) < 1e-9:
-        return Regression(family, against, n, n_below, None, None, None, None, None, UNDECIDED)
-    if np.ptp(points[:, 1]) < 1e-9:
-        level = float(points[0, 1])
-        return Regression(family, against, n, n_below, 0.0, 0.0, 0.0, level, None, UNDECIDED)
-    fit = stats.linregress(points[:, 0], points[:, 1])
-    margin = float(stats.t.ppf(0.975, n - 2) * fit.stderr)
-    low, high = float(fit.slope) - margin, float(fit.slope) + margin
-    verdict = SUPPORTED if low > 0 else NOT_SUPPORTED if high < 0 else UNDECIDED
-    slope, intercept, r2 = float(fit.slope), float(fit.intercept), float(fit.rvalue) ** 2
-    return Regression(family, against, n, n_below, slope, low, high, intercept, r2, verdict)
+def _difference(d: SlopeDifference) -> str:
+    return f"; {d.family} less {d.other} {d.difference:+.2f} ({d.low:+.2f} to {d.high:+.2f})"
 
 
-def method_differences(
-    rows: Iterable[Row],
-    measure: Literal["accuracy", "accuracy_cut"] = "accuracy",
-    per_ratio: bool = False,
-) -> tuple[MethodDifference, ...]:
-    """Differences between every two criteria, per network and scope; the control is the reference.
-
-    Pairs share their base network, scope and ratio asked. They are averaged inside a seed, then
-    seeds are resampled. An interval that covers 0 is a tie; fewer than three seeds rank nothing.
-    """
-    pairs: dict[tuple[str, str, float], dict[str, Row]] = {}
-    for row in rows:
-        if row["kind"] == "pruned":
-            key = (row["base"], row["scope"], row["ratio_asked"])
-            pairs.setdefault(key, {})[row["criterion"]] = row
-    groups: dict[tuple[str, str, str, str, float | None], list[tuple[Row, Row]]] = {}
-    for (_, scope, asked), tried in pairs.items():
-        for one, other in combinations(sorted(tried, key=lambda name: (name == CONTROL, name)), 2):
-            ratio = asked if per_ratio else None
-            cell = (one, other, tried[one]["network"], scope, ratio)
-            groups.setdefault(cell, []).append((tried[one], tried[other]))
-    return tuple(_difference(cell, members, measure) for cell, members in sorted(groups.items()))
-
-
-def _difference(
-    cell: tuple[str, str, str, str, float | None], members: list[tuple[Row, Row]], measure: str
-) -> MethodDifference:
-    bases = [one for one, _ in members]
-    differences = np.array([one[measure] - other[measure] for one, other in members])
-    seeds = seed_means(bases, differences)
-    interval = bootstrap_interval(seeds)
-    if interval is None or len(seeds) < MIN_SEEDS:
-        verdict = f"not ranked: {len(seeds)} of the {MIN_SEEDS} seeds needed"
-    else:
-        verdict = "higher" if interval[0] > 0 else "lower" if interval[1] < 0 else "tie"
-    low, high = interval or (None, None)
-    return MethodDifference(
-        *cell,
-        mean=float(seeds.mean()),
-        low=low,
-        high=high,
-        macs_ratio=float(np.mean([one["macs"] / other["macs"] for one, other in members])),
-        n_seeds=len(seeds),
-        n_pairs=len(members),
-        verdict=verdict,
+def _widest(ranked: Sequence[MethodDifference]) -> str:
+    widest = max(ranked, key=lambda d: abs(d.mean))
+    at = "" if widest.ratio is None else f" at ratio {widest.ratio:g}"
+    return (
+        f"the widest is {widest.criterion} against {widest.reference} in {widest.network}, "
+        f"{widest.scope}{at}: {100 * widest.mean:+.1f} points "
+        f"({100 * (widest.low or 0.0):+.1f} to {100 * (widest.high or 0.0):+.1f})"
     )
