@@ -14,7 +14,7 @@ import pytest
 
 from secateur.errors import StorageError, StudyError
 from secateur.study.cells import Unit, content_id, units
-from secateur.study.progress import Count, progress, status
+from secateur.study.progress import Count, progress, status, status_lines
 from secateur.study.recipe import Recipe, recipe_from
 from secateur.study.store import Store
 
@@ -246,9 +246,24 @@ def test_status_counts_by_network_and_stage(store: Store) -> None:
     store.write(cut.id, {"id": cut.id, "seconds": {"cut": 0.5, "train": 1.0}})
     store.fail(first.pruned[1], "out of luck", "")
     seen = status(store, work)
+    assert seen.seconds_left is None and not seen.running
     assert seen.networks == {"vgg": Count(2, 0, 1), "resnet": Count(0, 3, 0)}
     assert seen.total == Count(2, 3, 1)
     assert seen.seconds == {"train": 3.0, "cut": 0.5}
+
+
+def test_status_says_what_is_left_and_whether_it_runs(store: Store) -> None:
+    work = units(recipe(seeds=2))
+    for cell, seconds in zip(work[0].cells, (8.0, 2.0, 4.0), strict=True):
+        store.write(cell.id, {"id": cell.id, "seconds": {"train": seconds}})
+    store.fail(work[1].pruned[0], "out of luck", "")
+    with store.lock():
+        seen = status(store, work)
+    assert seen.seconds_left == 8 + 2 * 3 and seen.running
+    lines = status_lines(seen)
+    assert lines[1].split() == ["vgg", "3", "2", "1"]
+    assert lines[-2:] == ["time left for one worker: about 14 s", "a process works on it"]
+    assert not status(store, work).running
 
 
 def test_progress_is_plain_lines_without_a_terminal_and_a_bar_with_one(store: Store) -> None:

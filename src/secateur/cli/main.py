@@ -26,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(rich_help_panel="Study")(demo)
-app.command(rich_help_panel="Study")(study)
+app.add_typer(study, rich_help_panel="Study")
 app.command(rich_help_panel="Study")(report)
 app.command(rich_help_panel="One network")(prune)
 app.command(rich_help_panel="One network")(inspect)

@@ -1,13 +1,14 @@
-"""`secateur demo`, `study` and `report`: many runs, one page."""
+"""`secateur demo`, `study run`, `status`, `schema`, and `report`: many runs, one page."""
 
 from __future__ import annotations
 
 import json
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from secateur.report.findings import Findings
@@ -36,10 +37,32 @@ def demo(
     _run(recipe, out, workers, as_json)
 
 
-def study(
+class _RunByDefault(TyperGroup):
+    """`study RECIPE` is `study run RECIPE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, *self.get_help_option_names(ctx)}:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+study = typer.Typer(
+    name="study",
+    cls=_RunByDefault,
+    help="Run many trainings and cuts by a recipe: `secateur study RECIPE`.",
+    no_args_is_help=True,
+)
+
+
+@study.command()
+def run(
     recipe: Annotated[Path, typer.Argument(help="A recipe, YAML or JSON.", show_default=False)],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the study. [default: out/NAME]")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change the recipe: training.epochs=20. May be repeated."),
     ] = None,
     workers: Workers = None,
     as_json: AsJson = False,
@@ -47,8 +70,36 @@ def study(
     """Run a recipe, or go on where it stopped; what is finished is never done again."""
     from secateur.study.recipe import read_recipe
 
-    found = read_recipe(recipe)
+    found = read_recipe(recipe, changes or ())
     _run(found, out or Path("out") / found.name, workers, as_json)
+
+
+@study.command()
+def status(
+    folder: Annotated[Path, typer.Argument(help="Folder of a study.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Say how far a study is, while it runs or later; loads no torch."""
+    from dataclasses import asdict
+
+    from secateur.study.cells import units
+    from secateur.study.progress import status, status_lines
+    from secateur.study.store import Store
+
+    store = Store(folder)
+    seen = status(store, units(store.recipe()))
+    if as_json:
+        typer.echo(json.dumps(asdict(seen) | {"total": asdict(seen.total)}))
+    else:
+        typer.echo("\n".join(status_lines(seen)))
+
+
+@study.command()
+def schema() -> None:
+    """Print the JSON schema of recipes, by which editors check and complete them."""
+    from secateur.study.recipe import recipe_schema
+
+    typer.echo(json.dumps(recipe_schema(), indent=2))
 
 
 def report(

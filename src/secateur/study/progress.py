@@ -36,10 +36,17 @@ class Count:
 
 @dataclass(frozen=True)
 class Status:
-    """Counts by network, and the seconds each stage took, summed over the finished cells."""
+    """Counts by network, and the seconds each stage took, summed over the finished cells.
+
+    `seconds_left` is what the missing and failed cells would take one worker, if they take as long
+    as finished ones of the same network and kind; None before every kind has a finished one.
+    `running` says whether a process works on the study now.
+    """
 
     networks: dict[str, Count]
     seconds: dict[str, float]
+    seconds_left: float | None
+    running: bool
 
     @property
     def total(self) -> Count:
@@ -60,19 +67,41 @@ def status(store: Store, units: Sequence[Unit]) -> Status:
     """
     networks: dict[str, Count] = {}
     seconds: Counter[str] = Counter()
+    took: dict[tuple[str, str], list[float]] = {}
+    left: Counter[tuple[str, str]] = Counter()
     for unit in units:
         name = unit.base.network.kind
         count = networks.get(name, Count())
         for cell in unit.cells:
+            kind = (name, type(cell).__name__)
             if store.has(cell.id):
                 count = replace(count, done=count.done + 1)
-                seconds.update(store.row(cell.id).get("seconds", {}))
-            elif store.has_failed(cell.id):
+                own = store.row(cell.id).get("seconds", {})
+                seconds.update(own)
+                took.setdefault(kind, []).append(sum(own.values()))
+                continue
+            left[kind] += 1
+            if store.has_failed(cell.id):
                 count = replace(count, failed=count.failed + 1)
             else:
                 count = replace(count, missing=count.missing + 1)
         networks[name] = count
-    return Status(networks, dict(seconds))
+    known = all(kind in took for kind in left)
+    rest = sum(n * sum(took[kind]) / len(took[kind]) for kind, n in left.items()) if known else None
+    return Status(networks, dict(seconds), rest, store.running())
+
+
+def status_lines(seen: Status) -> list[str]:
+    """A status in words: a line a network, then how long it took and will take one worker."""
+    lines = [f"{'':<20}{'done':>8}{'missing':>9}{'failed':>8}"]
+    for name, count in {**seen.networks, "all": seen.total}.items():
+        lines.append(f"{name:<20}{count.done:>8,}{count.missing:>9,}{count.failed:>8,}")
+    spent = ", ".join(f"{stage} {_duration(took)}" for stage, took in seen.seconds.items())
+    lines.append(f"time spent: {spent or 'none yet'}")
+    if seen.seconds_left:
+        lines.append(f"time left for one worker: about {_duration(seen.seconds_left)}")
+    lines.append("a process works on it" if seen.running else "no process works on it")
+    return lines
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from secateur.errors import RecipeError
-from secateur.study.parse import listing, problems, read_mapping
+from secateur.study.compose import INCLUDE, compose
+from secateur.study.parse import listing, problems
 from secateur.study.part import (
     NUMBER,
     UNSIGNED_ZERO,
@@ -246,13 +247,25 @@ class Recipe(Part):
         )
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read a YAML or JSON recipe; relative paths in it start at the file's folder.
+def read_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
+    """Read a YAML or JSON recipe; relative paths in a file start at its folder.
+
+    `include` names recipes it starts from; `changes` are set last, each written `key.key=value`.
 
     Raises:
         RecipeError: listing every problem, one a line, with its path in the file.
     """
-    return recipe_from(read_mapping(path), folder=path.parent, where=str(path))
+    return recipe_from(compose(path, changes), folder=path.parent, where=str(path))
+
+
+def recipe_schema() -> dict[str, Any]:
+    """JSON schema of a recipe file, by which editors check and complete one."""
+    schema = Recipe.model_json_schema()
+    paths = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+    said = "Recipes this one starts from; what stands here counts over what stands there."
+    schema["properties"][INCLUDE] = paths | {"title": "Include", "description": said}
+    schema.pop("required", None)  # an included recipe may give what is missing here
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def recipe_from(

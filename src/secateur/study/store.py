@@ -304,6 +304,20 @@ class Store:
         finally:
             os.close(file)
 
+    def running(self) -> bool:
+        """Whether a process holds the folder now."""
+        try:
+            file = os.open(self.folder / "lock", os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(file)
+        return False
+
     def _tidy(self) -> None:
         """Remove what a killed run left: temporary files, an event cut off in its line."""
         for pattern in ("runs/*/.*.tmp", "failed/.*.tmp", ".*.tmp"):
