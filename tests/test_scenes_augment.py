@@ -15,6 +15,7 @@ from secateur.scenes.augment import (
     mixup,
     time_roll,
 )
+from secateur.scenes.chain import chain
 
 
 def batch() -> torch.Tensor:
@@ -108,11 +109,11 @@ def test_mixup_mixes_inputs_and_targets_alike() -> None:
 
 def test_frequency_mixstyle_changes_statistics_only() -> None:
     x = torch.randn(8, 1, 4, 50, generator=seeded(3)) * torch.arange(1, 9).view(8, 1, 1, 1)
-    out = frequency_mixstyle(x, seeded(), share=1.0)
+    out = frequency_mixstyle(x, seeded(), p=1.0)
     same = [(one - one.mean(2, True)) / one.std(2, keepdim=True) for one in (x[:, 0], out[:, 0])]
     assert torch.allclose(same[0], same[1], atol=1e-3) and not torch.allclose(x, out, atol=0.1)
-    assert out.std() < 9 and torch.equal(out, frequency_mixstyle(x, seeded(), share=1.0))
-    assert torch.equal(frequency_mixstyle(x, seeded(), share=0.0), x)
+    assert out.std() < 9 and torch.equal(out, frequency_mixstyle(x, seeded(), p=1.0))
+    assert torch.equal(frequency_mixstyle(x, seeded(), p=0.0), x)
 
 
 def test_convolve_is_a_convolution_of_the_same_energy() -> None:
@@ -124,3 +125,40 @@ def test_convolve_is_a_convolution_of_the_same_energy() -> None:
     assert (convolve(torch.zeros(1, 9), torch.ones(1, 3), seeded()) == 0).all()
     with pytest.raises(DataError, match=r"responses \(0, 3\)"):
         convolve(x, torch.zeros(0, 3), seeded())
+
+
+def test_frequency_mixstyle_refuses_what_is_no_probability() -> None:
+    with pytest.raises(DataError, match=r"p=1\.5: give a probability"):
+        frequency_mixstyle(batch(), seeded(), p=1.5)
+
+
+def test_gain_in_scaled_bands() -> None:
+    per_db = torch.tensor([1.0, 2.0, 0.5, 0.25])
+    added = (gain(batch(), seeded(), per_db=per_db) - batch()) / per_db[:, None]
+    assert torch.allclose(added, gain(batch(), seeded()) - batch(), atol=1e-4)
+
+
+def test_a_chain_is_its_augmentations_one_after_the_other() -> None:
+    augment, mix = chain({"time_roll": {}, "mask_bands": {"widest": 2}}, 3, [1.0] * 4)
+    assert augment is not None and mix is None
+    generator = seeded(5)
+    expected = time_roll(mask_bands(batch(), generator, widest=2), generator)
+    assert torch.equal(augment(batch(), seeded(5)), expected)
+
+
+def test_mixing_is_mixup_of_one_hot_labels() -> None:
+    _, mix = chain({"mixup": {"alpha": 0.2}}, 6, [1.0])
+    assert mix is not None
+    for mine, theirs in zip(
+        mix(batch(), torch.arange(6), seeded(2)),
+        mixup(batch(), torch.eye(6), seeded(2), alpha=0.2),
+        strict=True,
+    ):
+        assert torch.equal(mine, theirs)
+
+
+def test_a_chain_names_what_it_does_not_know() -> None:
+    with pytest.raises(DataError, match="no augmentation 'convolve'; there are"):
+        chain({"convolve": {}}, 2, [1.0])
+    with pytest.raises(DataError, match="no argument of mixup 'p'; there are alpha"):
+        chain({"mixup": {"p": 1}}, 2, [1.0])

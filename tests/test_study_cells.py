@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from secateur.study.cells import Unit, units
-from secateur.study.recipe import Recipe, recipe_from
+from secateur.study.recipe import Recipe, read_recipe, recipe_from
 
 
 def recipe(**changes: Any) -> Recipe:
@@ -146,6 +150,34 @@ def test_an_id_stays_what_it_was() -> None:
         "f1c11b77daa02cd9",
         "5bacdea956a59144",
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "n", "digest"),
+    [
+        ("recipes/esc10.yaml", 4575, "5f1491b88e60f8cd558fa2c7286a5a4a"),
+        ("src/secateur/study/demo.yaml", 513, "197407ad896b8c9281633191e45279b4"),
+    ],
+)
+def test_the_ids_of_the_recipes_at_hand_stay(path: str, n: int, digest: str) -> None:
+    every = sorted(ids(units(read_recipe(Path(__file__).parents[1] / path))))
+    found = hashlib.sha256("\n".join(every).encode()).hexdigest()
+    assert len(every) == n, "a recipe's cells have changed: if knowingly, write its new number here"
+    assert found.startswith(digest), "ids have changed: finished studies would start again"
+
+
+def test_other_words_for_the_same_leave_all_ids() -> None:
+    before = ids(units(recipe(augmentations=["mixup", "time_roll"])))
+    same = [{"kind": "time_roll"}, {"kind": "mixup", "alpha": 0.3}]
+    assert ids(units(recipe(augmentations=same))) == before
+    other = [{"kind": "time_roll"}, {"kind": "mixup", "alpha": 0.2}]
+    assert set(before).isdisjoint(ids(units(recipe(augmentations=other))))
+    assert ids(units(recipe(features={"preset": "esc"}))) == ids(units(recipe()))
+    numbers = {"rate": 32000, "n_fft": 1024, "hop": 320, "f_min": 0, "seconds": 1}
+    preset = units(recipe(features={"preset": "fast"}))[0].base
+    assert preset.id == units(recipe(features=numbers))[0].base.id
+    for change in ({"log": "ln"}, {"mel": "htk"}, {"window": 512}, {"pre_emphasis": 0.97}):
+        assert units(recipe(features=numbers | change))[0].base.id != preset.id
 
 
 def test_ten_thousand_cells_are_planned_in_two_seconds() -> None:

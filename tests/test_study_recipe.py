@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from secateur.errors import RecipeError
+from secateur.study.features import Features
 from secateur.study.recipe import NEED_DATA, Recipe, Run, read_recipe, recipe_from
 
 TEXT = """
@@ -88,6 +90,23 @@ def test_a_resolved_recipe_reads_as_itself(tmp_path: Path) -> None:
     assert again == recipe
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"features": {"preset": "dcase2024"}},
+        {"features": {"preset": "fast", "seconds": 5}},
+        {"features": {"n_mels": 40, "log": "ln", "window": 2048}},
+        {"augmentations": ["gain", {"kind": "mixup", "alpha": 0.4}]},
+        {"data": {"kind": "tau2022", "root": "/x", "share": 25, "test_on": "test", "holdout": 0}},
+        {"data": {"kind": "folder", "root": "/x", "location": "[^/]+$", "n_folds": 3}},
+        {"data": {"kind": "esc50", "root": "/x"}},
+    ],
+)
+def test_what_is_named_reads_as_itself_too(changes: dict[str, Any]) -> None:
+    recipe = recipe_from(plain(**changes))
+    assert recipe_from(json.loads(json.dumps(recipe.model_dump(mode="json")))) == recipe
+
+
 def test_merged_yaml_mappings_are_no_repeated_keys(tmp_path: Path) -> None:
     text = TEXT + "fine_tuning: &short {epochs: 1, lr: 0.01}\n"
     text = text.replace("training: {lr", "training: {<<: *short, lr").replace(
@@ -164,8 +183,71 @@ def test_a_recipe_is_frozen() -> None:
         ({"data": {"kind": "esc10"}}, "data.root: missing; give a path"),
         ({"data": {"kind": "esc10", "root": 3}}, "data.root: 3 is not allowed; give a path"),
         (
-            {"data": {"kind": "esc50", "root": "x"}},
-            "data.kind: no kind 'esc50'; there are esc10, synthetic; did you mean 'esc10'?",
+            {"data": {"kind": "esc11", "root": "x"}},
+            "data.kind: no kind 'esc11'; there are esc10, esc50, folder, synthetic, tau2019, "
+            "tau2020, tau2022; did you mean 'esc10'?",
+        ),
+        (
+            {"data": {"kind": "tau2022", "root": "x", "share": 20}},
+            "data.share: 20 is not allowed; give one of 5, 10, 25, 50, 100",
+        ),
+        (
+            {"data": {"kind": "tau2020", "root": "x", "share": 25}},
+            "data.share: no key 'share'; there are holdout, kind, on_bad, root, seed, test_on",
+        ),
+        (
+            {"data": {"kind": "tau2020", "root": "x", "holdout": 0}},
+            "data: holdout 0 leaves nothing to validate on; give a share such as 0.15, or say "
+            "test_on: test to train on the whole training list",
+        ),
+        (
+            {"data": {"kind": "folder", "root": "x", "location": "(a"}},
+            "data: location '(a' is no regular expression: missing ), unterminated subpattern at "
+            "position 0",
+        ),
+        (
+            {
+                "data": {"kind": "tau2020", "root": "x"},
+                "seeds": None,
+                "runs": [{"fold": 2, "seed": 1}],
+            },
+            "runs.0.fold: 2 is not allowed; the data has folds 1 to 1",
+        ),
+        (
+            {"augmentations": ["mixpu"]},
+            "augmentations.0.kind: no kind 'mixpu'; there are frequency_mixstyle, gain, "
+            "mask_bands, mask_frames, mixup, time_roll; did you mean 'mixup'?",
+        ),
+        (
+            {"augmentations": ["time_roll", {"kind": "mixup", "p": 0.5}]},
+            "augmentations.1.p: no key 'p'; there are alpha, kind",
+        ),
+        (
+            {"augmentations": [{"kind": "mixup", "alpha": 0}]},
+            "augmentations.0.alpha: 0 is not allowed; give a number above 0",
+        ),
+        (
+            {"augmentations": [3]},
+            "augmentations.0: 3 is not allowed; give a mapping with a kind (frequency_mixstyle, "
+            "gain, mask_bands, mask_frames, mixup, time_roll)",
+        ),
+        (
+            {"augmentations": ["mixup", {"kind": "mixup", "alpha": 1}]},
+            "augmentations: mixup is given twice; give each once",
+        ),
+        (
+            {"features": {"preset": "dcase2023"}},
+            "features.preset: no choice 'dcase2023'; there are cpjku, dcase2022, dcase2024, esc, "
+            "fast; did you mean 'dcase2024'?",
+        ),
+        (
+            {"features": {"preset": "fast", "n_mels": 40, "hop": 100}},
+            "features: preset fast and hop, n_mels are given; beside a preset only seconds may be",
+        ),
+        (
+            {"features": {"n_mels": 4000}},
+            "features: n_mels=4000: 1625 of its bands hold no bin of the transform with "
+            "n_fft=4096; lower n_mels or raise n_fft",
         ),
         (
             {"data": {"kind": "synthetic", "n_locations": 3}},
@@ -267,7 +349,8 @@ def test_all_problems_are_said_at_once() -> None:
 def test_missing_parts_are_named() -> None:
     assert refusal({}) == [
         "name: missing; give text",
-        "data: missing; give a mapping with a kind (esc10, synthetic)",
+        "data: missing; give a mapping with a kind (esc10, esc50, folder, synthetic, tau2019, "
+        "tau2020, tau2022)",
         "networks: missing; give a list of at least 1, each a mapping with the keys kind, "
         "width, lr, weight_decay",
         "sparsity: missing; give a mapping with the keys penalty, total_shrink, ramp, bn_init",
@@ -355,14 +438,21 @@ def test_the_fields_are_those_of_the_library() -> None:
     from secateur.criteria.table import CRITERIA
     from secateur.plan.normalise import NORMALISATIONS
     from secateur.plan.select import SCOPES
-    from secateur.scenes.features import LogMel
+    from secateur.scenes.chain import AUGMENTATIONS, arguments_of
+    from secateur.scenes.logmel import LogMel
+    from secateur.scenes.presets import PRESETS
     from secateur.scenes.synthesis import Synthesis
     from secateur.train.schedule import Training
 
     recipe = recipe_from(plain())
     assert recipe.data.kind == "synthetic"
     assert Synthesis(**recipe.data.arguments()) == Synthesis()
-    assert LogMel(**recipe.features.model_dump()) == LogMel()
+    assert recipe.features.settings() == LogMel()
+    assert set(Features.model_fields) - {"preset"} == {field.name for field in fields(LogMel)}
+    assert set(get_args(get_args(Features.model_fields["preset"].annotation)[0])) == set(PRESETS)
+    for name in AUGMENTATIONS:
+        (one,) = recipe_from(plain(augmentations=[name])).augmentations
+        assert one.arguments() == arguments_of(name)
     assert Training(**recipe.training.model_dump()) == Training()
     properties = Recipe.model_json_schema()["$defs"]["Pruning"]["properties"]
     assert set(properties["criteria"]["items"]["enum"]) == set(CRITERIA)

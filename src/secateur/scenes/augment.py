@@ -55,13 +55,17 @@ def mask_frames(x: Tensor, generator: Generator, *, widest: int = 16) -> Tensor:
     return mask_bands(x.transpose(2, 3), generator, widest=widest).transpose(2, 3)
 
 
-def gain(x: Tensor, generator: Generator, *, most_db: float = 6.0) -> Tensor:
-    """Add one number of decibels an example, uniform in ± `most_db`, to log-mels in dB.
+def gain(
+    x: Tensor, generator: Generator, *, most_db: float = 6.0, per_db: Tensor | float = 1.0
+) -> Tensor:
+    """Add one number of decibels an example, uniform in ± `most_db`, to log-mels.
 
-    (n, 1, n_mels, n_frames) -> the same shape. Waveforms are multiplied by 10 ** (dB / 20) instead.
+    (n, 1, n_mels, n_frames) -> the same shape. `per_db` is what one decibel is in x: 1 for log-mels
+    in dB; where bands were scaled, (n_mels,). Waveforms are multiplied by 10 ** (dB / 20) instead.
     """
     by = (2 * torch.rand(len(x), 1, 1, 1, generator=generator) - 1) * most_db
-    return x + by.to(x)
+    unit = per_db.view(-1, 1) if isinstance(per_db, Tensor) else torch.tensor(per_db)
+    return x + by.to(x) * unit.to(x)
 
 
 def mixup(
@@ -89,21 +93,23 @@ def mixup(
 
 
 def frequency_mixstyle(
-    x: Tensor, generator: Generator, *, alpha: float = 0.4, share: float = 0.8
+    x: Tensor, generator: Generator, *, alpha: float = 0.4, p: float = 0.8
 ) -> Tensor:
     """Give a batch's bands the means and deviations, mixed, of other examples: other recorders.
 
-    (n, 1, n_mels, n_frames) -> the same shape; with probability 1 - `share` nothing is done.
+    (n, 1, n_mels, n_frames) -> the same shape; a batch is changed with probability `p`.
 
     Raises:
-        DataError: alpha is not positive.
+        DataError: alpha is not positive, or p is not in [0, 1].
 
     Reference: Kim et al., "Domain Generalization with Relaxed Instance Frequency-wise
     Normalization", 2022; Schmid et al., "CP-JKU Submission to DCASE22", 2022.
     """
+    if not 0 <= p <= 1:
+        raise DataError(f"frequency_mixstyle p={p}: give a probability, 0 to 1")
     weight = _beta(len(x), alpha, generator, "frequency_mixstyle").to(x)[:, None, None, None]
     other = torch.randperm(len(x), generator=generator).to(x.device)
-    if torch.rand(1, generator=generator).item() >= share:
+    if torch.rand(1, generator=generator).item() >= p:
         return x.clone()
     mean = x.mean(dim=(1, 3), keepdim=True)
     sd = (x.var(dim=(1, 3), keepdim=True, unbiased=False) + 1e-6).sqrt()

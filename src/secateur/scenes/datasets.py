@@ -34,6 +34,9 @@ class Clip:
     city: str = ""
 
 
+TestOn = Literal["validation", "test"]
+"""The part of an official split that is tested on."""
+
 OnBad = Literal["raise", "skip"]
 """What is done with a bad clip: stop with an error, or leave it out and list it."""
 
@@ -111,6 +114,40 @@ class SceneSet:
         if name not in self.parts.values():
             raise DataError(unknown_name(f"part of {self.name}", name, self.parts.values()))
         return tuple(clip for clip in self.clips if self.parts.get(clip.fold) == name)
+
+    def divided(
+        self, fold: int = 1, test_on: TestOn = "validation"
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which clips are trained on and which are tested on, (n,) each.
+
+        A set with parts trains on "train" and tests on the part `test_on`; in another, `fold` is
+        tested on and all other folds are trained on.
+
+        Raises:
+            DataError: there is no such part or fold, or one side has no clip.
+        """
+        folds = np.array([clip.fold for clip in self.clips], dtype=np.int64)
+        if self.parts:
+            if fold != 1:
+                raise DataError(
+                    f"{self.name} has an official split and no fold {fold}; leave the fold out"
+                )
+            if test_on not in self.parts.values():
+                raise DataError(unknown_name(f"part of {self.name}", test_on, self.parts.values()))
+            number = {name: key for key, name in self.parts.items()}
+            train, test = folds == number["train"], folds == number[test_on]
+        else:
+            if fold not in self.folds:
+                raise DataError(
+                    f"{self.name} has no fold {fold}; there are {', '.join(map(str, self.folds))}"
+                )
+            train, test = folds != fold, folds == fold
+        if not (train.any() and test.any()):
+            raise DataError(
+                f"{self.name}: {int(train.sum())} clips to train on and {int(test.sum())} to test "
+                "on; both sides need one, too many may have been skipped"
+            )
+        return train, test
 
 
 class _Row(NamedTuple):

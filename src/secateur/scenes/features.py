@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from math import isfinite
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,7 +16,10 @@ from secateur.errors import DataError
 from secateur.scenes import cache as array_cache
 from secateur.scenes.audio import fit
 from secateur.scenes.datasets import Clip, SceneSet
-from secateur.scenes.mel import Bank, Framing, MelScale, Padding, band_powers, filters
+from secateur.scenes.logmel import LogMel
+from secateur.scenes.spectrum import Framing, band_powers
+
+__all__ = ["Features", "LogMel", "Standard", "log_mel", "prepare", "standardise"]
 
 _VERSION = 2
 """Raised when the transform changes, so that older caches are not taken for new ones."""
@@ -31,109 +32,6 @@ _FLOOR = 1e-10
 
 _OFFSET = 1e-5
 """Added to power before the natural logarithm, in place of a floor."""
-
-
-@dataclass(frozen=True)
-class LogMel:
-    """Settings of a log-mel spectrogram: lengths in samples, frequencies in Hz, length in s.
-
-    `f_max` None is half the rate, `window` None is `n_fft`; a shorter window is centred in it.
-    `mel` is the scale, `unit_area` says whether a band is divided by half its width in Hz,
-    `padding` what lies beyond the edges, `log` what is given: "db" is 10 log10(max(power, 1e-10)),
-    "ln" is ln(power + 1e-5). `pre_emphasis` c > 0 makes x[t] of x[t + 1] - c x[t], one sample less.
-    Defaults give (64, 101) for 5 s at 44.1 kHz: windows of 93 ms, a step of 50 ms.
-
-    Raises:
-        DataError: a setting is out of range, or a band would hold no bin of the transform.
-    """
-
-    rate: int = 44100
-    n_fft: int = 4096
-    hop: int = 2205
-    n_mels: int = 64
-    f_min: float = 50.0
-    f_max: float | None = None
-    seconds: float = 5.0
-    window: int | None = None
-    mel: MelScale = "slaney"
-    unit_area: bool = True
-    padding: Padding = "constant"
-    pre_emphasis: float = 0.0
-    log: Literal["db", "ln"] = "db"
-
-    def __post_init__(self) -> None:
-        for name in ("rate", "n_fft", "hop", "n_mels", "window"):
-            value = self.n_fft if getattr(self, name) is None else getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise DataError(f"LogMel {name}={value!r}: give a whole number of at least 1")
-        if self.window is not None and self.window > self.n_fft:
-            raise DataError(f"LogMel window={self.window}: give at most n_fft={self.n_fft}")
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise DataError(
-                    f"LogMel {name}={getattr(self, name)!r}: give {' or '.join(map(repr, allowed))}"
-                )
-        if not 0 <= self.pre_emphasis < 1:
-            raise DataError(f"LogMel pre_emphasis={self.pre_emphasis!r}: give 0 (none) to below 1")
-        if not (isfinite(self.seconds) and self.seconds * self.rate >= 1):
-            raise DataError(f"LogMel seconds={self.seconds!r}: give at least one sample's length")
-        least = self.n_fft // 2 + 1 if self.padding == "reflect" else 1
-        if self._n_framed < least:
-            raise DataError(
-                f"LogMel seconds={self.seconds!r}: {self._n_framed} samples are left to frame; "
-                f"give {least} at least (padding={self.padding!r}, n_fft={self.n_fft})"
-            )
-        if not 0 <= self.f_min < self.f_top <= self.rate / 2:
-            raise DataError(
-                f"LogMel f_min={self.f_min!r}, f_max={self.f_max!r}: give "
-                f"0 <= f_min < f_max <= rate / 2 = {self.rate / 2:g} Hz"
-            )
-        too_many = self.n_mels > self.n_fft  # then do not even draw the bank
-        n_empty = 0 if too_many else int((filters(self.bank) == 0).all(dim=1).sum())
-        if too_many or n_empty:
-            raise DataError(
-                f"LogMel n_mels={self.n_mels}: {n_empty or 'some'} of its bands hold no bin of the "
-                f"transform with n_fft={self.n_fft}; lower n_mels or raise n_fft"
-            )
-
-    @property
-    def f_top(self) -> float:
-        """Upper end of the highest band in Hz."""
-        return self.rate / 2 if self.f_max is None else self.f_max
-
-    @property
-    def n_samples(self) -> int:
-        """Length every waveform is padded or trimmed to."""
-        return round(self.seconds * self.rate)
-
-    @property
-    def n_frames(self) -> int:
-        """Frames of a spectrogram: windows are centred on every `hop`-th sample, from the first.
-
-        >>> LogMel().n_frames
-        101
-        """
-        return 1 + self._n_framed // self.hop
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape of one clip's features: (1, n_mels, n_frames)."""
-        return (1, self.n_mels, self.n_frames)
-
-    @property
-    def bank(self) -> Bank:
-        """What its mel filters are drawn from."""
-        return Bank(
-            self.rate, self.n_fft, self.n_mels, self.f_min, self.f_top, self.mel, self.unit_area
-        )
-
-    @property
-    def _n_framed(self) -> int:
-        """Samples that are left after pre-emphasis."""
-        return self.n_samples - bool(self.pre_emphasis)
-
-
-_CHOICES = {"mel": ("slaney", "htk"), "padding": ("constant", "reflect"), "log": ("db", "ln")}
 
 
 def log_mel(waveforms: Tensor, settings: LogMel) -> Tensor:
@@ -222,6 +120,28 @@ def prepare(
     )
 
 
+@dataclass(frozen=True)
+class Standard:
+    """Shift and scale of every mel band, (n_mels,) float32 each: what is taken for 0 and for 1."""
+
+    shift: NDArray[np.float32]
+    scale: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, x: NDArray[np.floating]) -> Standard:
+        """Mean and sd of every band of x (n, 1, n_mels, n_frames); 1 where a band does not vary."""
+        train = np.asarray(x, dtype=np.float32)
+        mean = train.mean(axis=(0, 1, 3), dtype=np.float64)
+        sd = train.std(axis=(0, 1, 3), dtype=np.float64)
+        return cls(mean.astype(np.float32), np.where(sd > 0, sd, 1.0).astype(np.float32))
+
+    def __call__(self, x: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Shifted and scaled, (n, 1, n_mels, n_frames) -> the same shape."""
+        found: NDArray[np.float32] = np.asarray(x, dtype=np.float32) - self.shift[:, None]
+        found /= self.scale[:, None]
+        return found
+
+
 def standardise(
     x_train: NDArray[np.floating], x_test: NDArray[np.floating]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -233,12 +153,8 @@ def standardise(
     >>> [part.ravel().tolist() for part in standardise(train, test)]
     [[-1.0, 1.0], [3.0, 0.0]]
     """
-    train = np.asarray(x_train, dtype=np.float32)
-    mean = train.mean(axis=(0, 1, 3), keepdims=True, dtype=np.float64)
-    sd = train.std(axis=(0, 1, 3), keepdims=True, dtype=np.float64)
-    scale = np.where(sd > 0, sd, 1.0).astype(np.float32)
-    shift = mean.astype(np.float32)
-    return (train - shift) / scale, (np.asarray(x_test, dtype=np.float32) - shift) / scale
+    standard = Standard.of(x_train)
+    return standard(x_train), standard(x_test)
 
 
 def _blocks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
@@ -64,6 +65,31 @@ def folder_per_class(
         left_out={"not audio": n_other} if n_other else {},
         path=partial(file_of, paths),
     )
+
+
+def by_expression(root: Path, expression: str) -> Callable[[Path], str]:
+    r"""What of a file's path below `root` says where it was made, as `location_of`.
+
+    It is what `expression` finds, or what its first group does.
+
+    >>> by_expression(Path("x"), r"-(\w+)-")(Path("x/bus/01-rome-a.wav"))
+    'rome'
+
+    Raises:
+        DataError: (when called) nothing in the path fits.
+    """
+
+    def location_of(file: Path) -> str:
+        name = file.relative_to(root).as_posix()
+        found = re.search(expression, name)
+        if found is None:
+            raise DataError(
+                f"nothing in {name!r} fits the location {expression!r}; every file must say where "
+                "it was made: rename it, or give another expression"
+            )
+        return found[1] if found.re.groups else found[0]
+
+    return location_of
 
 
 def _draw(seed: int, place: str) -> bytes:

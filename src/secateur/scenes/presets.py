@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from secateur.errors import DataError, unknown_name
-from secateur.scenes.features import LogMel
+from secateur.scenes.logmel import LogMel
 
 _DCASE2024 = LogMel(
     rate=32000,

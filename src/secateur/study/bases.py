@@ -7,16 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from secateur.study.augmentations import Augmentation, by_name
 from secateur.study.cells import BaseCell
 from secateur.study.data import Split
 from secateur.study.recipe import Training as TrainingPart
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import nn
 
     from secateur.channels.groups import ChannelMap
-    from secateur.train.fit import Augment
     from secateur.train.penalty import Penalty
     from secateur.train.schedule import Training
 
@@ -46,7 +45,7 @@ def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
         training,
         seed=cell.seed,
         penalty=penalty,
-        augment=augment_of(cell.augmentations),
+        **augment_of(cell.augmentations, data),
         checkpoint=checkpoint,
     )
     save(model, folder / NETWORK)
@@ -125,20 +124,12 @@ def training_of(settings: TrainingPart) -> Training:
     return Training(**settings.model_dump())
 
 
-def augment_of(names: tuple[str, ...]) -> Augment | None:
-    """Augmentations by their names, one after the other."""
-    from secateur.scenes.augment import mask_bands, time_roll
+def augment_of(chosen: tuple[Augmentation, ...], data: Split) -> dict[str, Any]:
+    """What the trainer is to do to inputs, and to inputs and targets, as its keyword arguments."""
+    from secateur.scenes.chain import chain
 
-    chosen = [{"time_roll": time_roll, "mask_bands": mask_bands}[name] for name in names]
-    if not chosen:
-        return None
-
-    def augment(x: Tensor, generator: torch.Generator) -> Tensor:
-        for one in chosen:
-            x = one(x, generator)
-        return x
-
-    return augment
+    augment, mix = chain(by_name(chosen), data.n_classes, data.per_db)
+    return {"augment": augment, "mix": mix}
 
 
 def _penalty(

@@ -15,9 +15,11 @@ from typing import Any
 
 from secateur.criteria.scores import Reduction
 from secateur.plan.normalise import Normalisation
+from secateur.study.augmentations import Augmentation
+from secateur.study.features import Features
 from secateur.study.part import Part
 from secateur.study.recipe import NEED_DATA, FineTuning, Level, Network, Recipe, Training
-from secateur.study.sources import Esc10, Features, Synthetic
+from secateur.study.sources import Data
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,9 @@ class BaseCell:
     total_shrink: float
     fold: int
     seed: int
-    data: Esc10 | Synthetic
+    data: Data
     features: Features
-    augmentations: tuple[str, ...]
+    augmentations: tuple[Augmentation, ...]
     training: Training
     penalty: str
     ramp: float
@@ -63,7 +65,7 @@ class PrunedCell:
     reduction: Reduction
     normalisation: Normalisation
     fine_tuning: FineTuning
-    augmentations: tuple[str, ...]
+    augmentations: tuple[Augmentation, ...]
     calibration: int | None = None
 
     @cached_property
@@ -165,7 +167,7 @@ def content_id(content: dict[str, Any]) -> str:
 
 def _unit(recipe: Recipe, fold: int, seed: int, network: Network, strength: float) -> Unit:
     sparsity, pruning = recipe.sparsity, recipe.pruning
-    augmentations = tuple(sorted(recipe.augmentations))
+    augmentations = tuple(sorted(recipe.augmentations, key=lambda one: one.kind))
     base = BaseCell(
         network=network,
         total_shrink=strength,
@@ -212,8 +214,11 @@ def _content(cell: Cell) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for field in fields(cell):
         value = getattr(cell, field.name)
-        if isinstance(value, Level):
-            content |= value.content()
-        else:
-            content[field.name] = value.identity() if isinstance(value, Part) else value
+        content |= value.content() if isinstance(value, Level) else {field.name: _plain(value)}
     return content
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    return value.identity() if isinstance(value, Part) else value

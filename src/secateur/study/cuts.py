@@ -70,7 +70,7 @@ def prune_and_tune(
             data.y_train,
             training_of(cell.fine_tuning),
             seed=base_cell.seed,
-            augment=augment_of(cell.augmentations),
+            **augment_of(cell.augmentations, data),
         )
         tuned = evaluate(small, data.x_test, data.y_test).accuracy
         tune_seconds = history.seconds
@@ -129,7 +129,7 @@ def train_from_scratch(
         data.y_train,
         training_of(base_cell.training),
         seed=base_cell.seed,
-        augment=augment_of(base_cell.augmentations),
+        **augment_of(base_cell.augmentations, data),
     )
     if keep is not None:
         save(small, keep / NETWORK, plan)

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from secateur.errors import RecipeError
+from secateur.study.augmentations import Augmentation, MaskBands, TimeRoll, kinds_once
 from secateur.study.compose import INCLUDE, compose
+from secateur.study.features import Features
 from secateur.study.parse import listing, problems
 from secateur.study.part import (
     NUMBER,
@@ -25,7 +27,7 @@ from secateur.study.part import (
     Times,
     each_once,
 )
-from secateur.study.sources import Data, Features
+from secateur.study.sources import Data
 
 
 class Network(Part):
@@ -210,9 +212,10 @@ class Recipe(Part):
     features: Features = Features()
     networks: Annotated[tuple[Network, ...], Field(min_length=1), AfterValidator(_kinds_once)]
     sparsity: Sparsity
-    augmentations: Annotated[
-        tuple[Literal["time_roll", "mask_bands"], ...], AfterValidator(each_once)
-    ] = ("time_roll", "mask_bands")
+    augmentations: Annotated[tuple[Augmentation, ...], AfterValidator(kinds_once)] = (
+        TimeRoll(kind="time_roll"),
+        MaskBands(kind="mask_bands"),
+    )
     training: Training = Training()
     pruning: Pruning
     fine_tuning: FineTuning = FineTuning()

@@ -1,7 +1,8 @@
-"""Where a study's recordings come from, and what is made of them. Loads no torch."""
+"""Where a study's recordings come from. Loads no torch."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,12 +13,11 @@ from secateur.study.part import (
     Count,
     CountOrNone,
     Folder,
-    NotNegative,
     Part,
-    Positive,
+    ShareOrNone,
 )
 
-ESC10_FOLDS = 5
+ESC_FOLDS = 5
 
 
 class Esc10(Part):
@@ -29,7 +29,103 @@ class Esc10(Part):
     @property
     def folds(self) -> int:
         """Number of folds, numbered from 1."""
-        return ESC10_FOLDS
+        return ESC_FOLDS
+
+
+class Esc50(Part):
+    """Real recordings: the ESC-50 layout at `root`, five official folds."""
+
+    kind: Literal["esc50"]
+    root: Folder
+
+    @property
+    def folds(self) -> int:
+        """Number of folds, numbered from 1."""
+        return ESC_FOLDS
+
+
+class _Tau(Part):
+    """TAU Urban Acoustic Scenes at `root`, by its official lists: one split, so one fold.
+
+    `holdout` is the share of every scene's training locations that are held out as "validation",
+    drawn by `seed`. It is trained on what is left, and tested on `test_on`: the official test list
+    is used only where a recipe says so.
+    """
+
+    kind: str
+    root: Folder
+    holdout: ShareOrNone = 0.15
+    seed: CountOrNone = 0
+    test_on: Literal["validation", "test"] = "validation"
+    on_bad: Literal["raise", "skip"] = "raise"
+
+    @model_validator(mode="after")
+    def _something_to_test_on(self) -> Self:
+        if self.test_on == "validation" and not self.holdout:
+            raise ValueError(
+                "holdout 0 leaves nothing to validate on; give a share such as 0.15, or say "
+                "test_on: test to train on the whole training list"
+            )
+        return self
+
+    @property
+    def folds(self) -> int:
+        """Number of folds, numbered from 1."""
+        return 1
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of the reader."""
+        return self.model_dump(exclude={"kind", "root", "test_on"})
+
+
+class Tau2019(_Tau):
+    """TAU Urban Acoustic Scenes 2019, development set."""
+
+    kind: Literal["tau2019"]
+
+
+class Tau2020(_Tau):
+    """TAU Urban Acoustic Scenes 2020 Mobile, development set."""
+
+    kind: Literal["tau2020"]
+
+
+class Tau2022(_Tau):
+    """TAU Urban Acoustic Scenes 2022 Mobile; `share` is the percentage of the training list."""
+
+    kind: Literal["tau2022"]
+    share: Literal[5, 10, 25, 50, 100] = 100
+
+
+class FolderPerClass(Part):
+    """A folder per class at `root`, with audio files.
+
+    `location` is a regular expression, found in a file's path below `root`; files alike in what it
+    finds (in its first group, if it has one) share a location, and no location is in two folds.
+    Without it every file is on its own. Locations are dealt to `n_folds` folds, class by class, in
+    an order drawn by `seed`.
+    """
+
+    kind: Literal["folder"]
+    root: Folder
+    n_folds: Annotated[int, Field(ge=2), NUMBER] = 5
+    location: str | None = None
+    seed: CountOrNone = 0
+
+    @model_validator(mode="after")
+    def _an_expression(self) -> Self:
+        try:
+            re.compile(self.location or "")
+        except re.error as error:
+            raise ValueError(
+                f"location {self.location!r} is no regular expression: {error}"
+            ) from error
+        return self
+
+    @property
+    def folds(self) -> int:
+        """Number of folds, numbered from 1."""
+        return self.n_folds
 
 
 class Synthetic(Part):
@@ -63,29 +159,7 @@ class Synthetic(Part):
         return self.model_dump(exclude={"kind"})
 
 
-Data = Annotated[Esc10 | Synthetic, Field(discriminator="kind")]
-
-
-class Features(Part):
-    """Log-mel settings: lengths in samples, frequencies in Hz, `seconds` in s.
-
-    `f_max` null is half the rate.
-    """
-
-    rate: Count = 44100
-    n_fft: Count = 4096
-    hop: Count = 2205
-    n_mels: Count = 64
-    f_min: NotNegative = 50.0
-    f_max: Positive | None = None
-    seconds: Positive = 5.0
-
-    @model_validator(mode="after")
-    def _bands_below_half_the_rate(self) -> Self:
-        top = self.rate / 2 if self.f_max is None else self.f_max
-        if not self.f_min < top <= self.rate / 2:
-            raise ValueError(
-                f"f_min {self.f_min:g} and f_max {top:g} do not fit rate {self.rate}; "
-                f"give f_min < f_max <= {self.rate / 2:g}"
-            )
-        return self
+Data = Annotated[
+    Esc10 | Esc50 | Tau2019 | Tau2020 | Tau2022 | FolderPerClass | Synthetic,
+    Field(discriminator="kind"),
+]

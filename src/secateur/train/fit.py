@@ -38,6 +38,8 @@ LossFn = Callable[[Tensor, Tensor], Tensor]
 """(logits, labels) -> one number."""
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """Changes a batch (batch, channels, mels, frames), drawing from the generator only."""
+Mix = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+"""Changes a batch and its labels (batch,) to shares of classes (batch, classes), for the loss."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def fit(
     loss_fn: LossFn = F.cross_entropy,
     penalty: Penalty | None = None,
     augment: Augment | None = None,
+    mix: Mix | None = None,
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 5.0,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -91,8 +94,9 @@ def fit(
     at the start, and ends with the weights of an undisturbed one. The file stays; remove it when
     the result is safe.
 
-    `fabric` chooses device and precision; by default the CPU in float32. Every module keeps the
-    mode it came in.
+    `augment` changes inputs; `mix`, after it, inputs and targets, which the loss then gets as
+    shares of classes. `fabric` chooses device and precision; by default the CPU in float32. Every
+    module keeps the mode it came in.
 
     Raises:
         TrainingError: the data, weights, penalty or checkpoint do not fit, or the training went
@@ -120,12 +124,16 @@ def fit(
             "network at the start": checkpoints.digest(model.state_dict().items()),
             "data": checkpoints.digest([("x", x), ("y", y)]),
         }
+        if mix is not None:
+            settings = {**settings, "mix": checkpoints.described(mix)}
     generator = torch.Generator().manual_seed(seed)
 
     with modes_kept(model), torch.random.fork_rng(devices=[]), _channels_last(model):
         torch.manual_seed(seed)
         optimizer = make_optimizer(model, training)
-        run = _Run(model, x, y, training, loss_fn, penalty, augment, fabric, optimizer, generator)
+        run = _Run(
+            model, x, y, training, loss_fn, penalty, augment, mix, fabric, optimizer, generator
+        )
         saved = checkpoints.read(checkpoint, settings) if checkpoint else None
         rows = _restore(saved, model, optimizer, generator) if saved else []
         model.train()
@@ -153,12 +161,13 @@ class _Run:
         loss_fn: LossFn,
         penalty: Penalty | None,
         augment: Augment | None,
+        mix: Mix | None,
         fabric: Fabric,
         optimizer: torch.optim.Optimizer,
         generator: torch.Generator,
     ) -> None:
         self.model, self.x, self.y, self.training = model, x, y, training
-        self.loss_fn, self.penalty, self.augment = loss_fn, penalty, augment
+        self.loss_fn, self.penalty, self.augment, self.mix = loss_fn, penalty, augment, mix
         self.fabric, self.optimizer, self.generator = fabric, optimizer, generator
         self.forward, self.stepper = fabric.setup(model, optimizer)
         self.parameters = dict(model.named_parameters())
@@ -195,8 +204,11 @@ class _Run:
         inputs, labels = self.x[batch], self.fabric.to_device(self.y[batch])
         if self.augment is not None:
             inputs = self.augment(inputs, self.generator)
+        targets = labels
+        if self.mix is not None:
+            inputs, targets = self.mix(inputs, self.y[batch], self.generator)
         logits = self.forward(self.fabric.to_device(inputs))
-        loss = self.loss_fn(logits, labels)
+        loss = self.loss_fn(logits, self.fabric.to_device(targets))
         value = loss.item()
         if not math.isfinite(value):
             return value, 0
