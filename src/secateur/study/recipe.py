@@ -267,6 +267,9 @@ def recipe_schema() -> dict[str, Any]:
     paths = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
     said = "Recipes this one starts from; what stands here counts over what stands there."
     schema["properties"][INCLUDE] = paths | {"title": "Include", "description": said}
+    chosen = schema["properties"]["augmentations"]
+    names = {"enum": sorted(chosen["items"]["discriminator"]["mapping"]), "type": "string"}
+    chosen["items"] = {"anyOf": [names, chosen["items"]]}  # a name alone stands for its defaults
     schema.pop("required", None)  # an included recipe may give what is missing here
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
