@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from secateur.cli.listen import listen
+
 if TYPE_CHECKING:
     from secateur.scenes.check import Problem
 
@@ -18,6 +20,9 @@ _SHOWN = 5
 scenes = typer.Typer(
     name="scenes", help="Look after data sets of acoustic scenes.", no_args_is_help=True
 )
+
+
+scenes.command()(listen)
 
 
 @scenes.callback()

@@ -53,7 +53,7 @@ def check(root: Path, dataset: str | None = None, checksums: Path | None = None)
     """
     if not root.is_dir():
         raise DataError(f"{root} is no folder; give the one that holds the data set")
-    name = _recognise(root) if dataset is None else dataset
+    name = recognise(root) if dataset is None else dataset
     if name not in DATASETS:
         raise DataError(unknown_name("data set", name, DATASETS))
     problems: list[Problem] = []
@@ -66,7 +66,12 @@ def check(root: Path, dataset: str | None = None, checksums: Path | None = None)
     return Check(name, str(root), counts, tuple(problems))
 
 
-def _recognise(root: Path) -> str:
+def recognise(root: Path) -> str:
+    """Which data set lies in a folder, by its listings: a name of `DATASETS`.
+
+    Raises:
+        DataError: none that is known.
+    """
     if (root / "meta" / "esc50.csv").is_file():
         return "esc50"
     if (root / "meta.csv").is_file():

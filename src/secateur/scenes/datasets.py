@@ -24,6 +24,7 @@ class Clip:
     """One recording: which class (0-based), which fold (1-based), which recorder, and where.
 
     Clips of one `location` are in one fold, so that no test clip was half heard in training.
+    Clips of one `segment` are pieces of one recording; without a name a clip is on its own.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Clip:
     device: str = "a"
     location: str = ""
     city: str = ""
+    segment: str = ""
 
 
 TestOn = Literal["validation", "test"]

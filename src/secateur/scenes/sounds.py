@@ -47,8 +47,10 @@ def harmonic(track_hz: Wave, rate: int, amplitudes: Wave, phases: Wave) -> Wave:
     n = min(len(amplitudes), int(rate / 2 / max(float(track_hz.max()), 1.0)))
     spectrum[1 : n + 1] = amplitudes[:n] * np.exp(1j * phases[:n])
     period = np.fft.irfft(spectrum, size) * size
-    turns = np.cumsum(track_hz) / rate
-    tone: Wave = period[((turns % 1.0) * size).astype(np.int64)]
+    step = np.diff(period, append=period[0])
+    place = (np.cumsum(track_hz) / rate % 1.0) * size
+    before = place.astype(np.int64)
+    tone: Wave = period[before] + (place - before) * step[before]
     return tone
 
 

@@ -1,25 +1,36 @@
 """The scene synthesiser: ten acoustic scenes, several recorders, no data needed. Loads no torch.
 
 A clip is a function of the settings and its name alone. All randomness comes from generators
-seeded by a hash of what they stand for (a place, a recorder, a clip), arithmetic is in double
+seeded by a hash of what they stand for (a place, a recorder, a recording), arithmetic is in double
 precision without matrix products, and the result is rounded to 16 bits like a real recording.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from hashlib import sha256
 from math import isfinite
+from types import MappingProxyType
 
 import numpy as np
 from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 
-from secateur.errors import DataError
+from secateur.errors import DataError, unknown_name
 from secateur.scenes.datasets import Clip, SceneSet
 from secateur.scenes.palette import SCENES
+from secateur.scenes.recorders import (
+    RECORDERS,
+    TEST_RECORDERS,
+    TRAINING_RECORDERS,
+    Recorder,
+    draw_recorder,
+    record,
+    smooth_curve,
+)
 from secateur.scenes.sounds import (
     ANCHORS_HZ,
     Wave,
@@ -27,27 +38,26 @@ from secateur.scenes.sounds import (
     harmonic,
     noise_bed,
     room_response,
-    shaped,
     slow,
     unit_power,
 )
 
-_VERSION = 1
+_VERSION = 2
 """Raised when clips change, so that features of the older ones are not taken for theirs."""
 
-TRAINING_RECORDERS = ("a", "b", "a", "c", "a", "s1", "a", "s2", "a", "s3")
-"""Recorders of all folds but the last, in turn: half of the clips are from `a`."""
-
-TEST_RECORDERS = ("a", "b", "c", "s1", "s2", "s3", "s4", "s5", "s6")
-"""Recorders of the last fold, in turn: `s4` to `s6` are heard nowhere else."""
+_ROOM_SECONDS = 2.0
+"""How much of a room's response is heard."""
 
 
 @dataclass(frozen=True)
 class Synthesis:
     """Settings of a synthetic set: every scene has `n_locations` of `clips_per_location` clips.
 
-    Locations are dealt to the folds in turn. `difficulty` in [0, 1] says how much scenes differ
-    within themselves, resemble each other and leak into each other.
+    Locations are dealt to the folds in turn. `parts` clips at a time are consecutive pieces of one
+    recording, a segment. Recorders take turns; with `every_recorder` all nine record every segment
+    of the last fold, as in TAU, which makes it nine times as large. `difficulty` in [0, 1] says how
+    much scenes differ within themselves, resemble each other and leak into each other, and how far
+    apart recorders are.
 
     Raises:
         DataError: a setting is out of range.
@@ -60,6 +70,8 @@ class Synthesis:
     n_folds: int = 4
     difficulty: float = 0.4
     seed: int = 0
+    parts: int = 1
+    every_recorder: bool = False
 
     def __post_init__(self) -> None:
         if self.n_folds < 2:
@@ -71,6 +83,11 @@ class Synthesis:
             )
         if self.clips_per_location < 1:
             raise DataError(f"clips_per_location={self.clips_per_location}: give at least 1")
+        if not (self.parts >= 1 and self.clips_per_location % self.parts == 0):
+            raise DataError(
+                f"parts={self.parts}: give a divisor of clips_per_location="
+                f"{self.clips_per_location}, for segments are whole"
+            )
         if not (isfinite(self.seconds) and 0.1 <= self.seconds <= 60):
             raise DataError(f"seconds={self.seconds}: give 0.1 to 60")
         if not 4000 <= self.rate <= 192000:
@@ -83,6 +100,36 @@ class Synthesis:
         """Length of a clip, rounded to an even number of samples."""
         return 2 * round(self.seconds * self.rate / 2)
 
+    @property
+    def n_segments(self) -> int:
+        """Recordings of a location."""
+        return self.clips_per_location // self.parts
+
+
+SYNTHESES: Mapping[str, Synthesis] = MappingProxyType(
+    {
+        "demo": Synthesis(),
+        "normal": Synthesis(
+            n_locations=24, clips_per_location=20, parts=10, every_recorder=True, difficulty=0.4
+        ),
+        "hard": Synthesis(
+            n_locations=24, clips_per_location=20, parts=10, every_recorder=True, difficulty=0.8
+        ),
+    }
+)
+"""Settings by name; docs/synthesis.md says how networks do on them."""
+
+
+def synthesis(name: str) -> Synthesis:
+    """The settings of this name.
+
+    Raises:
+        DataError: there are none.
+    """
+    if name not in SYNTHESES:
+        raise DataError(unknown_name("preset of the synthesiser", name, SYNTHESES))
+    return SYNTHESES[name]
+
 
 def synthetic_scenes(
     n_locations: int = 12,
@@ -92,15 +139,35 @@ def synthetic_scenes(
     n_folds: int = 4,
     difficulty: float = 0.4,
     seed: int = 0,
+    parts: int = 1,
+    every_recorder: bool = False,
 ) -> SceneSet:
-    """A set of generated clips of ten scenes: 10 * n_locations * clips_per_location of them.
-
-    Names read `<scene>-<location>-<take>-<recorder>`. Nothing is generated before it is read.
+    """A set of generated clips of ten scenes: see `Synthesis` for the settings, `scene_set`.
 
     Raises:
         DataError: a setting is out of range.
     """
-    settings = Synthesis(n_locations, clips_per_location, seconds, rate, n_folds, difficulty, seed)
+    return scene_set(
+        Synthesis(
+            n_locations,
+            clips_per_location,
+            seconds,
+            rate,
+            n_folds,
+            difficulty,
+            seed,
+            parts,
+            every_recorder,
+        )
+    )
+
+
+def scene_set(settings: Synthesis) -> SceneSet:
+    """The clips of these settings; nothing is generated before it is read.
+
+    Names read `<scene>-<location>-<segment>-<part>-<recorder>`. The last fold is the one to test
+    on: the others have not heard all recorders.
+    """
     described = json.dumps({"version": _VERSION} | asdict(settings), sort_keys=True)
     return SceneSet(
         name="synthetic",
@@ -114,18 +181,19 @@ def synthetic_scenes(
 def render(settings: Synthesis, name: str) -> NDArray[np.float32]:
     """The clip of this name, (n_samples,) in full-scale units, a multiple of 1 / 32768.
 
+    Any recorder may be asked for what any place sounds like; the set holds some of these clips.
+
     Raises:
-        DataError: no scene, location, take or recorder is called so.
+        DataError: no scene, location, segment, part or recorder is called so.
     """
-    scene_name, location, recorder = _parse(settings, name)
-    rng = _generator(settings.seed, "clip", name)
-    scene = SCENES[scene_name]
-    sound = _scene_sound(rng, settings, scene_name, location)
-    other = scene.neighbours[int(rng.integers(len(scene.neighbours)))]
-    leak_db = -24.0 + 24.0 * settings.difficulty + rng.uniform(-6, 3)
-    sound = sound + 10 ** (leak_db / 20) * _scene_sound(rng, settings, other, location)
-    recorded = _record(rng, settings, unit_power(sound) * 10 ** (rng.uniform(-6, 6) / 20), recorder)
-    return (np.clip(np.round(recorded * 32768), -32768, 32767) / 32768).astype(np.float32)
+    scene, location, segment, part, recorder = _parse(settings, name)
+    recording = _recording(settings, scene, location, segment, recorder)
+    return recording[part * settings.n_samples : (part + 1) * settings.n_samples].copy()
+
+
+def recorder_of(settings: Synthesis, name: str) -> Recorder:
+    """The recorder of this name: one and the same for all clips of a seed and a difficulty."""
+    return _recorder(settings.seed, name, settings.difficulty)
 
 
 def _clips(settings: Synthesis) -> tuple[Clip, ...]:
@@ -133,12 +201,19 @@ def _clips(settings: Synthesis) -> tuple[Clip, ...]:
     for label, scene in enumerate(SCENES):
         for location in range(settings.n_locations):
             fold = location % settings.n_folds + 1
-            pool = TEST_RECORDERS if fold == settings.n_folds else TRAINING_RECORDERS
-            for take in range(settings.clips_per_location):
-                turn = label + location * settings.clips_per_location + take
-                recorder = pool[turn % len(pool)]
-                name = f"{scene}-{location}-{take}-{recorder}"
-                clips.append(Clip(name, label, fold, recorder, f"{scene}-{location}"))
+            test = fold == settings.n_folds
+            pool = TEST_RECORDERS if test else TRAINING_RECORDERS
+            place = f"{scene}-{location}"
+            for segment in range(settings.n_segments):
+                turn = label + location * settings.n_segments + segment
+                every = test and settings.every_recorder
+                for recorder in pool if every else (pool[turn % len(pool)],):
+                    whole = f"{place}-{segment}"
+                    for part in range(settings.parts):
+                        name = f"{whole}-{part}-{recorder}"
+                        clips.append(
+                            Clip(name, label, fold, recorder, place, segment=f"{whole}-{recorder}")
+                        )
     return tuple(clips)
 
 
@@ -146,24 +221,58 @@ def _read(settings: Synthesis, clip: Clip) -> tuple[NDArray[np.float32], int]:
     return render(settings, clip.name), settings.rate
 
 
-def _parse(settings: Synthesis, name: str) -> tuple[str, int, str]:
-    """Scene, location and recorder of a clip's name."""
+def _parse(settings: Synthesis, name: str) -> tuple[str, int, int, int, str]:
+    """Scene, location, segment, part and recorder of a clip's name."""
     parts = name.split("-")
-    if len(parts) == 4 and parts[1].isdecimal() and parts[2].isdecimal():
-        scene, location, recorder = parts[0], int(parts[1]), parts[3]
-        in_range = location < settings.n_locations and int(parts[2]) < settings.clips_per_location
-        if scene in SCENES and in_range and recorder in TEST_RECORDERS:
-            return scene, location, recorder
+    if len(parts) == 5 and all(number.isdecimal() for number in parts[1:4]):
+        scene, recorder = parts[0], parts[4]
+        location, segment, part = map(int, parts[1:4])
+        in_range = (
+            location < settings.n_locations
+            and segment < settings.n_segments
+            and part < settings.parts
+        )
+        if scene in SCENES and in_range and recorder in RECORDERS:
+            return scene, location, segment, part, recorder
     raise DataError(
-        f"no synthetic clip {name!r}; names read <scene>-<location>-<take>-<recorder>, with "
-        f"locations 0 to {settings.n_locations - 1}, takes 0 to {settings.clips_per_location - 1} "
-        f"and recorders {', '.join(TEST_RECORDERS)}"
+        f"no synthetic clip {name!r}; names read <scene>-<location>-<segment>-<part>-<recorder>, "
+        f"with locations 0 to {settings.n_locations - 1}, segments 0 to "
+        f"{settings.n_segments - 1}, parts 0 to {settings.parts - 1} and recorders "
+        f"{', '.join(RECORDERS)}"
     )
 
 
 def _generator(seed: int, *what: str | int) -> Generator:
     digest = sha256("/".join(map(str, (seed, *what))).encode()).digest()
     return Generator(PCG64(int.from_bytes(digest[:16], "big")))
+
+
+@lru_cache(maxsize=4)
+def _recording(
+    settings: Synthesis, scene: str, location: int, segment: int, recorder: str
+) -> NDArray[np.float32]:
+    """A whole segment as one recorder takes it down, rounded to 16 bits."""
+    rng = _generator(settings.seed, "recording", scene, location, segment, recorder)
+    sound = _sound(settings, scene, location, segment)
+    taken = record(rng, recorder_of(settings, recorder), sound, settings.rate)
+    rounded = np.clip(np.round(taken * 32768), -32768, 32767) / 32768
+    recording: NDArray[np.float32] = rounded.astype(np.float32)
+    recording.setflags(write=False)
+    return recording
+
+
+@lru_cache(maxsize=2)
+def _sound(settings: Synthesis, scene_name: str, location: int, segment: int) -> Wave:
+    """What is to be heard at a place during one segment, a neighbour's leakage in it."""
+    rng = _generator(settings.seed, "segment", scene_name, location, segment)
+    scene = SCENES[scene_name]
+    sound = _scene_sound(rng, settings, scene_name, location)
+    other = scene.neighbours[int(rng.integers(len(scene.neighbours)))]
+    leak_db = -24.0 + 24.0 * settings.difficulty + rng.uniform(-6, 3)
+    sound = sound + 10 ** (leak_db / 20) * _scene_sound(rng, settings, other, location)
+    sound = unit_power(sound) * 10 ** (rng.uniform(-6, 6) / 20)
+    sound.setflags(write=False)
+    return sound
 
 
 @dataclass(frozen=True)
@@ -179,7 +288,7 @@ class _Place:
     room: NDArray[np.complex128]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=16)
 def _place(settings: Synthesis, scene_name: str, location: int) -> _Place:
     rng = _generator(settings.seed, "place", scene_name, location)
     scene, difficulty = SCENES[scene_name], settings.difficulty
@@ -187,24 +296,31 @@ def _place(settings: Synthesis, scene_name: str, location: int) -> _Place:
     curve = bed + 0.6 * difficulty * (_mean_bed() - bed)
     engine = scene.engine
     harmonics = np.arange(1.0, 25.0)
-    n = settings.n_samples
-    room = room_response(
-        rng, n, settings.rate, scene.decay_s * np.exp(rng.normal(0, 0.3)), scene.wet
-    )
     return _Place(
-        curve_db=curve + _smooth_db(rng, 1.0 + 7.0 * difficulty),
+        curve_db=curve + (1.0 + 7.0 * difficulty) * smooth_curve(rng),
         pitch_hz=float(np.exp(rng.uniform(np.log(engine.low_hz), np.log(engine.high_hz)))),
         amplitudes=harmonics**-engine.rolloff * 10 ** (rng.normal(0, 4, len(harmonics)) / 20),
         phases=rng.uniform(0, 2 * np.pi, len(harmonics)),
         engine_db=engine.level_db + rng.normal(0, 1.0 + 6.0 * difficulty),
         busyness=np.exp(rng.normal(0, 0.1 + 0.8 * difficulty, len(scene.events))),
-        room=np.fft.rfft(room, 2 * n),
+        room=_room(rng, settings, scene.decay_s * np.exp(rng.normal(0, 0.3)), scene.wet),
     )
 
 
+def _room(
+    rng: Generator, settings: Synthesis, decay_s: float, wet: float
+) -> NDArray[np.complex128]:
+    """The transform of a room's response, for segments of these settings."""
+    n = settings.parts * settings.n_samples
+    taps = min(n, 2 * round(_ROOM_SECONDS * settings.rate / 2))
+    response = room_response(rng, taps, settings.rate, decay_s, wet)
+    transform: NDArray[np.complex128] = np.fft.rfft(response, n + taps)
+    return transform
+
+
 def _scene_sound(rng: Generator, settings: Synthesis, scene_name: str, location: int) -> Wave:
-    """Bed, engine and events of a scene at one of its locations, in its room, (n_samples,)."""
-    n, rate = settings.n_samples, settings.rate
+    """Bed, engine and events of a scene at one of its locations, in its room, (samples,)."""
+    n, rate = settings.parts * settings.n_samples, settings.rate
     scene, place = SCENES[scene_name], _place(settings, scene_name, location)
     curve = place.curve_db + rng.normal(0, 1.5, len(ANCHORS_HZ))
     sway = 10 ** (scene.sway_db * slow(rng, n, rate, scene.sway_hz) / 20)
@@ -215,45 +331,14 @@ def _scene_sound(rng: Generator, settings: Synthesis, scene_name: str, location:
     for event, busyness in zip(scene.events, place.busyness, strict=True):
         level = 10 ** (event.level_db / 20)
         dry += level * events(rng, n, rate, event.kind, event.per_second * float(busyness))
-    wet = np.fft.irfft(np.fft.rfft(dry, 2 * n) * place.room, 2 * n)[:n]
+    padded = 2 * (len(place.room) - 1)
+    wet = np.fft.irfft(np.fft.rfft(dry, padded) * place.room, padded)[:n]
     return bed + 10 ** (place.engine_db / 20) * tone + wet
 
 
-@dataclass(frozen=True)
-class _Recorder:
-    """A recorder: frequency response, how hard it compresses, its own noise."""
-
-    response_db: Wave
-    drive: float
-    noise_db: float
-
-
 @lru_cache(maxsize=64)
-def _recorder(seed: int, name: str, difficulty: float) -> _Recorder:
-    rng = _generator(seed, "recorder", name)
-    spread = 0.0 if name == "a" else 2.0 + 4.0 * difficulty
-    return _Recorder(
-        response_db=_smooth_db(rng, spread),
-        drive=1.0 if name == "a" else float(rng.uniform(1.0, 4.0)),
-        noise_db=-75.0 if name == "a" else float(rng.uniform(-68, -52)),
-    )
-
-
-def _record(rng: Generator, settings: Synthesis, sound: Wave, name: str) -> Wave:
-    """The sound as a recorder takes it down: coloured, compressed, with noise, at most 1."""
-    recorder = _recorder(settings.seed, name, settings.difficulty)
-    n = len(sound)
-    heard = np.fft.irfft(shaped(np.fft.rfft(sound), settings.rate, recorder.response_db), n)
-    pressed = np.tanh(0.1 * recorder.drive * heard) / recorder.drive
-    return pressed + 10 ** (recorder.noise_db / 20) * rng.standard_normal(n)
-
-
-def _smooth_db(rng: Generator, spread_db: float) -> Wave:
-    """A random curve at the anchors that changes slowly with frequency, without overall level."""
-    rough = rng.normal(0, 1, len(ANCHORS_HZ) + 2)
-    curve = (rough[:-2] + rough[1:-1] + rough[2:]) / np.sqrt(3)
-    centred: Wave = spread_db * (curve - curve.mean())
-    return centred
+def _recorder(seed: int, name: str, difficulty: float) -> Recorder:
+    return draw_recorder(_generator(seed, "recorder", name), name, 2.0 + 5.0 * difficulty)
 
 
 @lru_cache(maxsize=1)

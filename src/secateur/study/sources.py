@@ -139,6 +139,17 @@ class Synthetic(Part):
     n_folds: Annotated[int, Field(ge=2), NUMBER] = 4
     difficulty: Annotated[float, Field(ge=0, le=1), NUMBER, UNSIGNED_ZERO] = 0.4
     seed: CountOrNone = 0
+    parts: Count = 1
+    every_recorder: bool = False
+
+    @model_validator(mode="after")
+    def _whole_segments(self) -> Self:
+        if self.clips_per_location % self.parts:
+            raise ValueError(
+                f"parts {self.parts} do not divide clips_per_location {self.clips_per_location}; "
+                "segments are whole, give a divisor"
+            )
+        return self
 
     @model_validator(mode="after")
     def _a_location_a_fold(self) -> Self:
