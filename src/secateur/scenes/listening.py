@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
@@ -19,12 +18,11 @@ from numpy.typing import NDArray
 from secateur.errors import DataError
 from secateur.scenes.audio import fit
 from secateur.scenes.datasets import Clip, SceneSet
+from secateur.scenes.logmel import LogMel
+from secateur.scenes.mel import filters
 from secateur.scenes.palette import SCENES
 from secateur.scenes.recorders import RECORDERS, Recorder
 from secateur.scenes.synthesis import Synthesis, recorder_of, render, scene_set
-
-if TYPE_CHECKING:
-    from secateur.scenes.features import LogMel
 
 RATE = 16000
 """Highest rate of what is embedded, in Hz."""
@@ -182,8 +180,6 @@ def _within(per_class: int, seconds: float, n_classes: int, n_more: int) -> tupl
 
 def _transform(rate: int, seconds: float) -> LogMel:
     """A picture of 64 bands with a column every 20 ms."""
-    from secateur.scenes.features import LogMel
-
     n_fft = 1 << round(np.log2(rate * 0.064))
     hop = max(1, rate // 50)
     return LogMel(rate=rate, n_fft=n_fft, hop=hop, n_mels=64, f_min=50.0, seconds=seconds)
@@ -239,9 +235,7 @@ def _some(clips: Iterable[Clip], per_class: int, seed: int) -> list[Clip]:
 
 def _ticks(transform: LogMel) -> tuple[tuple[int, float], ...]:
     """Where round frequencies lie among the bands."""
-    from secateur.scenes.mel import filters
-
-    bank = filters(transform.bank).numpy()
+    bank = filters(transform.bank)
     hz = np.arange(bank.shape[1]) * (transform.rate / transform.n_fft)
     centres = (bank * hz).sum(axis=1) / bank.sum(axis=1)
     places = (np.arange(len(centres)) + 0.5) / len(centres)
