@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.networks.families import NETWORKS
+from secateur.networks.families import NETWORKS, SIZES
+from secateur.study.recipe import Network
 
 torch.set_num_threads(1)  # steps this small only lose by a second thread
 
@@ -18,7 +20,18 @@ PARAMETERS = {
     "vgg": {8: 18_482, 16: 72_666, 40: 449_490},
     "resnet": {8: 19_810, 16: 77_754, 40: 480_450},
     "mobilenet": {8: 16_410, 16: 56_234, 48: 449_770},
+    "mobilenet_v1": {8: 16_026, 16: 56_362, 48: 460_906},
+    "dcase_baseline": {8: 5_722, 16: 18_624, 32: 61_148},
+    "cp_mobile": {8: 13_942, 16: 39_868, 32: 126_952},
+    "tf_sepnet": {32: 34_634, 64: 126_858, 96: 276_682},
+    "bc_resnet": {10: 8_055, 20: 25_050, 30: 50_995, 80: 314_970},
 }
+
+BARE = {
+    "tf_sepnet": {"classifier"},
+    "bc_resnet": {"classifier", "mix", "along_frequency"},
+}
+"""Convolutions that their papers follow by something else than a batch norm of all they give."""
 
 each = pytest.mark.parametrize("build", NETWORKS.values(), ids=NETWORKS)
 Build = Callable[..., nn.Module]
@@ -42,11 +55,17 @@ def test_its_docstring_states_its_parameter_counts(name: str) -> None:
     for width, count in PARAMETERS[name].items():
         assert sum(p.numel() for p in NETWORKS[name](width=width).parameters()) == count
         assert f"width {width}: {count:_}" in doc
+    assert set(SIZES[name].values()) <= set(PARAMETERS[name])
+    assert list(SIZES[name]) == ["small", "medium", "large"]
 
 
-@each
-def test_every_convolution_is_directly_followed_by_a_batch_norm(build: Build) -> None:
-    network = build(width=8)
+def test_a_recipe_may_name_every_family_and_no_other() -> None:
+    assert get_args(Network.model_fields["kind"].annotation) == tuple(NETWORKS) == tuple(SIZES)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_convolution_is_directly_followed_by_a_batch_norm(name: str) -> None:
+    network = NETWORKS[name](width=8)
     made: dict[int, nn.Module] = {}
     normalised: set[nn.Module] = set()
 
@@ -55,18 +74,20 @@ def test_every_convolution_is_directly_followed_by_a_batch_norm(build: Build) ->
         kept.append(output)
 
     def after_norm(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
-        normalised.add(made[id(inputs[0])])
+        normalised.add(made.get(id(inputs[0]), module))
+        kept.append(inputs[0])
 
     kept: list[Tensor] = []
-    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    convolutions = {k: m for k, m in network.named_modules() if isinstance(m, nn.Conv2d)}
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(after_convolution)
         if isinstance(module, nn.BatchNorm2d):
             module.register_forward_hook(after_norm)
     network(torch.randn(2, 1, 32, 32))
-    assert normalised == set(convolutions)
-    assert all(m.bias is None for m in convolutions)
+    bare = {key for key, module in convolutions.items() if module not in normalised}
+    assert {key.rpartition(".")[2] for key in bare} == BARE.get(name, set())
+    assert {k for k, m in convolutions.items() if m.bias is not None} <= {"classifier"}
 
 
 @each
@@ -133,6 +154,9 @@ def _keep(network: nn.Module, kept: Tensor, out: list[str], into: list[str]) -> 
             ["block5.project", "block6.project"],
             ["block6.expand.conv", "head.conv"],
         ),
+        ("mobilenet_v1", ["block1.mix", "block2.depthwise"], ["block2.mix.conv"]),
+        ("dcase_baseline", ["blocks.0.expand", "blocks.0.depthwise"], ["blocks.0.project.conv"]),
+        ("cp_mobile", ["stem.0"], ["stem.1.conv"]),
     ],
 )
 def test_it_runs_with_channels_removed_and_equals_the_zeroed_one(

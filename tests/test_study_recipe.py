@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pytest
 
 from secateur.errors import RecipeError
+from secateur.networks.families import NETWORKS
 from secateur.study.features import Features
 from secateur.study.recipe import NEED_DATA, Recipe, Run, read_recipe, recipe_from
 
@@ -158,12 +159,12 @@ def test_a_recipe_is_frozen() -> None:
         ),
         (
             {"networks": [{"kind": "mobilnet"}]},
-            "networks.0.kind: no choice 'mobilnet'; there are mobilenet, resnet, vgg; "
+            f"networks.0.kind: no choice 'mobilnet'; there are {', '.join(sorted(NETWORKS))}; "
             "did you mean 'mobilenet'?",
         ),
         (
             {"networks": [{"width": 8}]},
-            "networks.0.kind: missing; give one of vgg, resnet, mobilenet",
+            f"networks.0.kind: missing; give one of {', '.join(NETWORKS)}",
         ),
         (
             {"networks": [8]},

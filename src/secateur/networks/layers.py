@@ -1,9 +1,12 @@
-"""The one block all reference networks are made of, and their common start."""
+"""What the reference networks share: the block they are made of, a norm, and their common start."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Size = int | tuple[int, int]
+"""One number for both axes, or one for frequency and one for time."""
 
 
 class ConvBn(nn.Module):
@@ -16,18 +19,19 @@ class ConvBn(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel: int = 3,
-        stride: int = 1,
+        kernel: Size = 3,
+        stride: Size = 1,
         conv_groups: int = 1,
         relu: bool = True,
     ) -> None:
         super().__init__()
+        high, wide = (kernel, kernel) if isinstance(kernel, int) else kernel
         self.conv = nn.Conv2d(
             in_channels,
             out_channels,
             kernel,
             stride,
-            padding=kernel // 2,
+            padding=(high // 2, wide // 2),
             groups=conv_groups,
             bias=False,
         )
@@ -38,6 +42,45 @@ class ConvBn(nn.Module):
         """Filter, normalise, rectify."""
         x = self.bn(self.conv(x))
         return F.relu(x) if self.relu else x
+
+
+def frequency_normalised(x: Tensor, eps: float) -> Tensor:
+    """Mean 0 and variance 1 over channels and time, for every frequency of every example.
+
+    (batch, channels, frequency, time) -> the same.
+    """
+    centred = x - x.mean((1, 3), keepdim=True)
+    return centred / (centred.square().mean((1, 3), keepdim=True) + eps).sqrt()
+
+
+class ResidualNorm(nn.Module):
+    """Every frequency normalised over channels and time, plus `share` of what came in.
+
+    A recording device shifts and scales frequencies; this goes, all but the share. What is averaged
+    over channels changes when one is cut. The shape stays.
+
+    Reference: Kim et al. 2021 (2111.06531).
+    """
+
+    def __init__(self, share: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.share, self.eps = share, eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, frequency, time) -> the same."""
+        return self.share * x + frequency_normalised(x, self.eps)
+
+
+def in_eights(n_channels: float) -> int:
+    """The nearest multiple of 8 that is not more than a tenth below, at least 8.
+
+    >>> in_eights(57.6), in_eights(3), in_eights(11)
+    (56, 8, 16)
+
+    Reference: Sandler et al. 2018 (1801.04381), the authors' implementation.
+    """
+    nearest = max(8, int(n_channels + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * n_channels else nearest
 
 
 def initialise(network: nn.Module, bn_init: float) -> None:

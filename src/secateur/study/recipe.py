@@ -37,7 +37,16 @@ class Network(Part):
     is trained: families learn best at different ones. Fine-tuning is the same for all.
     """
 
-    kind: Literal["vgg", "resnet", "mobilenet"]
+    kind: Literal[
+        "vgg",
+        "resnet",
+        "mobilenet",
+        "mobilenet_v1",
+        "dcase_baseline",
+        "cp_mobile",
+        "tf_sepnet",
+        "bc_resnet",
+    ]
     width: Count = 16
     lr: Positive | None = None
     weight_decay: NotNegative | None = None
