@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from secateur.analysis.skewness import skewness_rows
+from secateur.channels.trace import trace
 from secateur.errors import StorageError, TrainingError
 from secateur.train.fit import Epoch, evaluate, fit
 from secateur.train.penalty_scales import BnL1
@@ -113,6 +115,33 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit() -> None:
     assert not same(models[0], models[2])
 
 
+def test_every_epoch_says_how_sparse_the_channels_are() -> None:
+    def watched(**changes: Any) -> tuple[nn.Module, list[Any]]:
+        model = network()
+        channels = trace(model, data()[0][:1])
+        history = fit(model, *data(), TRAINING, **settings(channels=channels) | changes)
+        return model, [row.sparsity for row in history.epochs]
+
+    dense, course = watched(penalty=None)
+    scales = {"1.weight": dense[1].weight.detach().abs().numpy()}  # type: ignore[index]
+    pooled = skewness_rows(scales, "bn_scale")[-1]
+    assert course[-1] == {"ws": pooled.ws, "inactive": pooled.inactive_share, "gini": pooled.gini}
+    assert len({row["ws"] for row in course}) == TRAINING.epochs
+    sparse, other = watched()
+    assert other[-1]["gini"] > course[-1]["gini"]
+    unwatched = network()
+    history = fit(unwatched, *data(), TRAINING, **settings())
+    assert same(unwatched, sparse)
+    assert history.epochs[-1].sparsity == {}
+
+
+def test_without_batch_norm_there_are_no_scales_to_be_sparse() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 3))
+    channels = trace(model, data()[0][:1])
+    history = fit(model, *data(), replace(TRAINING, epochs=1), seed=0, channels=channels)
+    assert history.epochs[0].sparsity == {"ws": None, "inactive": None, "gini": None}
+
+
 def test_it_leaves_nothing_behind() -> None:
     model = network().eval()
     attributes = [sorted(vars(m)) for m in model.modules()]
@@ -150,7 +179,8 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(
         if row.epoch == 2:
             raise KeyboardInterrupt
 
-    arguments = settings(checkpoint=tmp_path / "c", checkpoint_seconds=0.0)
+    channels = trace(network(), data()[0][:1])
+    arguments = settings(checkpoint=tmp_path / "c", checkpoint_seconds=0.0, channels=channels)
     with pytest.raises(KeyboardInterrupt):
         fit(network(), *data(), training, **arguments, on_epoch=interrupt)
     resumed, undisturbed = network(), network()

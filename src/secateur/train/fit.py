@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from secateur.channels.groups import ChannelMap
 from secateur.errors import TrainingError
 from secateur.train import checkpoint as checkpoints
-from secateur.train.evaluate import (
-    Accuracy,
-    check_labels,
-    check_range,
-    evaluate,
-    modes_kept,
-    predict,
-)
+from secateur.train.checks import check_start, diverged, first_non_finite
+from secateur.train.distil import Distillation
+from secateur.train.evaluate import Accuracy, evaluate, modes_kept, predict
 from secateur.train.penalty import Penalty
+from secateur.train.penalty_scales import prunable_scales, scale_sparsity
+from secateur.train.processes import Processes
 from secateur.train.schedule import Training, course, make_optimizer, steps_per_epoch
 
 if TYPE_CHECKING:
@@ -46,8 +44,10 @@ Mix = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 class Epoch:
     """One epoch: mean loss and accuracy on the batches as they were trained on.
 
-    `epoch` counts from 1, `lr` is that of its last step, `seconds` are by the clock, `penalty`
-    holds what the penalty reports.
+    `epoch` counts from 1, `lr` is that of its last step, `seconds` are by the clock. `penalty`
+    holds what the penalty reports of what it pushes. `sparsity`, where `fit` was given the channel
+    map, is of the prunable batch-norm scales, pooled: Weight Skewness `ws` of their magnitudes,
+    the share `inactive`, `gini`; None where undefined.
     """
 
     epoch: int
@@ -56,6 +56,7 @@ class Epoch:
     lr: float
     seconds: float
     penalty: Mapping[str, float | None] = field(default_factory=dict)
+    sparsity: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,10 @@ def fit(
     seed: int,
     loss_fn: LossFn = F.cross_entropy,
     penalty: Penalty | None = None,
+    distil: Distillation | None = None,
     augment: Augment | None = None,
     mix: Mix | None = None,
+    channels: ChannelMap | None = None,
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 5.0,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -95,156 +98,202 @@ def fit(
     the result is safe.
 
     `augment` changes inputs; `mix`, after it, inputs and targets, which the loss then gets as
-    shares of classes. `fabric` chooses device and precision; by default the CPU in float32. Every
-    module keeps the mode it came in.
+    shares of classes. `distil` is what `distillation(teacher)` gives. With `channels`, every epoch
+    says how sparse the prunable channels are.
+
+    `fabric` chooses device, precision and processes; by default the CPU in float32, alone. Of
+    several processes each makes the same call and trains on its share of every batch; batch norm
+    sees the share only, and running statistics are averaged after every epoch. Every module keeps
+    the mode it came in.
 
     Raises:
         TrainingError: the data, weights, penalty or checkpoint do not fit, or the training went
             non-finite, which leaves the weights as they were at that step.
     """
-    fabric = fabric or _cpu()
-    if fabric.world_size > 1:
-        raise TrainingError(
-            f"fit trains on one device, the given fabric has {fabric.world_size}; "
-            "make it with devices=1"
-        )
-    loss_fn = _smoothed(loss_fn, training.label_smoothing)
-    _check_start(model, x, y)
-    if penalty is not None:
-        penalty.check(dict(model.named_parameters()))
-    settings: checkpoints.Settings = {}
-    if checkpoint is not None:
-        settings = {
-            **asdict(training),
-            "seed": seed,
-            "loss_fn": checkpoints.described(loss_fn),
-            "penalty": checkpoints.described(penalty),
-            "augment": checkpoints.described(augment),
-            "precision": str(fabric.strategy.precision.precision),
-            "network at the start": checkpoints.digest(model.state_dict().items()),
-            "data": checkpoints.digest([("x", x), ("y", y)]),
-        }
-        if mix is not None:
-            settings = {**settings, "mix": checkpoints.described(mix)}
+    task = _Task(
+        model,
+        x,
+        y,
+        training,
+        _smoothed(loss_fn, training.label_smoothing),
+        penalty,
+        distil,
+        augment,
+        mix,
+        channels,
+        fabric or _cpu(),
+    )
+    task.check()
+    processes = task.processes
+    settings = processes.agreed(task.settings(seed)) if checkpoint is not None else {}
     generator = torch.Generator().manual_seed(seed)
 
     with modes_kept(model), torch.random.fork_rng(devices=[]), _channels_last(model):
-        torch.manual_seed(seed)
-        optimizer = make_optimizer(model, training)
-        run = _Run(
-            model, x, y, training, loss_fn, penalty, augment, mix, fabric, optimizer, generator
-        )
+        torch.manual_seed(seed + processes.rank)
+        run = _Run(task, make_optimizer(model, training), generator)
         saved = checkpoints.read(checkpoint, settings) if checkpoint else None
-        rows = _restore(saved, model, optimizer, generator) if saved else []
+        rows = run.restored(saved) if saved else []
         model.train()
         written = time.perf_counter()
         for epoch in range(len(rows), training.epochs):
             rows.append(run.train_epoch(epoch))
-            due = time.perf_counter() - written >= checkpoint_seconds
-            if checkpoint is not None and (due or epoch + 1 == training.epochs):
-                checkpoints.write(checkpoint, settings, _state(rows, model, optimizer, generator))
-                written = time.perf_counter()
+            if checkpoint is not None:
+                states = processes.random_states()
+                due = time.perf_counter() - written >= checkpoint_seconds
+                if processes.rank == 0 and (due or epoch + 1 == training.epochs):
+                    checkpoints.write(checkpoint, settings, run.state(rows, states))
+                    written = time.perf_counter()
             if on_epoch is not None:
                 on_epoch(rows[-1])
+        processes.wait()
     return History(tuple(rows))
 
 
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What a training is asked for."""
+
+    model: nn.Module
+    x: Tensor
+    y: Tensor
+    training: Training
+    loss_fn: LossFn
+    penalty: Penalty | None
+    distil: Distillation | None
+    augment: Augment | None
+    mix: Mix | None
+    channels: ChannelMap | None
+    fabric: Fabric
+
+    @cached_property
+    def processes(self) -> Processes:
+        return Processes(self.fabric)
+
+    def check(self) -> None:
+        check_start(self.model, self.x, self.y)
+        self.processes.check(len(self.x) // steps_per_epoch(self.training, len(self.x)))
+        if self.penalty is not None:
+            self.penalty.check(dict(self.model.named_parameters()))
+        if self.distil is not None:
+            self.distil.check(self.model, self.x)
+
+    def settings(self, seed: int) -> checkpoints.Settings:
+        """Everything the outcome depends on, in words and digests."""
+        optional: dict[str, str | int] = {}
+        if self.mix is not None:
+            optional["mix"] = checkpoints.described(self.mix)
+        if self.distil is not None:
+            optional["distil"] = repr(self.distil)
+        if self.processes.n > 1:
+            optional["processes"] = self.processes.n
+        return {
+            **asdict(self.training),
+            "seed": seed,
+            "loss_fn": checkpoints.described(self.loss_fn),
+            "penalty": checkpoints.described(self.penalty),
+            "augment": checkpoints.described(self.augment),
+            "precision": str(self.fabric.strategy.precision.precision),
+            "network at the start": checkpoints.digest(self.model.state_dict().items()),
+            "data": checkpoints.digest([("x", self.x), ("y", self.y)]),
+            **optional,
+        }
+
+
 class _Run:
-    """One training under way: everything an epoch needs, in one place."""
+    """One training under way: a task and the state that moves."""
 
     def __init__(
-        self,
-        model: nn.Module,
-        x: Tensor,
-        y: Tensor,
-        training: Training,
-        loss_fn: LossFn,
-        penalty: Penalty | None,
-        augment: Augment | None,
-        mix: Mix | None,
-        fabric: Fabric,
-        optimizer: torch.optim.Optimizer,
-        generator: torch.Generator,
+        self, task: _Task, optimizer: torch.optim.Optimizer, generator: torch.Generator
     ) -> None:
-        self.model, self.x, self.y, self.training = model, x, y, training
-        self.loss_fn, self.penalty, self.augment, self.mix = loss_fn, penalty, augment, mix
-        self.fabric, self.optimizer, self.generator = fabric, optimizer, generator
-        self.forward, self.stepper = fabric.setup(model, optimizer)
-        self.parameters = dict(model.named_parameters())
-        self.steps = list(course(training, len(x)))
-        self.n_batches = steps_per_epoch(training, len(x))
+        self.task, self.optimizer, self.generator = task, optimizer, generator
+        self.forward, self.stepper = task.fabric.setup(task.model, optimizer)
+        self.parameters = dict(task.model.named_parameters())
+        self.steps = list(course(task.training, len(task.x)))
+        self.n_batches = steps_per_epoch(task.training, len(task.x))
+        self.scales = None if task.channels is None else prunable_scales(task.channels)
+        self.targets = (
+            None
+            if task.distil is None
+            else task.distil.targets(
+                task.x, task.fabric, cached=task.augment is None and task.mix is None
+            )
+        )
 
     def train_epoch(self, epoch: int) -> Epoch:
         """All batches once, in an order drawn from the generator."""
+        task, n = self.task, len(self.task.x)
         started = time.perf_counter()
         loss_sum, n_right, lr = 0.0, 0, 0.0
-        order = torch.randperm(len(self.x), generator=self.generator)
+        order = torch.randperm(n, generator=self.generator)
         for step, batch in enumerate(order.tensor_split(self.n_batches), epoch * self.n_batches):
             progress, lr = self.steps[step]
             loss, right = self._step(batch, progress, lr)
             if not math.isfinite(loss):
-                raise _diverged(f"the loss became {loss}", epoch, step, lr, self.training)
-            loss_sum += loss * len(batch)
+                raise diverged(f"the loss became {loss}", epoch, step, lr, task.training)
+            loss_sum += loss
             n_right += right
-        if name := _first_non_finite(self.model):
-            raise _diverged(f"{name} became non-finite", epoch, step, lr, self.training)
+        task.processes.average_statistics(task.model)
+        if name := first_non_finite(task.model):
+            raise diverged(f"{name} became non-finite", epoch, step, lr, task.training)
         return Epoch(
             epoch=epoch + 1,
-            loss=loss_sum / len(self.x),
-            accuracy=n_right / len(self.x),
+            loss=loss_sum / n,
+            accuracy=n_right / n,
             lr=lr,
             seconds=time.perf_counter() - started,
-            penalty={} if self.penalty is None else self.penalty.report(self.parameters),
+            penalty={} if task.penalty is None else task.penalty.report(self.parameters),
+            sparsity={} if self.scales is None else scale_sparsity(self.parameters, self.scales),
         )
 
     def _step(self, batch: Tensor, progress: float, lr: float) -> tuple[float, int]:
-        """One batch: its mean loss and how many it got right; no step where the loss diverged."""
+        """One batch: its summed loss and how many it got right; no step where the loss diverged."""
+        task, processes = self.task, self.task.processes
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        inputs, labels = self.x[batch], self.fabric.to_device(self.y[batch])
-        if self.augment is not None:
-            inputs = self.augment(inputs, self.generator)
-        targets = labels
-        if self.mix is not None:
-            inputs, targets = self.mix(inputs, self.y[batch], self.generator)
-        logits = self.forward(self.fabric.to_device(inputs))
-        loss = self.loss_fn(logits, self.fabric.to_device(targets))
-        value = loss.item()
-        if not math.isfinite(value):
-            return value, 0
+        inputs, labels = task.x[batch], task.y[batch]
+        wanted = labels
+        if task.augment is not None:
+            inputs = task.augment(inputs, self.generator)
+        if task.mix is not None:
+            inputs, wanted = task.mix(inputs, labels, self.generator)
+        share = processes.share(len(batch))
+        inputs, wanted, labels = (
+            task.fabric.to_device(part[share]) for part in (inputs, wanted, labels)
+        )
+        logits = self.forward(inputs)
+        loss = task.loss_fn(logits, wanted)
+        if task.distil is not None and self.targets is not None:
+            loss = task.distil.mixed(loss, logits, self.targets(batch[share], inputs))
+        right = (logits.argmax(1) == labels).sum()
+        loss_sum, n_right = processes.summed(loss.item() * len(labels), right.item())
+        if not math.isfinite(loss_sum):
+            return loss_sum, 0
         self.optimizer.zero_grad()
-        self.fabric.backward(loss)
-        if self.penalty is not None:
-            self.penalty.after_backward(self.parameters, progress)
+        task.fabric.backward(processes.scaled(loss, len(labels), len(batch)))
+        if task.penalty is not None:
+            task.penalty.after_backward(self.parameters, progress)
         self.stepper.step()
-        if self.penalty is not None:
-            self.penalty.after_step(self.parameters, progress, lr)
-        return value, int((logits.argmax(1) == labels).sum())
+        if task.penalty is not None:
+            task.penalty.after_step(self.parameters, progress, lr)
+        return loss_sum, int(n_right)
 
+    def state(self, rows: list[Epoch], random_states: Tensor) -> dict[str, Any]:
+        """All that moves, for a checkpoint."""
+        return {
+            "history": [asdict(row) for row in rows],
+            "model": self.task.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "order generator": self.generator.get_state(),
+            "global generator": random_states,
+        }
 
-def _state(
-    rows: list[Epoch], model: nn.Module, optimizer: torch.optim.Optimizer, order: torch.Generator
-) -> dict[str, Any]:
-    return {
-        "history": [asdict(row) for row in rows],
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "order generator": order.get_state(),
-        "global generator": torch.get_rng_state(),
-    }
-
-
-def _restore(
-    saved: Mapping[str, Any],
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    order: torch.Generator,
-) -> list[Epoch]:
-    model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    order.set_state(saved["order generator"])
-    torch.set_rng_state(saved["global generator"])
-    return [Epoch(**row) for row in saved["history"]]
+    def restored(self, saved: Mapping[str, Any]) -> list[Epoch]:
+        """The epochs of a checkpoint, whose state becomes this one's."""
+        self.task.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.generator.set_state(saved["order generator"])
+        self.task.processes.restore_random_state(saved["global generator"])
+        return [Epoch(**row) for row in saved["history"]]
 
 
 def _cpu() -> Fabric:
@@ -262,34 +311,6 @@ def _smoothed(loss_fn: LossFn, label_smoothing: float) -> LossFn:
             "set it to 0 and smooth inside loss_fn"
         )
     return partial(F.cross_entropy, label_smoothing=label_smoothing)
-
-
-def _check_start(model: nn.Module, x: Tensor, y: Tensor) -> None:
-    check_labels(x, y)
-    if not x.isfinite().all():
-        at = int((~x.flatten(1).isfinite()).any(1).nonzero()[0])
-        raise TrainingError(
-            f"example {at} holds a value that is not finite; repair or leave out the example"
-        )
-    if name := _first_non_finite(model):
-        raise TrainingError(
-            f"{name} is not finite before training; build the network again or load sound weights"
-        )
-    check_range(y, predict(model, x[:1]).shape[1])
-
-
-def _first_non_finite(model: nn.Module) -> str | None:
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            return name
-    return None
-
-
-def _diverged(what: str, epoch: int, step: int, lr: float, training: Training) -> TrainingError:
-    return TrainingError(
-        f"{what} in epoch {epoch + 1}, step {step + 1}, at learning rate {lr:.3g}; "
-        f"lower lr (it is {training.lr:g}) or the penalty's strength, and start again"
-    )
 
 
 @contextmanager
