@@ -42,21 +42,41 @@ def bd_rate(
 
     Reference: Bjontegaard, VCEG-M33, 2001; PCHIP as in JCTVC practice (Fritsch and Carlson 1980).
     """
-    own, other = front(costs, accuracies), front(reference_costs, reference_accuracies)
-    for whose, (cost, _) in (("its", own), ("the reference's", other)):
-        if len(cost) < 2:
-            return BdRate(
-                None, None, None, f"{whose} front has {len(cost)} network of the 2 a curve needs"
-            )
-    low, high = max(own[1][0], other[1][0]), min(own[1][-1], other[1][-1])
+    return compare(cost_curve(costs, accuracies), cost_curve(reference_costs, reference_accuracies))
+
+
+@dataclass(frozen=True)
+class CostCurve:
+    """Log cost over the accuracies of a front, from `low` to `high`; no spline below 2 networks."""
+
+    low: float
+    high: float
+    log_cost: PchipInterpolator | None
+
+
+def cost_curve(costs: ArrayLike, accuracies: ArrayLike) -> CostCurve:
+    """Log cost of a method as a function of accuracy, by monotone cubics through its front."""
+    cost, accuracy = front(costs, accuracies)
+    spline = PchipInterpolator(accuracy, np.log(cost)) if len(cost) > 1 else None
+    return CostCurve(float(accuracy[0]), float(accuracy[-1]), spline)
+
+
+def compare(own: CostCurve, other: CostCurve) -> BdRate:
+    """BD-rate of two curves; of many methods each curve is made once."""
+    splines = [curve.log_cost for curve in (own, other) if curve.log_cost is not None]
+    if len(splines) < 2:
+        whose = "its" if own.log_cost is None else "the reference's"
+        return _refused(f"{whose} front has 1 network of the 2 a curve needs")
+    low, high = max(own.low, other.low), min(own.high, other.high)
     if high - low < TOLERANCE:
-        ranges = " and ".join(f"{a[0]:.3f} to {a[-1]:.3f}" for _, a in (own, other))
-        return BdRate(None, None, None, f"the accuracies do not overlap ({ranges})")
-    mean = [
-        PchipInterpolator(accuracy, np.log(cost)).integrate(low, high) / (high - low)
-        for cost, accuracy in (own, other)
-    ]
-    return BdRate(round(float(np.expm1(mean[0] - mean[1])), 12), float(low), float(high))
+        ranges = " and ".join(f"{c.low:.3f} to {c.high:.3f}" for c in (own, other))
+        return _refused(f"the accuracies do not overlap ({ranges})")
+    mean = [float(spline.integrate(low, high)) / (high - low) for spline in splines]
+    return BdRate(round(float(np.expm1(mean[0] - mean[1])), 12), low, high)
+
+
+def _refused(reason: str) -> BdRate:
+    return BdRate(None, None, None, reason)
 
 
 def front(costs: ArrayLike, accuracies: ArrayLike) -> tuple[Floats, Floats]:

@@ -16,7 +16,8 @@ import numpy as np
 from secateur.study.equivalence import p_beyond, p_equivalent, passable_margin
 from secateur.study.grid import CONTROL as CONTROL
 from secateur.study.grid import Row
-from secateur.study.methods import SCRATCH, MethodDifference
+from secateur.study.methods import SCRATCH
+from secateur.study.ranking import Difference
 from secateur.study.regression import (
     Against,
     Line,
@@ -34,6 +35,9 @@ NOT_TESTED = "not tested"
 
 LITTLE = 0.02
 """Two criteria whose accuracies differ by less than this make little difference."""
+
+LITTLE_PRUNABLE = 0.05
+"""Two criteria whose prunable ratios differ by less than this make little difference to it."""
 
 INACTIVE_AT_LEAST = 0.01
 """A strength produced inactive channels when their mean share reaches this."""
@@ -146,7 +150,9 @@ def sparsity_claim(regressions: Iterable[Regression], tested: Collection[str]) -
     )
 
 
-def methods_claim(differences: Iterable[MethodDifference], margin: float = LITTLE) -> Claim:
+def methods_claim(
+    differences: Iterable[Difference], margin: float = LITTLE, of: str = "accuracy"
+) -> Claim:
     """The criterion matters little: supported when every pair is equivalent within `margin`.
 
     Two one-sided tests a pair at 5 %: every 90 % interval inside +- margin. Not supported when one
@@ -154,7 +160,7 @@ def methods_claim(differences: Iterable[MethodDifference], margin: float = LITTL
     for each ratio, it is judged at each: a mean over ratios would hide that criteria part where
     much is cut. The controls are left out.
     """
-    statement = f"The criterion matters little (less than {100 * margin:g} points of accuracy)"
+    statement = f"The criterion matters little (less than {100 * margin:g} points of {of})"
     pairs = [d for d in differences if not {CONTROL, SCRATCH} & {d.criterion, d.reference}]
     ranked = [d for d in pairs if d.error is not None and d.n_seeds >= MIN_SEEDS]
     if not pairs:
@@ -239,7 +245,7 @@ def _difference(d: SlopeDifference) -> str:
     return f"; {d.family} less {d.other} {d.difference:+.2f} ({d.low:+.2f} to {d.high:+.2f})"
 
 
-def _widest(ranked: Sequence[MethodDifference]) -> str:
+def _widest(ranked: Sequence[Difference]) -> str:
     widest = max(ranked, key=lambda d: abs(d.mean))
     at = "" if widest.ratio is None else f" at ratio {widest.ratio:g}"
     return (

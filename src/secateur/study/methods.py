@@ -18,13 +18,13 @@ import numpy as np
 from secateur.study.grid import CONTROL, Table
 from secateur.study.measures import Floats
 from secateur.study.resampling import (
-    ALPHA,
     MIN_SEEDS,
     half_width,
     holm,
     mean_and_error,
     p_value,
     seed_means,
+    verdict,
 )
 
 SCRATCH = "from scratch"
@@ -177,21 +177,13 @@ def _differences(
                         macs_ratio=float(size[i, k]),
                         n_seeds=int(n_seeds[i, k]),
                         n_pairs=int(n_pairs[i, k]),
-                        verdict=_verdict(float(mean[i, k]), corrected[i], int(n_seeds[i, k])),
+                        verdict=verdict(float(mean[i, k]), corrected[i], int(n_seeds[i, k])),
                         error=_known(error[i, k]),
                         p=_known(p[i, k]),
                         p_holm=_known(corrected[i]),
                     )
                 )
     return found
-
-
-def _verdict(mean: float, p_holm: float, n_seeds: int) -> str:
-    if n_seeds < MIN_SEEDS:
-        return f"not ranked: {n_seeds} of the {MIN_SEEDS} seeds needed"
-    if p_holm >= ALPHA:
-        return "tie"
-    return "higher" if mean > 0 else "lower"
 
 
 def _sorted(found: list[MethodDifference]) -> tuple[MethodDifference, ...]:

@@ -154,6 +154,17 @@ def holm(p_values: ArrayLike) -> Floats:
     return corrected
 
 
+def verdict(mean: float, p_holm: float, n_seeds: int) -> str:
+    """What a corrected test says: `higher`, `lower`, `tie`, or why nothing is ranked."""
+    if n_seeds < MIN_SEEDS:
+        return f"not ranked: {n_seeds} of the {MIN_SEEDS} seeds needed"
+    if not np.isfinite(p_holm):
+        return "not ranked: not defined in every resample"
+    if p_holm >= ALPHA:
+        return "tie"
+    return "higher" if mean > 0 else "lower"
+
+
 def visible_effect(
     error: float, n_units: int, alpha: float = ALPHA, power: float = 0.8
 ) -> float | None:
