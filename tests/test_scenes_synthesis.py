@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections import Counter
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import secateur.study
 from secateur.errors import DataError
 from secateur.scenes.datasets import Clip
 from secateur.scenes.palette import SCENES
@@ -33,6 +35,8 @@ from secateur.scenes.synthesis import (
     synthesis,
     synthetic_scenes,
 )
+from secateur.study.recipe import read_recipe
+from secateur.study.sources import Synthetic
 
 NAME = "metro_station-3-1-0-s2"
 WHOLE = Synthesis(n_locations=4, clips_per_location=6, parts=3, every_recorder=True)
@@ -144,6 +148,11 @@ def test_presets_are_whole_and_named() -> None:
         settings = synthesis(name)
         assert settings.parts == 10 and settings.seconds == 1.0 and settings.every_recorder
         assert len(scene_set(settings).clips) == 14400
+    demo = read_recipe(Path(secateur.study.__path__[0]) / "demo.yaml")
+    assert isinstance(demo.data, Synthetic) and Synthesis(**demo.data.arguments()) == synthesis(
+        "demo"
+    )
+    assert {run.fold for run in demo.repetitions()} == {demo.data.n_folds}
     with pytest.raises(DataError, match=r"'hrad'; there are .*did you mean 'hard'"):
         synthesis("hrad")
 

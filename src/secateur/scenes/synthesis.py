@@ -108,7 +108,7 @@ class Synthesis:
 
 SYNTHESES: Mapping[str, Synthesis] = MappingProxyType(
     {
-        "demo": Synthesis(),
+        "demo": Synthesis(difficulty=0.3),
         "normal": Synthesis(
             n_locations=24, clips_per_location=20, parts=10, every_recorder=True, difficulty=0.4
         ),
