@@ -25,6 +25,7 @@ from secateur.networks.cp_mobile import GlobalResponseNorm
 from secateur.networks.families import NETWORKS
 from secateur.networks.layers import ResidualNorm
 from secateur.networks.tf_sepnet import tf_sepnet
+from secateur.study.bases import measure
 from secateur.surgery.mask import mask
 from secateur.surgery.prove import settle
 from secateur.surgery.replan import plan_that_fits
@@ -162,6 +163,24 @@ def test_a_cut_network_is_saved_loaded_and_trained(name: str, tmp_path: Path) ->
     moved = [not torch.equal(p, q) for p, q in zip(loaded.parameters(), before, strict=True)]
     assert sum(moved) > 0.6 * len(moved)
     assert loaded.eval()(x).isfinite().all()
+
+
+@each
+def test_a_study_measures_it_before_any_cut(name: str) -> None:
+    torch.manual_seed(0)
+    model = alive(NETWORKS[name]()).float()
+    channels = sc.trace(model, EXAMPLE.float())
+    found = measure(model, channels)
+    normed = {
+        k.removesuffix(".bn") + ".conv"
+        for k, m in model.named_modules()
+        if isinstance(m, nn.BatchNorm2d) and not k.startswith(("classifier", "head"))
+    }
+    compared = {row["layer"] for row in found["similarity"]} - {"global"}
+    assert len(compared & normed) > 0.6 * len(normed)
+    assert {row["first"] for row in found["similarity"]} == {"l1", "l2", "gm"}
+    assert all(row["rho"] is not None for row in found["similarity"] if row["n"] > 2)
+    assert found["inactive"] == 0
 
 
 def test_shuffled_halves_stay_equal() -> None:

@@ -18,6 +18,7 @@ import torch
 
 from secateur.channels.trace import trace
 from secateur.errors import StudyError
+from secateur.networks.families import NETWORKS, SIZES
 from secateur.study.bases import NETWORK, load_network
 from secateur.study.cells import units
 from secateur.study.cuts import prune_and_tune
@@ -213,3 +214,30 @@ def test_killed_twice_and_resumed_gives_the_same_rows(
     assert settled(store.rows()) == settled(undisturbed.rows())
     for id, row in finished.items():
         assert store.row(id) == row
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("level", [{"ratios": [0.4]}, {"fewer_macs": [2]}], ids=str)
+def test_every_family_is_trained_cut_and_trained_on(
+    tmp_path: Path, kind: str, level: dict[str, list[float]]
+) -> None:
+    changes = {
+        "networks": [{"kind": kind, "width": SIZES[kind]["small"]}],
+        "sparsity": {"total_shrink": [0]},
+        "training": {"epochs": 1, "batch_size": 10},
+        "pruning": {"criteria": ["l1", "bn_scale"], "scopes": ["uniform", "global"], **level},
+    }
+    recipe = recipe_from(TINY | changes)
+    store = Store(tmp_path / "study")
+    store.open(recipe)
+    (unit,) = units(recipe)
+    run_unit(unit, store.folder, recipe)
+    assert store.failures() == ()
+    base = store.row(unit.base.id)
+    assert len(unit.pruned) == 4
+    for cell in unit.pruned:
+        row = store.row(cell.id)
+        if cell.level.fewer_macs is not None:
+            assert row["macs"] <= base["macs"] / 2
+        elif kind != "tf_sepnet" or cell.scope == "uniform":  # halves of a shuffle stay equal
+            assert row["ratio_reached"] == pytest.approx(0.4, abs=0.05)

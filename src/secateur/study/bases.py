@@ -76,7 +76,10 @@ def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
 
 
 def measure(model: nn.Module, channels: ChannelMap) -> dict[str, Any]:
-    """Channel sparsity by both definitions, and rank agreement of the criteria, as rows."""
+    """Channel sparsity by both definitions, and rank agreement of the criteria, as rows.
+
+    Criteria are compared over the layers that all of them score.
+    """
     from secateur.analysis.similarity import rank_correlations
     from secateur.analysis.skewness import skewness_rows
     from secateur.criteria.channel_weights import channel_weights
@@ -89,7 +92,12 @@ def measure(model: nn.Module, channels: ChannelMap) -> dict[str, Any]:
         *skewness_rows(channel_weights(model, channels, "filter_l1"), "filter_l1"),
     ]
     scores = score(model, channels, [l1, l2, gm, bn_scale])
-    similarity = rank_correlations({name: values.filters for name, values in scores.items()})
+    filters = {name: values.filters for name, values in scores.items()}
+    common = {  # layers that no batch norm follows are scored by some only
+        name: {layer: own[layer] for layer in own if all(layer in o for o in filters.values())}
+        for name, own in filters.items()
+    }
+    similarity = rank_correlations(common)
     pooled = next(r for r in skewness if (r.layer, r.definition) == ("pooled", "bn_scale"))
     return {
         "inactive": pooled.inactive_share,

@@ -38,6 +38,7 @@ def prune_and_tune(
     from secateur.plan.select import global_, isomorphic, uniform
     from secateur.surgery.cut import cut
     from secateur.surgery.package import save
+    from secateur.surgery.replan import plan_that_fits
     from secateur.train.batch_norm import reestimate_batch_norm
     from secateur.train.fit import evaluate, fit
 
@@ -52,13 +53,16 @@ def prune_and_tune(
         reduction=cell.reduction,
         seed=base_cell.seed,
     )
-    budget = budget_of(cell.level, channels)
-    if cell.scope == "uniform":
-        plan = uniform(scores[cell.criterion], channels, budget)
-    else:
-        select = {"global": global_, "isomorphic": isomorphic}[cell.scope]
-        plan = select(scores[cell.criterion], channels, budget, cell.normalisation)
-    small = cut(base, plan, data.x_train[:1], channels=channels, hold_back=False)
+
+    def select(channels: ChannelMap, budget: Budget) -> PruningPlan:
+        if cell.scope == "uniform":
+            return uniform(scores[cell.criterion], channels, budget)
+        among = {"global": global_, "isomorphic": isomorphic}[cell.scope]
+        return among(scores[cell.criterion], channels, budget, cell.normalisation)
+
+    example = data.x_train[:1]
+    plan = plan_that_fits(base, example, budget_of(cell.level, channels), select)
+    small = cut(base, plan, example, channels=channels, hold_back=False)
     reestimate_batch_norm(small, data.x_train)
     accuracy_cut = evaluate(small, data.x_test, data.y_test).accuracy
     cut_seconds = time.perf_counter() - started
