@@ -167,3 +167,69 @@ def test_a_folder_per_class(
         folder_per_class(tmp_path, 1)
     with pytest.raises(DataError, match="holds 0 folders"):
         folder_per_class(tmp_path / "tram")
+
+
+SPLITS = {5: 6980, 10: 13960, 25: 34900}
+
+
+@pytest.mark.skipif(not TAU.is_dir(), reason=f"the genuine metadata of TAU is not at {TAU}")
+def test_the_genuine_reduced_lists_of_2024(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setup = tmp_path / "evaluation_setup"
+    setup.mkdir()
+    shutil.copy(TAU / "2022_fold1_test.csv", setup / "fold1_evaluate.csv")
+    for share in SPLITS:
+        shutil.copy(TAU / f"2024_split{share}.csv", setup / f"split{share}.csv")
+    assert run(monkeypatch, tmp_path, "--dataset", "tau2022", "--json") == 1
+    answer = json.loads(capsys.readouterr().out)
+    for share, n in SPLITS.items():
+        assert answer["counts"][f"clips in split{share}.csv"] == n
+    assert not [p for p in answer["problems"] if "split" in p["what"]]
+    assert "clips in split50.csv" not in answer["counts"]
+    assert not [note for note in answer["notes"] if "split" in note or "evaluate" in note]
+    # Half of the list, of which no genuine one is at hand: told, and not held against the set.
+    rows = (setup / "split25.csv").read_text().splitlines()
+    (setup / "split50.csv").write_text("\n".join(rows) + "\n")
+    (setup / "split10.csv").write_text("\n".join(rows[:101]) + "\n")
+    assert run(monkeypatch, tmp_path, "--dataset", "tau2022", "--json") == 1
+    answer = json.loads(capsys.readouterr().out)
+    found = {(p["kind"], p["what"]): p["words"] for p in answer["problems"] if "split" in p["what"]}
+    assert found["count", "split10.csv"] == "100 clips, and the genuine list has 13960"
+    assert "clips of the next smaller list" in found["no part of the list", "split10.csv"]
+    assert ("count", "split50.csv") not in found
+    (note,) = [note for note in answer["notes"] if note.startswith("split50.csv")]
+    assert "69810 clips are expected" in note and "(34900 are listed)" in note
+
+
+def test_a_reduced_list_beyond_the_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setup = tmp_path / "evaluation_setup"
+    setup.mkdir()
+    rows = [f"audio/bus-oslo-{k}-7-0-a.wav\tbus" for k in range(4)]
+    for name, some in (("fold1_train", rows[:2]), ("fold1_evaluate", rows[3:]), ("split5", rows)):
+        (setup / f"{name}.csv").write_text("\n".join(["filename\tscene_label", *some]) + "\n")
+    assert run(monkeypatch, tmp_path, "--dataset", "tau2022") == 1
+    shown = capsys.readouterr().out
+    assert "split5.csv: 2 clips are not in evaluation_setup/fold1_train.csv" in shown
+    assert "note: evaluation_setup/fold1_train.csv: that there should be 139620 clips" in shown
+
+
+def test_esc10_is_recognised_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "audio").mkdir()
+    lines = ["filename,target,category,fold,freesound_id"]
+    for fold in range(1, 6):
+        for target in range(10):
+            for take in range(8):
+                name = f"{fold}-{target}{take}.ogg"
+                lines.append(f"{name},{target},class{target},{fold},{fold}{target}{take}")
+                (tmp_path / "audio" / name).write_bytes(b".")
+    (tmp_path / "meta.csv").write_text("\n".join(lines) + "\n")
+    assert run(monkeypatch, tmp_path) == 0
+    assert capsys.readouterr().out.startswith("esc10 in ")
+    (tmp_path / "meta.csv").write_text("\n".join(lines[:-1]) + "\n")
+    assert run(monkeypatch, tmp_path) == 1
+    assert "target 9: 39 rows, and ESC-10 has 40" in capsys.readouterr().out

@@ -70,9 +70,9 @@ def open_scenes(root: Path) -> SceneSet:
     from secateur.scenes.folders import folder_per_class
     from secateur.scenes.tau import EDITIONS, tau
 
-    if (root / "meta.csv").is_file() and not (root / "evaluation_setup").exists():
-        return esc10(root)
     name = recognise(root)
     if name in EDITIONS:
         return tau(root, EDITIONS[name], on_bad="skip")
-    return esc50(root) if name == "esc50" else folder_per_class(root)
+    if name == "folder":
+        return folder_per_class(root)
+    return esc10(root) if name == "esc10" else esc50(root)

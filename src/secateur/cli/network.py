@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,14 +37,25 @@ def build_network(factory: str, weights: Path | None, arguments: list[str] | Non
     Raises:
         SecateurError: the factory cannot be found or called, or the weights do not fit.
     """
-    from torch import nn
-
     from secateur.surgery.package import load_weights
 
+    model = call_factory(factory, keywords(arguments or []))
+    if weights is not None:
+        load_weights(model, weights)
+    return model.eval()
+
+
+def call_factory(factory: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """The network that package.module:factory makes of these arguments.
+
+    Raises:
+        SecateurError: the factory cannot be found or called, or makes no network of one input.
+    """
+    from torch import nn
+
     function = _find(factory)
-    keywords = _keywords(arguments or [])
     try:
-        model = function(**keywords)
+        model = function(**arguments)
     except TypeError as error:
         raise SecateurError(f"{factory} cannot be called: {error}; see --arg name=value") from error
     except Exception as error:
@@ -51,9 +63,7 @@ def build_network(factory: str, weights: Path | None, arguments: list[str] | Non
     if not isinstance(model, nn.Module):
         raise SecateurError(f"{factory} gave a {type(model).__name__}; it must return an nn.Module")
     _check_one_input(model)
-    if weights is not None:
-        load_weights(model, weights)
-    return model.eval()
+    return model
 
 
 def _check_one_input(model: nn.Module) -> None:
@@ -127,14 +137,22 @@ def find_object(path: str, what: str) -> Any:
     return getattr(module, name)
 
 
-def _keywords(arguments: list[str]) -> dict[str, Any]:
-    keywords = {}
+def keywords(arguments: Sequence[str], option: str = "--arg") -> dict[str, Any]:
+    """Values by name from texts `name=value`, each value as YAML reads it.
+
+    >>> keywords(["share=25", "test_on=test"])
+    {'share': 25, 'test_on': 'test'}
+
+    Raises:
+        SecateurError: a text is not of this form; the option is named.
+    """
+    found = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not equals or not name.isidentifier():
-            raise SecateurError(f"--arg {argument!r} is not name=value")
+            raise SecateurError(f"{option} {argument!r} is not name=value")
         try:
-            keywords[name] = yaml.safe_load(value)
+            found[name] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise SecateurError(f"--arg {argument!r}: cannot read the value {value!r}") from None
-    return keywords
+            raise SecateurError(f"{option} {argument!r}: cannot read the value {value!r}") from None
+    return found

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secateur.cli.listen import listen
+from secateur.cli.scenes_evaluate import evaluate
+from secateur.cli.scenes_prepare import prepare
+from secateur.cli.scenes_train import train
 
 if TYPE_CHECKING:
     from secateur.scenes.check import Problem
@@ -18,16 +21,19 @@ _SHOWN = 5
 """Problems of one kind that are named; --json has all."""
 
 scenes = typer.Typer(
-    name="scenes", help="Look after data sets of acoustic scenes.", no_args_is_help=True
+    name="scenes", help="Acoustic scenes: data sets, features, networks.", no_args_is_help=True
 )
 
 
 scenes.command()(listen)
+scenes.command()(prepare)
+scenes.command()(train)
+scenes.command()(evaluate)
 
 
 @scenes.callback()
 def _scenes() -> None:
-    """Look after data sets of acoustic scenes."""
+    """Acoustic scenes: data sets, features, networks."""
 
 
 @scenes.command()
@@ -35,7 +41,7 @@ def check(
     root: Annotated[Path, typer.Argument(help="The folder that holds the data set.")],
     dataset: Annotated[
         str | None,
-        typer.Option(help="tau2019, tau2020, tau2022, esc50 or folder; else recognised."),
+        typer.Option(help="tau2019, tau2020, tau2022, esc10, esc50 or folder; else recognised."),
     ] = None,
     checksums: Annotated[
         Path | None, typer.Option(help="A list as md5sum or sha256sum write it.")
@@ -52,7 +58,7 @@ def check(
         typer.echo(f"{found.dataset} in {found.root}")
         for what, n in found.counts.items():
             typer.echo(f"{n:>9,}  {what}")
-        for line in _by_kind(found.problems):
+        for line in (*_by_kind(found.problems), *(f"note: {note}" for note in found.notes)):
             typer.echo(line)
         typer.echo("complete" if found.complete else f"incomplete: {len(found.problems)} problems")
     raise typer.Exit(0 if found.complete else 1)

@@ -28,19 +28,45 @@ def name_of(key: Mapping[str, Any]) -> str:
 
 def stored(folder: Path, key: Mapping[str, Any]) -> NDArray[np.float16] | None:
     """The array stored under `key` as a read-only memory map; None if there is none to trust."""
+    array, _ = look(folder, key)
+    return array
+
+
+def look(folder: Path, key: Mapping[str, Any]) -> tuple[NDArray[np.float16] | None, str]:
+    """The array stored under `key`, or None and what is wrong with it ("" if none is there)."""
     path = folder / f"{name_of(key)}.npy"
+    sidecar = path.with_suffix(".json")
+    if not path.exists() and not sidecar.exists():
+        return None, ""
+    if not (path.exists() and sidecar.exists()):
+        return None, f"half-written: {(sidecar if path.exists() else path).name} is not there"
     try:
-        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        about = json.loads(sidecar.read_text(encoding="utf-8"))
         if about["format"] != FORMAT or about["key"] != json.loads(json.dumps(key)):
-            return None
+            return None, "of another making: its sidecar says so"
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != about["sha256"]:
-                return None
+                return None, "damaged: its bytes are not those that were written"
         array = np.load(path, mmap_mode="r", allow_pickle=False)
+        shape = about["shape"]
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    whole = array.dtype == np.float16 and list(array.shape) == about["shape"]
-    return array if whole else None
+        return None, "damaged: it cannot be read"
+    if array.dtype != np.float16 or list(array.shape) != shape:
+        return None, "damaged: its shape is another than its sidecar says"
+    return array, ""
+
+
+def others(folder: Path) -> list[Mapping[str, Any]]:
+    """The keys of all arrays of a folder whose sidecar can be read."""
+    found: list[Mapping[str, Any]] = []
+    for sidecar in sorted(folder.glob("*.json")):
+        try:
+            about = json.loads(sidecar.read_text(encoding="utf-8"))
+            if about["format"] == FORMAT and isinstance(about["key"], dict):
+                found.append(about["key"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return found
 
 
 def store(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from secateur.errors import DataError, unknown_name
 from secateur.scenes.folders import SUFFIXES
 from secateur.scenes.listing import table
-from secateur.scenes.tau import EDITIONS, Edition, Name, lists, parse
+from secateur.scenes.tau import EDITIONS, N_KEPT, N_KEPT_COUNTED, Edition, Name, lists, parse
 
-DATASETS = (*EDITIONS, "esc50", "folder")
+DATASETS = (*EDITIONS, "esc10", "esc50", "folder")
 
 _ALGORITHMS = {32: "md5", 40: "sha1", 64: "sha256"}
 
@@ -29,12 +29,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class Check:
-    """What a look at a data set found: what was counted, and what is missing or wrong."""
+    """What a look at a data set found: what was counted, and what is missing or wrong.
+
+    `notes` say in words what the check could not make sure of.
+    """
 
     dataset: str
     root: str
     counts: Mapping[str, int]
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -57,13 +61,16 @@ def check(root: Path, dataset: str | None = None, checksums: Path | None = None)
     if name not in DATASETS:
         raise DataError(unknown_name("data set", name, DATASETS))
     problems: list[Problem] = []
+    notes: list[str] = []
     if name in EDITIONS:
-        counts = _tau(root, EDITIONS[name], problems)
+        counts = _tau(root, EDITIONS[name], problems, notes)
+    elif name == "folder":
+        counts = _folder(root, problems)
     else:
-        counts = (_esc50 if name == "esc50" else _folder)(root, problems)
+        counts = (_esc50 if name == "esc50" else _esc10)(root, problems)
     if checksums is not None:
         counts["checksums compared"] = _checksums(root, checksums, problems)
-    return Check(name, str(root), counts, tuple(problems))
+    return Check(name, str(root), counts, tuple(problems), tuple(notes))
 
 
 def recognise(root: Path) -> str:
@@ -75,6 +82,11 @@ def recognise(root: Path) -> str:
     if (root / "meta" / "esc50.csv").is_file():
         return "esc50"
     if (root / "meta.csv").is_file():
+        try:
+            table(root / "meta.csv", ("filename", "target", "category", "fold", "freesound_id"))
+            return "esc10"
+        except DataError:
+            pass
         try:
             rows = table(root / "meta.csv", ("filename", "scene_label"), "\t")
         except DataError:
@@ -93,7 +105,7 @@ def recognise(root: Path) -> str:
     )
 
 
-def _tau(root: Path, edition: Edition, problems: list[Problem]) -> dict[str, int]:
+def _tau(root: Path, edition: Edition, problems: list[Problem], notes: list[str]) -> dict[str, int]:
     found = lists(root)
     expected = {"meta": edition.n_listed, "train": edition.n_train, "test": edition.n_test}
     official = {
@@ -133,6 +145,14 @@ def _tau(root: Path, edition: Edition, problems: list[Problem]) -> dict[str, int
         if len(members[role]) != n_expected:
             words = f"{len(members[role])} clips, and {edition.title} has {n_expected}"
             problems.append(Problem("count", official[role], words))
+        if role not in edition.counted:
+            notes.append(
+                f"{official[role]}: that there should be {n_expected} clips is as published; it "
+                "was never held against the genuine list"
+            )
+    if edition.name == "tau2022":
+        whole = members["train"].keys() if "train" in members else None
+        counts |= _shares(root, whole, problems, notes)
     if {"train", "test"} <= members.keys():
         train, test = ({n.location for n in members[r].values()} for r in ("train", "test"))
         for place in sorted(train & test):
@@ -142,6 +162,43 @@ def _tau(root: Path, edition: Edition, problems: list[Problem]) -> dict[str, int
         neither = members["meta"].keys() - members["train"].keys() - members["test"].keys()
         counts["clips in neither list"] = len(neither)
     counts["audio files found"] = _present(root, parsed, problems)
+    return counts
+
+
+def _shares(
+    root: Path, train: Set[str] | None, problems: list[Problem], notes: list[str]
+) -> dict[str, int]:
+    """The reduced training lists that are there: counted, within the whole list, and nested."""
+    counts: dict[str, int] = {}
+    smaller: set[str] = set()
+    for share, n_expected in N_KEPT.items():
+        listing = lists(root, share).get("train")
+        if listing is None:
+            continue
+        try:
+            rows = table(listing, ("filename",), "\t").values()
+        except DataError as error:
+            problems.append(Problem("bad listing", listing.name, str(error)))
+            continue
+        kept = {row["filename"] for row in rows}
+        counts[f"clips in {listing.name}"] = len(kept)
+        if share not in N_KEPT_COUNTED:
+            notes.append(
+                f"{listing.name}: {n_expected} clips are expected, {share} % of the whole list; it "
+                f"was never held against the genuine list, and a difference ({len(kept)} are "
+                "listed) is not counted as a problem"
+            )
+        elif len(rows) != n_expected:
+            words = f"{len(rows)} clips, and the genuine list has {n_expected}"
+            problems.append(Problem("count", listing.name, words))
+        for outer, inner, words in (
+            (train, kept, "clips are not in evaluation_setup/fold1_train.csv"),
+            (kept, smaller, "clips of the next smaller list are not in it"),
+        ):
+            if outer is not None and inner - outer:
+                n = len(inner - outer)
+                problems.append(Problem("no part of the list", listing.name, f"{n} {words}"))
+        smaller = kept
     return counts
 
 
@@ -160,27 +217,43 @@ def _present(root: Path, names: Mapping[str, object], problems: list[Problem]) -
 
 
 def _esc50(root: Path, problems: list[Problem]) -> dict[str, int]:
-    listing = root / "meta" / "esc50.csv"
-    if not listing.is_file():
-        problems.append(Problem("missing listing", "meta/esc50.csv", "it is not there"))
+    expected = {"filename": (2000, 1), "target": (50, 40), "fold": (5, 400)}
+    return _esc(root, "meta/esc50.csv", "ESC-50", expected, problems)
+
+
+def _esc10(root: Path, problems: list[Problem]) -> dict[str, int]:
+    expected = {"filename": (400, 1), "target": (10, 40), "fold": (5, 80)}
+    return _esc(root, "meta.csv", "ESC-10", expected, problems)
+
+
+def _esc(
+    root: Path,
+    name: str,
+    title: str,
+    expected: Mapping[str, tuple[int, int]],
+    problems: list[Problem],
+) -> dict[str, int]:
+    """Counts of different values of every column, and of the rows each has."""
+    if not (root / name).is_file():
+        problems.append(Problem("missing listing", name, "it is not there"))
         return {}
     try:
-        rows = list(table(listing, ("filename", "fold", "target", "category")).values())
+        rows = list(table(root / name, ("filename", "fold", "target", "category")).values())
     except DataError as error:
-        problems.append(Problem("bad listing", "meta/esc50.csv", str(error)))
+        problems.append(Problem("bad listing", name, str(error)))
         return {}
-    expected = {"filename": (2000, 1), "target": (50, 40), "fold": (5, 400)}
     for column, (n_values, n_each) in expected.items():
         tally = Counter(row[column] for row in rows)
         if len(tally) != n_values:
-            words = f"{len(tally)} different values of {column}, and ESC-50 has {n_values}"
-            problems.append(Problem("count", "meta/esc50.csv", words))
+            words = f"{len(tally)} different values of {column}, and {title} has {n_values}"
+            problems.append(Problem("count", name, words))
         for value, n in sorted(tally.items()):
             if n != n_each:
-                words = f"{n} rows, and ESC-50 has {n_each}"
-                problems.append(Problem("count", f"{column} {value}", words))
+                problems.append(
+                    Problem("count", f"{column} {value}", f"{n} rows, and {title} has {n_each}")
+                )
     n_found = _present(root, {f"audio/{row['filename']}": None for row in rows}, problems)
-    return {"clips in meta/esc50.csv": len(rows), "audio files found": n_found}
+    return {f"clips in {name}": len(rows), "audio files found": n_found}
 
 
 def _folder(root: Path, problems: list[Problem]) -> dict[str, int]:

@@ -163,13 +163,14 @@ class _Row(NamedTuple):
     source: str
 
 
-def esc10(root: Path) -> SceneSet:
+def esc10(root: Path, on_bad: OnBad = "raise") -> SceneSet:
     """Read ESC-10: 10 classes of environmental recordings of about 5 s, in 5 official folds.
 
     `root` holds `audio/` and either `meta.csv` (filename, target, category, fold, freesound_id)
     or the ESC-50 distribution's `meta/esc50.csv`, of which the rows with esc10 == True are taken.
     Labels are 0 to 9 in the order of `target`; `location` is the identifier of the source
-    recording.
+    recording. With `on_bad="skip"`, files that are not there and rows whose category is not that of
+    their target are left out and listed in `skipped`.
 
     Raises:
         DataError: something is missing or malformed; the file and the row are named.
@@ -177,13 +178,14 @@ def esc10(root: Path) -> SceneSet:
     Reference: Piczak, "ESC: Dataset for Environmental Sound Classification", 2015.
     """
     rows, n_targets = _esc10_rows(root)
-    return _esc("esc10", root, rows, n_targets)
+    return _esc("esc10", root, rows, n_targets, on_bad)
 
 
-def esc50(root: Path) -> SceneSet:
+def esc50(root: Path, on_bad: OnBad = "raise") -> SceneSet:
     """Read ESC-50: 2,000 recordings of 5 s, 50 classes, in 5 official folds.
 
-    `root` holds `audio/` and `meta/esc50.csv`; `location` is the source recording.
+    `root` holds `audio/` and `meta/esc50.csv`; `location` is the source recording; `on_bad` as for
+    `esc10`.
 
     Raises:
         DataError: something is missing or malformed; the file and the row are named.
@@ -199,11 +201,13 @@ def esc50(root: Path) -> SceneSet:
     every = table(listing, _ESC50_COLUMNS)
     if not every:
         raise DataError(f"{listing} lists no clip; restore the original listing")
-    return _esc("esc50", root, _rows(listing, every, "src_file"), 50)
+    return _esc("esc50", root, _rows(listing, every, "src_file"), 50, on_bad)
 
 
-def _esc(name: str, root: Path, rows: list[_Row], n_targets: int) -> SceneSet:
+def _esc(name: str, root: Path, rows: list[_Row], n_targets: int, on_bad: OnBad) -> SceneSet:
     names: dict[int, str] = {}
+    good: list[_Row] = []
+    skipped: list[Skipped] = []
     for row in rows:
         if not 0 <= row.target < n_targets:
             raise DataError(
@@ -215,11 +219,21 @@ def _esc(name: str, root: Path, rows: list[_Row], n_targets: int) -> SceneSet:
                 f"{row.where}: fold {row.fold} is out of range 1 to 5; restore the original listing"
             )
         known = names.setdefault(row.target, row.category)
+        why = ""
         if known != row.category:
-            raise DataError(
+            why = (
                 f"{row.where}: target {row.target} is {row.category!r} here and {known!r} above; "
                 "restore the original listing"
             )
+        elif on_bad == "skip" and not (root / "audio" / row.filename).is_file():
+            why = f"{row.where}: audio file {root / 'audio' / row.filename} is not there"
+        if why and on_bad == "raise":
+            raise DataError(why)
+        if why:
+            skipped.append(Skipped(row.filename, why))
+        else:
+            good.append(row)
+    rows = good
     labels = {target: label for label, target in enumerate(sorted(names))}
     paths = {row.filename: root / "audio" / row.filename for row in rows}
     return SceneSet(
@@ -230,6 +244,7 @@ def _esc(name: str, root: Path, rows: list[_Row], n_targets: int) -> SceneSet:
         ),
         read=partial(read_file, paths),
         content=content_hash((row[1:], paths[row.filename], row.where) for row in rows),
+        skipped=tuple(skipped),
         path=partial(file_of, paths),
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +66,8 @@ class Features:
 
     `x` is a read-only float16 memory map (n, 1, n_mels, n_frames) in dB; `labels` and `folds`
     have shape (n,), folds count from 1. `id` is a hash of the clips and their transform.
-    `remade` says in words that a cache was there and could not be trusted; else it is empty.
+    `why` says in words why they were made, and is empty if the cache had them; `remade` says the
+    same where a cache was there and could not be trusted, else it is empty. `file` is the cache's.
     """
 
     x: NDArray[np.float16]
@@ -75,6 +77,8 @@ class Features:
     settings: LogMel
     id: str
     remade: str = ""
+    why: str = ""
+    file: Path | None = None
 
 
 def prepare(
@@ -99,12 +103,12 @@ def prepare(
         "content": scenes.content,
         "clips": names,
     }
-    x = array_cache.stored(cache, key)
-    remade = ""
+    x, fault = array_cache.look(cache, key)
+    file = cache / f"{array_cache.name_of(key)}.npy"
+    why = remade = ""
     if x is None:
-        file = cache / f"{array_cache.name_of(key)}.npy"
-        if file.exists() or file.with_suffix(".json").exists():
-            remade = f"{file} was damaged, half-written or of another making; it was made again"
+        remade = f"{file} was {fault}; it was made again" if fault else ""
+        why = remade or _why_not(key, array_cache.others(cache))
         shape = (len(scenes.clips), 1, settings.n_mels, settings.n_frames)
         x = array_cache.store(cache, key, shape, _blocks(scenes, settings, on_progress))
     elif on_progress is not None:
@@ -117,7 +121,33 @@ def prepare(
         settings=settings,
         id=array_cache.name_of(key),
         remade=remade,
+        why=why,
+        file=file,
     )
+
+
+def _why_not(key: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """Why none of the arrays that are there will do, by the one that comes nearest."""
+    same = [other for other in others if _alike(other, key, "content", "clips")]
+    for other in (one for one in same if one.get("version") == key["version"]):
+        there, here = other.get("settings", {}), key["settings"]
+        differing = [
+            f"{name} {there.get(name)} there, {value} here"
+            for name, value in here.items()
+            if there.get(name) != value
+        ]
+        return f"those in the cache have other settings: {', '.join(differing)}"
+    if same:
+        return "those in the cache were made by another version of the transform"
+    if any(_alike(other, key, "settings", "clips") for other in others):
+        return "the recordings have changed since those in the cache were made"
+    if any(_alike(other, key, "settings", "content") for other in others):
+        return "those in the cache are of other clips of the set"
+    return "none of these recordings were in the cache"
+
+
+def _alike(a: Mapping[str, Any], b: Mapping[str, Any], *names: str) -> bool:
+    return all(a.get(name) == b[name] for name in names)
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from secateur.errors import DataError
+from secateur.files import write_json
 from secateur.scenes.datasets import Clip, OnBad, SceneSet, Skipped
+
+_VERSION = 1
+"""Raised when faults are found otherwise, so that older findings are not taken for new ones."""
 
 
 @dataclass(frozen=True)
@@ -28,33 +34,66 @@ class Demands:
     duplicates: bool = False
 
 
-def bad_clips(scenes: SceneSet, demands: Demands) -> tuple[Skipped, ...]:
-    """Every clip that cannot be read or is not as demanded, with the reason; reads all of them."""
+def bad_clips(
+    scenes: SceneSet,
+    demands: Demands,
+    cache: Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[Skipped, ...]:
+    """Every clip that cannot be read or is not as demanded, with the reason; reads all of them.
+
+    What was found is kept in the folder `cache`, and the clips are read again only if they or the
+    demands have changed. `on_progress(done, total)` is called as clips are read.
+
+    Raises:
+        StorageError: the cache cannot be written.
+    """
+    key = json.dumps([_VERSION, asdict(demands), scenes.content, [c.name for c in scenes.clips]])
+    file = None if cache is None else cache / f"bad-{sha256(key.encode()).hexdigest()[:24]}.json"
+    if file is not None and (known := _read(file)) is not None:
+        return known
     found = []
     seen: dict[bytes, str] = {}
-    for clip in scenes.clips:
+    for n, clip in enumerate(scenes.clips, 1):
         try:
             why = _fault(scenes, clip, demands, seen)
         except DataError as error:
             why = str(error)
         if why:
             found.append(Skipped(clip.name, why))
+        if on_progress is not None:
+            on_progress(n, len(scenes.clips))
+    if file is not None:
+        write_json(file, [asdict(one) for one in found])
     return tuple(found)
 
 
-def sift(scenes: SceneSet, demands: Demands, on_bad: OnBad = "raise") -> SceneSet:
+def sift(
+    scenes: SceneSet,
+    demands: Demands,
+    on_bad: OnBad = "raise",
+    cache: Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> SceneSet:
     """The set without its bad clips, which `skipped` then lists; or an error at the first one.
 
     Raises:
         DataError: a clip is bad and `on_bad` is "raise", or no good one is left.
     """
-    bad = bad_clips(scenes, demands)
+    bad = bad_clips(scenes, demands, cache, on_progress)
     if bad and on_bad == "raise":
         raise DataError(
             f"{scenes.name}: {len(bad)} of {len(scenes.clips)} clips are bad, the first is "
-            f"{bad[0].name!r}: {bad[0].why}; mend them, or skip them with on_bad='skip'"
+            f"{bad[0].name!r}: {bad[0].why}; mend them, or skip them (on_bad='skip', --on-bad skip)"
         )
     return without(scenes, bad)
+
+
+def _read(file: Path) -> tuple[Skipped, ...] | None:
+    try:
+        return tuple(Skipped(**row) for row in json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def without(scenes: SceneSet, bad: Sequence[Skipped]) -> SceneSet:

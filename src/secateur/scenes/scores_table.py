@@ -20,7 +20,7 @@ def scores_table(scores: SceneScores) -> str:
         f"{scores.n} clips of {len(scores.classes)} classes; intervals of {_level(macro)} by "
         f"{scores.n_resamples} resamples, seed {scores.seed}",
         _table(
-            ("", "value", "by clip", "by location"),
+            ("", "value", "by clip (drawn)", "by location (drawn)"),
             [
                 ("macro accuracy", _percent(macro.value), *_ends(macro, _percent)),
                 ("log loss", _nats(loss.value), *_ends(loss, _nats)),
@@ -47,7 +47,7 @@ def difference_table(difference: PairedDifference) -> str:
     """Differences in points and nats, with their intervals."""
     macro, loss = difference.macro_accuracy, difference.log_loss
     return _table(
-        ("difference on the same clips", "value", "by clip", "by location"),
+        ("difference on the same clips", "value", "by clip (drawn)", "by location (drawn)"),
         [
             ("macro accuracy", _points(macro.value), *_ends(macro, _points)),
             ("log loss", f"{loss.value:+.3f}", *_ends(loss, "{:+.3f}".format)),
@@ -56,11 +56,19 @@ def difference_table(difference: PairedDifference) -> str:
 
 
 def _groups(title: str, groups: Sequence[Group]) -> str:
+    shared = title in ("device", "city")  # by several classes: the others are of one
+    head = (title, "clips", "accuracy", *(["macro accuracy"] if shared else []), "log loss")
     rows = [
-        (g.name, str(g.n), _percent(g.accuracy), _percent(g.macro_accuracy), _nats(g.log_loss))
-        for g in groups
+        (
+            group.name,
+            str(group.n),
+            _percent(group.accuracy),
+            *([_percent(group.macro_accuracy)] if shared else []),
+            _nats(group.log_loss),
+        )
+        for group in groups
     ]
-    return _table((title, "clips", "accuracy", "macro accuracy", "log loss"), rows)
+    return _table(head, rows)
 
 
 def _confusion(scores: SceneScores) -> str:
@@ -73,7 +81,7 @@ def _confusion(scores: SceneScores) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    widths = [max(3, *map(len, column)) for column in zip(head, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
         first, *rest = zip(cells, widths, strict=True)

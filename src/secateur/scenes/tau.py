@@ -33,12 +33,18 @@ SCENES = (
 SHARES = (5, 10, 25, 50, 100)
 """Percent of the 2022 training list that the lists of 2024 and 2025 keep."""
 
+N_KEPT = {5: 6980, 10: 13960, 25: 34900, 50: 69810}
+"""Clips of these lists. That of 50 % is half of the whole list: a genuine one was never seen."""
+N_KEPT_COUNTED = (5, 10, 25)
+"""Shares whose count was taken from the genuine list."""
+
 
 @dataclass(frozen=True)
 class Edition:
     """What one edition holds: clips listed, in the training list, in the test list; devices.
 
-    `n_fields` counts what stands between the hyphens of a name before the device.
+    `n_fields` counts what stands between the hyphens of a name before the device. `counted` names
+    the lists whose counts were taken from the genuine files; the others are as published.
     """
 
     name: str
@@ -48,6 +54,7 @@ class Edition:
     n_listed: int
     n_train: int
     n_test: int
+    counted: tuple[str, ...] = ()
 
 
 _MOBILE = ("a", "b", "c", "s1", "s2", "s3", "s4", "s5", "s6")
@@ -55,9 +62,25 @@ EDITIONS = {
     edition.name: edition
     for edition in (
         Edition("tau2019", "TAU Urban Acoustic Scenes 2019", 4, ("a",), 14400, 9185, 4185),
-        Edition("tau2020", "TAU Urban Acoustic Scenes 2020 Mobile", 4, _MOBILE, 23035, 13962, 2968),
         Edition(
-            "tau2022", "TAU Urban Acoustic Scenes 2022 Mobile", 5, _MOBILE, 230350, 139620, 29680
+            "tau2020",
+            "TAU Urban Acoustic Scenes 2020 Mobile",
+            4,
+            _MOBILE,
+            23035,
+            13962,
+            2968,
+            ("meta", "train", "test"),
+        ),
+        Edition(
+            "tau2022",
+            "TAU Urban Acoustic Scenes 2022 Mobile",
+            5,
+            _MOBILE,
+            230350,
+            139620,
+            29680,
+            ("test",),
         ),
     )
 }

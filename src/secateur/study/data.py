@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from secateur.study.recipe import Recipe
 from secateur.study.sources import (
+    Data,
     Esc10,
     Esc50,
     FolderPerClass,
@@ -20,10 +21,12 @@ from secateur.study.sources import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
-    from secateur.scenes.datasets import SceneSet
-    from secateur.scenes.features import Features
+    from secateur.scenes.datasets import OnBad, SceneSet
+    from secateur.scenes.features import Features, Standard
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,15 @@ class Split:
 
 
 def scene_set(recipe: Recipe) -> SceneSet:
-    """The clips a recipe names.
+    """The clips a recipe names."""
+    return scenes_of(recipe.data)
+
+
+def scenes_of(data: Data, on_bad: OnBad | None = None) -> SceneSet:
+    """The clips of a recipe's data section.
+
+    `on_bad` says what is done with files that are missing or mislabelled; with None, as the section
+    says, or it stops at the first.
 
     Raises:
         DataError: they are not there, or not whole.
@@ -53,18 +64,19 @@ def scene_set(recipe: Recipe) -> SceneSet:
     from secateur.scenes.folders import by_expression, folder_per_class
     from secateur.scenes.synthesis import synthetic_scenes
 
-    match recipe.data:
+    own = {} if on_bad is None else {"on_bad": on_bad}
+    match data:
         case Esc10(root=root):
-            return datasets.esc10(root)
+            return datasets.esc10(root, **own)
         case Esc50(root=root):
-            return datasets.esc50(root)
+            return datasets.esc50(root, **own)
         case Tau2019(root=root) | Tau2020(root=root) | Tau2022(root=root):
-            return tau.tau(root, tau.EDITIONS[recipe.data.kind], **recipe.data.arguments())
+            return tau.tau(root, tau.EDITIONS[data.kind], **data.arguments() | own)
         case FolderPerClass(root=root, n_folds=n_folds, location=location, seed=seed):
             location_of = None if location is None else by_expression(root, location)
             return folder_per_class(root, n_folds, location_of, seed)
         case Synthetic():
-            return synthetic_scenes(**recipe.data.arguments())
+            return synthetic_scenes(**data.arguments())
 
 
 def features(
@@ -82,20 +94,30 @@ def split(recipe: Recipe, cache: Path, fold: int) -> Split:
 
     Data with official lists are divided by them.
     """
-    import torch
-
-    from secateur.scenes.features import Standard, prepare
+    from secateur.scenes.features import prepare
 
     scenes, settings = scene_set(recipe), recipe.features.settings()
     table = prepare(scenes, settings, cache)
     train, test = scenes.divided(fold, getattr(recipe.data, "test_on", "validation"))
+    return split_of(table, train, test)[0]
+
+
+def split_of(
+    table: Features, train: NDArray[np.bool_], test: NDArray[np.bool_]
+) -> tuple[Split, Standard]:
+    """Tensors of the clips to train and to test on, and what they were standardised by."""
+    import torch
+
+    from secateur.scenes.features import Standard
+
     standard = Standard.of(table.x[train])
-    return Split(
+    found = Split(
         x_train=torch.from_numpy(standard(table.x[train])),
         y_train=torch.from_numpy(table.labels[train]),
         x_test=torch.from_numpy(standard(table.x[test])),
         y_test=torch.from_numpy(table.labels[test]),
         n_classes=len(table.classes),
         features=table.id,
-        per_db=tuple((settings.per_db / standard.scale).tolist()),
+        per_db=tuple((table.settings.per_db / standard.scale).tolist()),
     )
+    return found, standard
