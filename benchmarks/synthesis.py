@@ -6,8 +6,8 @@
 
 A row is one network, trained on the folds that have not heard all recorders and tested on the last
 one, dense and after cuts by l1, uniform over layers: with batch norm re-estimated, then fine-tuned.
-A seed is that of the data, of the weights and of the order of the batches. Rows that are there are
-not made again.
+A seed is that of the weights and of the order of the batches; the clips are those of the presets.
+Rows that are there are not made again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -52,14 +52,14 @@ class Data:
 
 
 @lru_cache(maxsize=1)
-def data(preset: str, seed: int, out: Path) -> Data:
-    """The set of a preset and a seed, its log-mels standardised by the training part."""
+def data(preset: str, out: Path) -> Data:
+    """The set of a preset, its log-mels standardised by the training part."""
     import torch
 
     from secateur.scenes.features import LogMel, prepare, standardise
     from secateur.scenes.synthesis import scene_set, synthesis
 
-    scenes = scene_set(replace(synthesis(preset), seed=seed))
+    scenes = scene_set(synthesis(preset))
     settings = LogMel(rate=16000, n_fft=1024, hop=640, n_mels=40, f_min=50.0, seconds=1.0)
     table = prepare(scenes, settings, out / "features")
     last = table.folds == max(scenes.folds)
@@ -83,7 +83,7 @@ def measured(preset: str, network: str, seed: int, out: Path) -> dict[str, Any]:
     from secateur.train.evaluate import evaluate
     from secateur.train.fit import Training, fit
 
-    found = data(preset, seed, out)
+    found = data(preset, out)
     x, y = found.x_train, found.y_train
     model = trained(network, x, y, seed)
     n_params = sum(parameter.numel() for parameter in model.parameters())
@@ -146,7 +146,7 @@ def section(rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         "## How networks do on them",
         "",
-        f"Means over {len({row['seed'] for row in rows})} seeds of data and weights, in percent of "
+        f"Means over {len({row['seed'] for row in rows})} seeds of the weights, in percent of "
         f"clips; {EPOCHS} epochs, log-mels of 40 bands; cuts by l1, uniform over layers, batch "
         f"norm re-estimated, then {TUNING_EPOCHS} epochs of fine-tuning. In brackets: lowest and "
         "highest. A segment is right if the mean log-probability of its ten clips is.",

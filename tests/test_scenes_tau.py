@@ -62,6 +62,7 @@ def test_2020_as_it_is(real2020: Path) -> None:
     assert devices == {"a": 10215, "b": 749, "c": 748, "s1": 750, "s2": 750, "s3": 750}
     assert Counter(clip.device for clip in test)["s6"] == 330
     assert len({clip.city for clip in scenes.clips}) == 10
+    assert {clip.segment for clip in scenes.clips} == {""}
     disjoint(scenes)
     listed = (TAU / "2020_fold1_test.csv").read_text().splitlines()[1:]
     assert {clip.name for clip in test} == {line.split("\t")[0] for line in listed}
@@ -99,6 +100,11 @@ def test_2022_with_the_reduced_lists(tmp_path: Path, share: int, n: int) -> None
     disjoint(scenes)
     segments = Counter(c.name.rsplit("-", 2)[0] + c.device for c in scenes.clips if c.fold < 3)
     assert set(segments.values()) == {10}
+    named = Counter(clip.segment for clip in scenes.clips if clip.fold < 3)
+    assert "" not in named and set(named.values()) == {10}
+    first = scenes.clips[0]
+    before, _, device = first.name.removeprefix("audio/").removesuffix(".wav").rsplit("-", 2)
+    assert first.segment == f"{before}-{device}"
 
 
 @genuine

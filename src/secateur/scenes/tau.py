@@ -230,6 +230,7 @@ def tau(
                 name.device,
                 name.location,
                 name.city,
+                _segment(filename, edition),
             )
             for filename, name in good.items()
         ),
@@ -240,6 +241,14 @@ def tau(
         left_out={"in neither list": len(said.keys() - rows.keys())} if said else {},
         path=partial(file_of, paths),
     )
+
+
+def _segment(filename: str, edition: Edition) -> str:
+    """The recording that a clip is a part of; only the edition of 2022 is cut in parts."""
+    if edition.n_fields < 5:
+        return ""
+    before, _, device = PurePosixPath(filename).stem.rpartition("-")
+    return f"{before.rpartition('-')[0]}-{device}"
 
 
 def _part(role: str, held_out: bool) -> str:
