@@ -1,7 +1,10 @@
 """All measures of all cells, methods paired and ranked on them, and how fair that is."""
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,6 +78,16 @@ def test_measures_on_paper(sampled):
     assert best == pytest.approx(2 * quality * saving / (quality + saving), abs=0.01)
     volume = only(found, measure="hypervolume", axis="macs", **where).value
     assert volume == pytest.approx(0.8 * 0.75 + 0.7 * 0.16 + 0.6 * 0.08, abs=0.01)
+
+
+def test_intervals_of_shares_end_where_shares_do():
+    rows = simulate(networks=["vgg"], noise=0.2)
+    (block, _) = blocks(tables(rows))
+    found = measured(sample(block, chance=0.1))
+    own = [f for f in found if f.measure == "prunable_0.02"]
+    assert min(f.low for f in own) == 0.0 and max(f.high for f in own) == 0.9
+    shares = [f for f in found if f.measure in ("at_2", "hypervolume")]
+    assert all(0 <= f.low <= f.value <= f.high <= 1 for f in shares)
 
 
 def test_what_is_missing_has_a_reason(rows):
@@ -217,3 +230,13 @@ def test_what_is_unfair_is_said():
 
 def test_curves_and_blocks_read_any_iterable(rows):
     assert len(curves(tables(iter(rows)))) == 4 * 4 * 2
+
+
+def test_the_benchmark_runs_every_step_of_a_comparison():
+    script = Path(__file__).parents[1] / "benchmarks" / "comparison.py"
+    ran = subprocess.run(
+        [sys.executable, script, "--print", "3", "3"], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.startswith("2,277 rows: 3 criteria, 3 seeds")
+    assert ran.stdout.count("|\n") == 2 + 13 + 1
+    assert float(ran.stdout.split("| all | ")[1].split()[0]) < 10

@@ -46,7 +46,8 @@ class Name(NamedTuple):
 class Measured:
     """One measure of one cell; `missing` says why there is no value, or no interval.
 
-    All are better when higher. Units: `study.measures`.
+    All are better when higher. Units: `study.measures`. Intervals of shares end at 0 and at 1,
+    those of prunable ratios and knees at the largest ratio measured.
     """
 
     network: str
@@ -145,6 +146,7 @@ def measured(sampled: Sample) -> tuple[Measured, ...]:
     rows = []
     for name, values in sampled.values.items():
         margin = half_width(bootstrap_error(values, n), n)
+        least, most = _range(block, name)
         for i, criterion in enumerate(block.criteria):
             for k, strength in enumerate(block.strengths):
                 value, half = float(values[i, k, 0]), float(margin[i, k])
@@ -158,8 +160,8 @@ def measured(sampled: Sample) -> tuple[Measured, ...]:
                         measure=name.measure,
                         axis=name.axis,
                         value=value if np.isfinite(value) else None,
-                        low=value - half if bounded else None,
-                        high=value + half if bounded else None,
+                        low=max(least, value - half) if bounded else None,
+                        high=min(most, value + half) if bounded else None,
                         n_seeds=n,
                         missing=None if bounded else _missing(sampled, name, i, k),
                     )
@@ -209,6 +211,15 @@ def measure_differences(
                         )
                     )
     return tuple(rows)
+
+
+def _range(block: Block, name: Name) -> tuple[float, float]:
+    """The least and the most a measure can be; of prunable ratios, the most that was measured."""
+    if name.measure == "knee" or name.measure.startswith("prunable_"):
+        return 0.0, float(block.values["ratio_reached"].max())
+    if name.measure == "hypervolume" or name.measure.startswith("at_"):
+        return 0.0, 1.0
+    return -np.inf, np.inf
 
 
 def _missing(sampled: Sample, name: Name, i: int, k: int) -> str:

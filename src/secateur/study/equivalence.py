@@ -8,6 +8,8 @@ Reference: Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15, 1987
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
@@ -50,7 +52,12 @@ def passable_margin(error: float, n: int, power: float = 0.8) -> float | None:
     """
     if n < 2 or not np.isfinite(error):
         return None
-    return float(error * (stats.t.ppf(1 - ALPHA, n - 1) + stats.t.ppf((1 + power) / 2, n - 1)))
+    return error * _in_errors(n - 1, power)
+
+
+@lru_cache(maxsize=256)
+def _in_errors(df: int, power: float) -> float:
+    return float(stats.t.ppf(1 - ALPHA, df) + stats.t.ppf((1 + power) / 2, df))
 
 
 def _upper(distance: Floats, error: ArrayLike, n: ArrayLike) -> Floats:

@@ -38,7 +38,7 @@ class Ranking:
         """The groups and the resolvable difference, the latter times `unit`, followed by `of`.
 
         >>> Ranking((("a", "b"), ("c",)), (), {}, 0.012, 5).words(100, "points")
-        'a, b tied; then c (5 seeds; differences from 1.2 points on would be found)'
+        'a, b tied; then c (5 seeds; differences from 1.2 points on would be found in any pair)'
         """
         if self.refused is not None:
             return self.refused
@@ -46,7 +46,7 @@ class Ranking:
         told = f"{self.n_seeds} seeds"
         if self.resolvable is not None:
             least = f"{unit * self.resolvable:.2g} {of}".strip()
-            told += f"; differences from {least} on would be found"
+            told += f"; differences from {least} on would be found in any pair"
         return f"{'; then '.join(parts)} ({told})"
 
 
