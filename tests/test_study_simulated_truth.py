@@ -27,7 +27,7 @@ from secateur.study.resampling import bootstrap_interval
 from secateur.study.variance import variance_shares
 from simulated_rows import linear_rows
 
-FEW, MANY = 100, 2000
+FEW, MANY = 100, 1000
 sizes = pytest.mark.parametrize(
     "n", [FEW, pytest.param(MANY, marks=pytest.mark.nightly)], ids=["few", "many"]
 )
