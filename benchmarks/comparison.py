@@ -121,8 +121,13 @@ def peak_mb() -> float:
 def table(n_criteria: int, n_seeds: int) -> str:
     """Seconds and peak memory of every step, as Markdown."""
     rows = simulated(n_criteria, n_seeds)
-    told = f"{len(rows):,} rows: {n_criteria} criteria, {n_seeds} seeds; peak before {peak_mb():.0f} MB"
-    lines = [f"{told}.", "", "| step | seconds | peak MB |", "| --- | --- | --- |"]
+    told = f"{len(rows):,} rows: {n_criteria} criteria, {n_seeds} seeds"
+    lines = [
+        f"{told}; peak before {peak_mb():.0f} MB.",
+        "",
+        "| step | seconds | peak MB |",
+        "| --- | --- | --- |",
+    ]
     whole = time.process_time()
     for name, run in steps(rows):
         began = time.process_time()
