@@ -1,8 +1,9 @@
 """How networks do on generated scenes: accuracy by recorder, and what pruning costs.
 
-    python benchmarks/synthesis.py                          everything, into docs/synthesis.md
-    python benchmarks/synthesis.py --preset hard --seed 2   one part of it: rows are kept in --out
-    python benchmarks/synthesis.py --print                  print the section and write nothing
+    python benchmarks/synthesis.py                    everything, into docs/synthesis.md
+    python benchmarks/synthesis.py --seed 0           of one seed
+    python benchmarks/synthesis.py --preset hard --network vgg --print
+                                                      a part of it, printed; its rows are kept
 
 A row is one network, trained on the folds that have not heard all recorders and tested on the last
 one, dense and after cuts by l1, uniform over layers: with batch norm re-estimated, then fine-tuned.
@@ -146,10 +147,10 @@ def section(rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         "## How networks do on them",
         "",
-        f"Means over {len({row['seed'] for row in rows})} seeds of the weights, in percent of "
-        f"clips; {EPOCHS} epochs, log-mels of 40 bands; cuts by l1, uniform over layers, batch "
-        f"norm re-estimated, then {TUNING_EPOCHS} epochs of fine-tuning. In brackets: lowest and "
-        "highest. A segment is right if the mean log-probability of its ten clips is.",
+        f"{_seeds(rows)} of the weights; in percent of clips; {EPOCHS} epochs, log-mels of 40 "
+        "bands and 26 frames; cuts by l1, uniform over layers, batch norm re-estimated, then "
+        f"{TUNING_EPOCHS} epochs of fine-tuning. A segment is right if the mean log-probability of "
+        "its ten clips is.",
     ]
     for preset in dict.fromkeys(row["preset"] for row in rows):
         own = [row for row in rows if row["preset"] == preset]
@@ -203,9 +204,16 @@ def _verdicts(networks: dict[str, list[dict[str, Any]]]) -> list[str]:
     return lines
 
 
+def _seeds(rows: Sequence[dict[str, Any]]) -> str:
+    n = len({row["seed"] for row in rows})
+    return "One seed" if n == 1 else f"Means over {n} seeds (lowest to highest in brackets)"
+
+
 def _ever(values: Sequence[float]) -> str:
     above = sum(value > 0 for value in values)
-    return "always" if above == len(values) else f"in {above} of {len(values)}"
+    if above == len(values):
+        return "yes"
+    return f"in {above} of {len(values)}" if above else "no"
 
 
 def _head(columns: Sequence[str]) -> list[str]:
@@ -221,6 +229,8 @@ def _mean(values: Sequence[float]) -> str:
 
 
 def _range(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return _mean(values)
     return f"{_mean(values)} ({100 * min(values):.1f}–{100 * max(values):.1f})"
 
 
@@ -238,26 +248,20 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
+    rows = []
     for preset in asked.preset or PRESETS:
-        for seed in asked.seed or SEEDS:
-            for network in asked.network or NETWORKS:
+        for network in asked.network or NETWORKS:
+            for seed in asked.seed or SEEDS:
                 file = asked.out / f"{preset}-{network}-{seed}.json"
                 if not file.exists():
                     row = measured(preset, network, seed, asked.out)
                     file.write_text(json.dumps(row))
                     print(file.name, _mean([row["dense"]["all"]]), flush=True)
-    rows = [
-        json.loads(file.read_text())
-        for preset in PRESETS
-        for file in sorted(asked.out.glob(f"{preset}-*.json"))
-    ]
-    text = section(rows)
+                rows.append(json.loads(file.read_text()))
     if asked.only_print:
-        print(text)
-    elif len(rows) == len(PRESETS) * len(SEEDS) * len(NETWORKS):
-        write_section("synthesis", text, page=PAGE)
+        print(section(rows))
     else:
-        print(f"{len(rows)} rows of {len(PRESETS) * len(SEEDS) * len(NETWORKS)}; nothing written")
+        write_section("synthesis", section(rows), page=PAGE)
 
 
 if __name__ == "__main__":
