@@ -274,7 +274,8 @@ def test_a_recipe_is_frozen() -> None:
         ),
         (
             {"sparsity": {"total_shrink": [0], "penalty": "bn_l2"}},
-            "sparsity.penalty: no choice 'bn_l2'; there are bn_l1, bn_l1_proximal; "
+            "sparsity.penalty: no choice 'bn_l2'; there are bn_l1, bn_l1_proximal, deep_hoyer, "
+            "group_lasso, group_lasso_proximal, group_norm, growing_l2, polarization; "
             "did you mean 'bn_l1'?",
         ),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,16 @@ from torch import Tensor, nn
 
 from secateur.errors import TrainingError
 from secateur.train.fit import fit
-from secateur.train.penalty_scales import BnL1, BnL1Proximal
+from secateur.train.penalty_filters import (
+    DeepHoyer,
+    Filters,
+    GroupLasso,
+    GroupLassoProximal,
+    GrowingL2,
+    filter_norms,
+)
+from secateur.train.penalty_groups import Coupled, GroupNorm, Slices
+from secateur.train.penalty_scales import BnL1, BnL1Proximal, Polarization
 from secateur.train.schedule import Training
 from secateur.train.shrink import strength_for_shrink, total_shrink
 
@@ -72,3 +82,51 @@ def test_total_shrink_under_adamw_is_defined_for_the_proximal_step_only() -> Non
     assert total_shrink(1.0, training, 64, ramp=0.0, proximal=True) == pytest.approx(0.02)
     with pytest.raises(TrainingError, match="sgd, not adamw"):
         total_shrink(1.0, training, 64)
+
+
+ON_FILTERS = {"0.weight": Filters()}
+ON_GROUPS = {"g": Coupled(4, (Slices("0.weight", 0),))}
+
+
+@pytest.mark.parametrize(
+    ("unit", "left"),
+    [
+        (GroupLasso(1.0, ON_FILTERS), 0.6),  # the mean filter, less 0.4 of its norm
+        (GroupLassoProximal(1.0, ON_FILTERS), 0.6),
+        (GrowingL2(1.0, ON_FILTERS), 0.670),  # e^-0.4 of every filter
+        (GroupNorm(1.0, ON_GROUPS, alpha=0.0), 0.670),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_total_shrink_in_units_of_the_distance(unit: Any, left: float, momentum: float) -> None:
+    training = Training(epochs=40, batch_size=5, lr=0.01, momentum=momentum, weight_decay=0.0)
+    network = _network()
+    parameters = dict(network.named_parameters())
+    start = filter_norms(parameters["0.weight"], 0).detach()
+    strength = strength_for_shrink(
+        0.4 * unit.distance(parameters), training, len(X), proximal=unit.proximal
+    )
+    penalty = replace(unit, strength=strength)
+    fit(network, X, Y, training, seed=0, loss_fn=_no_loss, penalty=penalty)
+    end = filter_norms(parameters["0.weight"], 0).detach()
+    assert float(end.mean() / start.mean()) == pytest.approx(left, abs=0.01)
+
+
+def test_distances_on_paper() -> None:
+    network: Any = nn.Sequential(nn.Conv2d(2, 2, 1, bias=False), nn.BatchNorm2d(2))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([[3.0, 4.0], [0.0, 1.0]]).view(2, 2, 1, 1))
+        network[1].weight.copy_(torch.tensor([0.5, -1.5]))
+    parameters = dict(network.named_parameters())
+    for penalty, distance in (
+        (BnL1(1.0, {"1.weight": None}), 1.0),
+        (BnL1Proximal(1.0, {"1.weight": (1,)}), 1.5),
+        (Polarization(1.0, {"1.weight": (0,)}), 0.5),
+        (GroupLasso(1.0, ON_FILTERS), 3.0),
+        (GroupLassoProximal(1.0, {"0.weight": Filters(0, (0,))}), 5.0),
+        (DeepHoyer(1.0, ON_FILTERS), 6.5),
+        (GrowingL2(1.0, ON_FILTERS), 1.0),
+        (BnL1(1.0, {}), 1.0),
+    ):
+        assert penalty.distance(parameters) == pytest.approx(distance)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
         seed=cell.seed,
         penalty=penalty,
         **augment_of(cell.augmentations, data),
+        channels=channels,
         checkpoint=checkpoint,
     )
     save(model, folder / NETWORK)
@@ -67,7 +68,12 @@ def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
         "params": total.params,
         "macs": total.macs,
         "channels": total.channels,
+        "penalty": cell.penalty,
         "bn_lambda": strength,
+        "epochs": [
+            {"epoch": e.epoch, "loss": e.loss, "accuracy": e.accuracy, "lr": e.lr, **e.sparsity}
+            for e in history.epochs
+        ],
         "features": data.features,
         "versions": {"secateur": __version__, "torch": torch.__version__},
         **measures,
@@ -129,7 +135,7 @@ def training_of(settings: TrainingPart) -> Training:
     """A recipe's settings as the trainer takes them."""
     from secateur.train.schedule import Training
 
-    return Training(**settings.model_dump())
+    return Training(**settings.model_dump(include=set(TrainingPart.model_fields)))
 
 
 def augment_of(chosen: tuple[Augmentation, ...], data: Split) -> dict[str, Any]:
@@ -149,11 +155,12 @@ def _penalty(
 
     if cell.total_shrink == 0:
         return 0.0, None
+    penalty = PENALTIES[cell.penalty](1.0, model, channels, cell.ramp)
     strength = strength_for_shrink(
-        cell.total_shrink * cell.bn_init,
+        cell.total_shrink * penalty.distance(dict(model.named_parameters())),
         training,
         n_examples,
         cell.ramp,
-        proximal=cell.penalty == "bn_l1_proximal",
+        proximal=penalty.proximal,
     )
-    return strength, PENALTIES[cell.penalty](strength, model, channels, cell.ramp)
+    return strength, replace(penalty, strength=strength)

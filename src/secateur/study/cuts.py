@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from secateur.channels.groups import ChannelMap
     from secateur.plan.budget import Budget
     from secateur.plan.plan import PruningPlan
+    from secateur.train.distil import Distillation
 
 
 def prune_and_tune(
@@ -74,6 +75,7 @@ def prune_and_tune(
             data.y_train,
             training_of(cell.fine_tuning),
             seed=base_cell.seed,
+            distil=_distillation(cell, base),
             **augment_of(cell.augmentations, data),
         )
         tuned = evaluate(small, data.x_test, data.y_test).accuracy
@@ -169,6 +171,15 @@ def _size(level: Level, plan: PruningPlan) -> dict[str, Any]:
         "macs": plan.after.macs,
         "channels": plan.after.channels,
     }
+
+
+def _distillation(cell: PrunedCell, base: nn.Module) -> Distillation | None:
+    from secateur.train.distil import distillation
+
+    asked = cell.fine_tuning.distil
+    if asked is None:
+        return None
+    return distillation(base, temperature=asked.temperature, weight=asked.weight)
 
 
 _CALIBRATION_BATCH = 32

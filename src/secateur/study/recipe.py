@@ -75,12 +75,22 @@ def _dense_among(strengths: tuple[float, ...]) -> tuple[float, ...]:
 class Sparsity(Part):
     """How channels are made to matter less before pruning.
 
-    `total_shrink` is how far the penalty alone would move a batch-norm scale in a whole training,
-    as a multiple of `bn_init`, where scales start; 0 is dense training. The penalty grows from
-    nothing over the first share `ramp` of the steps.
+    `total_shrink` is how far the penalty alone would move what it pushes in a whole training, as a
+    multiple of where that starts: `bn_init` for batch-norm scales, the mean norm for filters.
+    `growing_l2` and `group_norm` take shares of what is left, e times less a unit. 0 is dense
+    training. The penalty grows from nothing over the first share `ramp` of the steps.
     """
 
-    penalty: Literal["bn_l1", "bn_l1_proximal"] = "bn_l1_proximal"
+    penalty: Literal[
+        "bn_l1",
+        "bn_l1_proximal",
+        "polarization",
+        "group_lasso",
+        "group_lasso_proximal",
+        "deep_hoyer",
+        "growing_l2",
+        "group_norm",
+    ] = "bn_l1_proximal"
     total_shrink: Annotated[
         tuple[NotNegative, ...],
         Field(min_length=1),
@@ -105,11 +115,26 @@ class Training(Part):
     label_smoothing: ShareOrNone = 0.0
 
 
+class Distil(Part):
+    """Fine-tuning also pulls towards the answers of the network that was cut, whole as it was.
+
+    The loss is (1 - weight) * cross-entropy + weight * temperature^2 * KL at that temperature.
+    """
+
+    temperature: Positive = 4.0
+    weight: Annotated[float, Field(ge=0, le=1), NUMBER, UNSIGNED_ZERO] = 0.5
+
+
 class FineTuning(Training):
     """How a cut network is trained on; with 0 epochs it is not."""
 
     epochs: CountOrNone = 3
     lr: Positive = 0.01
+    distil: Distil | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """All of it; distillation only where there is some."""
+        return self.model_dump(exclude={"distil"} if self.distil is None else None)
 
 
 OfWeights = Literal["l1", "l2", "gm", "fermat", "bn_scale", "bn_shift", "lamp", "cosine", "random"]

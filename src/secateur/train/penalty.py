@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,9 @@ class Penalty(ABC):
     strength: float
     ramp: float = field(default=0.5, kw_only=True)
 
+    proximal: ClassVar[bool] = False
+    """Whether it moves parameters itself, after the step, instead of adding to gradients."""
+
     def __post_init__(self) -> None:
         if not 0 <= self.strength < float("inf"):
             raise TrainingError(f"penalty strength is {self.strength}; it must be 0 or more")
@@ -52,6 +56,14 @@ class Penalty(ABC):
     def report(self, parameters: Parameters) -> dict[str, float | None]:  # noqa: ARG002
         """Numbers for the row of an epoch, None for what is undefined."""
         return {}
+
+    def distance(self, parameters: Parameters) -> float:  # noqa: ARG002
+        """How far what it pushes is from zero, for `strength_for_shrink`: 1 where it acts by share.
+
+        At a total shrink of this much the penalty alone would bring an average one to zero, or,
+        where it takes a share of what is left, to a share of 1 / e.
+        """
+        return 1.0
 
     def strength_at(self, progress: float) -> float:
         """Strength at `progress`."""
@@ -127,6 +139,12 @@ def inactive_share(scales: Iterable[Tensor]) -> float:
     if largest == 0:
         return 1.0
     return (magnitudes < INACTIVE_BELOW * largest).double().mean().item()
+
+
+def mean_of(weights: Iterable[Tensor]) -> float:
+    """The mean magnitude over all tensors, 1 if they hold nothing but zeros or nothing at all."""
+    magnitudes = _magnitudes(weights)
+    return magnitudes.mean().item() if magnitudes.any() else 1.0
 
 
 def _magnitudes(weights: Iterable[Tensor]) -> Tensor:

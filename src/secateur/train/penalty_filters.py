@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from secateur.channels.groups import ChannelMap
 from secateur.errors import TrainingError
-from secateur.train.penalty import Parameters, Penalty, check_positions, known, sparsity
+from secateur.train.penalty import Parameters, Penalty, check_positions, known, mean_of, sparsity
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class GroupLasso(Penalty):
             norms = filter_norms(parameters[name], dim)
             add_by_filter(parameters[name], dim, _if(counts, _over(strength, norms)))
 
+    def distance(self, parameters: Parameters) -> float:
+        """The mean norm of the penalised filters."""
+        return mean_of(_norms(self._places, parameters))
+
     @torch.no_grad()
     def report(self, parameters: Parameters) -> dict[str, float | None]:
         """Sparsity of the penalised filters' norms, each relative to its layer's mean."""
@@ -72,6 +77,8 @@ class GroupLassoProximal(Penalty):
 
     filters: Chosen
 
+    proximal: ClassVar[bool] = True
+
     def check(self, parameters: Parameters) -> None:
         """Refuse filters the model does not have (TrainingError)."""
         _check(self.filters, parameters)
@@ -85,6 +92,10 @@ class GroupLassoProximal(Penalty):
             less = _if(counts, _over(threshold, filter_norms(weight, dim)))
             if weight.requires_grad:
                 weight.mul_(along((1 - less).clamp_min(0), dim, weight.dim()))
+
+    def distance(self, parameters: Parameters) -> float:
+        """The mean norm of the penalised filters."""
+        return mean_of(_norms(self._places, parameters))
 
     @torch.no_grad()
     def report(self, parameters: Parameters) -> dict[str, float | None]:
@@ -122,6 +133,10 @@ class DeepHoyer(Penalty):
             ratio = _over(counted.sum(), counted.square().sum())
             push = 2 * strength * ratio * (_over(1.0, norms) - ratio)
             add_by_filter(parameters[name], dim, _if(counts, push))
+
+    def distance(self, parameters: Parameters) -> float:
+        """Half the mean square of the penalised filters' norms: its push is 2 / norm or less."""
+        return mean_of(n.square() for n in _norms(self._places, parameters)) / 2
 
     @torch.no_grad()
     def report(self, parameters: Parameters) -> dict[str, float | None]:
@@ -289,9 +304,14 @@ def _over(a: Tensor | float, b: Tensor) -> Tensor:
 def _report(
     places: Mapping[str, tuple[int, Tensor | None]], parameters: Parameters
 ) -> dict[str, float | None]:
-    relative = []
-    for name, (dim, counts) in places.items():
-        norms = filter_norms(parameters[name], dim)
-        norms = norms if counts is None else norms[counts]
-        relative.append(_over(norms, norms.mean()))
-    return sparsity(relative)
+    return sparsity(_over(norms, norms.mean()) for norms in _norms(places, parameters))
+
+
+@torch.no_grad()
+def _norms(places: Mapping[str, tuple[int, Tensor | None]], parameters: Parameters) -> list[Tensor]:
+    """Norms of the filters that count, layer by layer."""
+    found = {name: filter_norms(parameters[name], dim) for name, (dim, _) in places.items()}
+    return [
+        norms if counts is None else norms[counts]
+        for norms, (_, counts) in zip(found.values(), places.values(), strict=True)
+    ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from secateur.channels.groups import ChannelMap
 from secateur.errors import TrainingError
-from secateur.train.penalty import Parameters, Penalty, check_positions, known, sparsity
+from secateur.train.penalty import Parameters, Penalty, check_positions, known, mean_of, sparsity
 
 Scales = Mapping[str, tuple[int, ...] | None]
 """Names of scale parameters and the positions that count, None for all of them."""
@@ -40,6 +41,10 @@ class BnL1(Penalty):
             if scale.grad is not None:
                 scale.grad[where] += strength * scale.detach()[where].sign()
 
+    def distance(self, parameters: Parameters) -> float:
+        """The mean magnitude of the penalised scales."""
+        return mean_of(_chosen(self._where, parameters))
+
     def report(self, parameters: Parameters) -> dict[str, float | None]:
         """Sparsity of the penalised scales."""
         return sparsity(_chosen(self._where, parameters))
@@ -58,6 +63,8 @@ class BnL1Proximal(Penalty):
 
     scales: Scales
 
+    proximal: ClassVar[bool] = True
+
     def check(self, parameters: Parameters) -> None:
         """Refuse scales the model does not have, or positions outside them (TrainingError)."""
         _check(self.scales, parameters)
@@ -70,6 +77,10 @@ class BnL1Proximal(Penalty):
                 scale = parameters[name]
                 if scale.requires_grad:
                     scale[where] = nn.functional.softshrink(scale[where], threshold)
+
+    def distance(self, parameters: Parameters) -> float:
+        """The mean magnitude of the penalised scales."""
+        return mean_of(_chosen(self._where, parameters))
 
     def report(self, parameters: Parameters) -> dict[str, float | None]:
         """Sparsity of the penalised scales."""
@@ -133,6 +144,10 @@ class Polarization(Penalty):
                 scale = parameters[name]
                 if scale.requires_grad:
                     scale[where] = scale[where].clamp_min(0)
+
+    def distance(self, parameters: Parameters) -> float:
+        """The mean magnitude of the penalised scales."""
+        return mean_of(_chosen(self._where, parameters))
 
     def report(self, parameters: Parameters) -> dict[str, float | None]:
         """Sparsity of the penalised scales."""
