@@ -98,8 +98,14 @@ def test_answers_kept_are_the_answers_given_batch_by_batch(teacher: nn.Module) -
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
-def test_the_teacher_sees_the_augmented_batch() -> None:
-    """A teacher that answers by place, and students that can do so too."""
+def mixed(x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    other = torch.randperm(len(x), generator=generator)
+    shares = F.one_hot(y, 3).float()
+    return 0.7 * x + 0.3 * x[other], 0.7 * shares + 0.3 * shares[other]
+
+
+@pytest.mark.parametrize("change", [{"augment": rolled}, {"mix": mixed}])
+def test_the_teacher_sees_the_batch_as_it_is_trained_on(change: dict[str, Any]) -> None:
     seen: list[Tensor] = []
 
     class Watched(nn.Module):
@@ -119,7 +125,7 @@ def test_the_teacher_sees_the_augmented_batch() -> None:
         *data(),
         replace(TRAINING, epochs=1),
         seed=0,
-        augment=rolled,
+        **change,
         distil=distillation(teacher),
     )
     assert len(seen) == 6  # three batches, each seen by both

@@ -13,6 +13,7 @@ The main road, on any network that runs:
     scores = sc.score(model, channels, [sc.l1])["l1"]       # what each is worth
     plan = sc.uniform(scores, channels, sc.Budget(macs="50%"))  # which go; plan.to_json()
     small = sc.cut(model, plan, example_input)              # a new module, proved and verified
+    sc.fit(small, x, y, sc.Training(epochs=5, lr=0.02), seed=1, distil=sc.distillation(model))
     sc.save(small, "small.safetensors")
 
 Names below are imported on first use, so that importing secateur loads no torch.
@@ -95,7 +96,25 @@ if TYPE_CHECKING:
     from secateur.surgery.restore import restore as restore
     from secateur.surgery.verify import verify as verify
     from secateur.train.batch_norm import reestimate_batch_norm as reestimate_batch_norm
+    from secateur.train.distil import distillation as distillation
+    from secateur.train.evaluate import evaluate as evaluate
+    from secateur.train.fit import fit as fit
+    from secateur.train.penalty import Penalty as Penalty
+    from secateur.train.penalty_filters import DeepHoyer as DeepHoyer
+    from secateur.train.penalty_filters import GroupLasso as GroupLasso
+    from secateur.train.penalty_filters import GroupLassoProximal as GroupLassoProximal
+    from secateur.train.penalty_filters import GrowingL2 as GrowingL2
+    from secateur.train.penalty_filters import lowest_filters as lowest_filters
+    from secateur.train.penalty_filters import prunable_filters as prunable_filters
+    from secateur.train.penalty_groups import GroupNorm as GroupNorm
+    from secateur.train.penalty_groups import coupled_groups as coupled_groups
+    from secateur.train.penalty_scales import BnL1 as BnL1
+    from secateur.train.penalty_scales import BnL1Proximal as BnL1Proximal
+    from secateur.train.penalty_scales import Polarization as Polarization
+    from secateur.train.penalty_scales import prunable_scales as prunable_scales
+    from secateur.train.schedule import Training as Training
     from secateur.train.sensitivity import measure_sensitivity as measure_sensitivity
+    from secateur.train.shrink import strength_for_shrink as strength_for_shrink
 
 _HOME = {
     "channels.cost": ("Cost", "cost", "layer_costs"),
@@ -134,6 +153,22 @@ _HOME = {
     "surgery.replan": ("plan_that_fits",),
     "surgery.verify": ("verify",),
     "train.batch_norm": ("reestimate_batch_norm",),
+    "train.distil": ("distillation",),
+    "train.evaluate": ("evaluate",),
+    "train.fit": ("fit",),
+    "train.penalty": ("Penalty",),
+    "train.penalty_filters": (
+        "DeepHoyer",
+        "GroupLasso",
+        "GroupLassoProximal",
+        "GrowingL2",
+        "lowest_filters",
+        "prunable_filters",
+    ),
+    "train.penalty_groups": ("GroupNorm", "coupled_groups"),
+    "train.penalty_scales": ("BnL1", "BnL1Proximal", "Polarization", "prunable_scales"),
+    "train.schedule": ("Training",),
+    "train.shrink": ("strength_for_shrink",),
     "train.sensitivity": ("measure_sensitivity",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
