@@ -61,7 +61,7 @@ def test_the_penalty_of_the_recipe_works() -> None:
     scales: Any = model[1].weight
     assert (scales[[0, 2]].abs() < 0.05).all()
     assert (scales[[1, 3]].abs() > 0.5).all()
-    with pytest.raises(secateur.errors.TrainingError, match="did you mean '1.weight'"):
+    with pytest.raises(secateur.errors.TrainingError, match=r"did you mean '1\.weight'"):
         secateur.fit(model, x, y, training, seed=0, penalty=names["BnL2"](1.0, {"1.weigth": None}))
 
 
