@@ -72,6 +72,16 @@ def test_controls_and_deployment_add_cells_and_change_none() -> None:
     assert {cell.of for unit in both for cell in unit.deployed} == set(ids(control))
 
 
+def test_rounding_names_other_cuts_of_the_same_bases() -> None:
+    plain, ones, eights = (
+        units(recipe(pruning=pruning(**rounding)))
+        for rounding in ({}, {"keep_multiple_of": 1}, {"keep_multiple_of": 8})
+    )
+    assert ids(plain) == ids(ones)
+    assert [unit.base.id for unit in plain] == [unit.base.id for unit in eights]
+    assert not {c.id for u in plain for c in u.pruned} & {c.id for u in eights for c in u.pruned}
+
+
 def test_a_share_of_channels_and_a_budget_of_macs_are_different_cells() -> None:
     half = pruning(ratios=[0.5]), pruning(ratios=[], fewer_macs=[2])
     ratio, macs = (units(recipe(pruning=one)) for one in half)

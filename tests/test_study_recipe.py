@@ -357,7 +357,7 @@ def test_missing_parts_are_named() -> None:
         "width, lr, weight_decay",
         "sparsity: missing; give a mapping with the keys penalty, total_shrink, ramp, bn_init",
         "pruning: missing; give a mapping with the keys criteria, scopes, ratios, fewer_macs, "
-        "reduction, normalisation, calibration, from_scratch",
+        "keep_multiple_of, reduction, normalisation, calibration, from_scratch",
     ]
 
 

@@ -158,9 +158,11 @@ def budget_of(level: Level, channels: ChannelMap) -> Budget:
     from secateur.channels.cost import cost
     from secateur.plan.budget import Budget
 
+    multiple = level.keep_multiple_of
     if level.fewer_macs is None:
-        return Budget(pruning_ratio=level.ratio)
-    return Budget(macs=int(cost(channels).macs / level.fewer_macs))
+        return Budget(pruning_ratio=level.ratio, keep_multiple_of=multiple)
+    macs = int(cost(channels).macs / level.fewer_macs)
+    return Budget(macs=macs, keep_multiple_of=multiple)
 
 
 def _size(level: Level, plan: PruningPlan) -> dict[str, Any]:
