@@ -24,6 +24,8 @@ from sections import ROOT, write_section
 
 from secateur.deploy.device import DEVICES, Stored
 from secateur.deploy.session import Session
+from secateur.errors import BudgetError
+from secateur.study.cells import units
 from secateur.study.deployment import FLOAT32, INT8
 from secateur.study.store import Store
 
@@ -54,7 +56,7 @@ class Study:
     """Rows of a study by network and size, each with its deployment."""
 
     def __init__(self, store: Store) -> None:
-        rows = store.rows()
+        rows = store.rows([cell for unit in units(store.recipe()) for cell in unit.cells])
         self.store = store
         self.deployed = {row["of"]: row for row in rows if row["kind"] == "deployed"}
         found: dict[str, dict[Size, dict[int, Row]]] = defaultdict(lambda: defaultdict(dict))
@@ -237,6 +239,50 @@ def speeds(study: Study, example: np.ndarray) -> str:
     )
 
 
+def rounding(study: Study, shape: tuple[int, ...], folder: Path) -> str:
+    """Speed-up of every size when groups keep multiples of so many channels."""
+    import torch
+
+    import secateur as sc
+    from secateur.networks.families import NETWORKS
+
+    x = torch.zeros(shape)
+    rows = []
+    for network in study.store.recipe().networks:
+        torch.manual_seed(0)
+        model = NETWORKS[network.kind](len(CLASSES), network.width).eval()
+        channels = sc.trace(model, x)
+        scores = sc.score(model, channels, [sc.l1])["l1"]
+        whole = sc.cost(channels).macs
+        sc.export_onnx(model, x, folder / "whole.onnx")
+        sessions, macs = {WHOLE: Session(folder / "whole.onnx")}, {WHOLE: whole}
+        for cut in study.cuts:
+            for multiple in MULTIPLES:
+                budget = sc.Budget(macs=int(whole / cut), keep_multiple_of=multiple)
+                try:
+                    plan = sc.uniform(scores, channels, budget)
+                except BudgetError:  # too coarse for so small a network
+                    continue
+                small = sc.cut(model, plan, x, channels=channels)
+                path = folder / f"{cut:g}-{multiple}.onnx"
+                sc.export_onnx(small, x, path)
+                sessions[cut, multiple], macs[cut, multiple] = Session(path), plan.after.macs
+        times = milliseconds(sessions, x.numpy())
+        for cut in study.cuts:
+            cells = []
+            for key in ((cut, multiple) for multiple in MULTIPLES):
+                fewer = whole / macs[key] if key in macs else 0
+                faster = np.median(times[WHOLE] / times[key]) if key in macs else 0
+                cells.append(f"{faster:.1f} at {fewer:.1f}" if fewer else "cannot be met")
+            rows.append([network.kind, f"{cut:g}", *cells])
+    return table(("network", "asked", *(f"multiples of {m}" for m in MULTIPLES)), rows)
+
+
+WHOLE = (1.0, 0)
+MULTIPLES = (1, 4, 8, 16)
+CLASSES = range(10)
+
+
 def spread(ratios: np.ndarray) -> str:
     """Median and quartiles over rounds."""
     low, middle, high = np.percentile(ratios, (25, 50, 75))
@@ -310,6 +356,8 @@ def main() -> None:
     recipe = study.store.recipe()
     frames = 1 + round(recipe.features.seconds * recipe.features.rate) // recipe.features.hop
     example = np.random.default_rng(0).standard_normal((1, 1, recipe.features.n_mels, frames))
+    with tempfile.TemporaryDirectory() as folder:
+        rounded = rounding(study, example.shape, Path(folder))
     n_runs = {network: len(runs) for network, runs in study.runs.items()}
     text = "\n\n".join(
         (
@@ -324,6 +372,9 @@ def main() -> None:
             speeds(study, example.astype(np.float32)),
             "Where the float32 time goes (profile of ONNX Runtime):",
             kinds(study, example.astype(np.float32)),
+            "How much faster (float32) at how many times fewer MACs, where groups keep multiples "
+            "of so many channels; new weights, since they have no say in this:",
+            rounded,
         )
     )
     if given.write:
