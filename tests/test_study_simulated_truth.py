@@ -27,7 +27,7 @@ from secateur.study.resampling import bootstrap_interval
 from secateur.study.variance import variance_shares
 from simulated_rows import linear_rows
 
-FEW, MANY = 100, 1000
+FEW, MANY = 100, 2000
 sizes = pytest.mark.parametrize(
     "n", [FEW, pytest.param(MANY, marks=pytest.mark.nightly)], ids=["few", "many"]
 )
@@ -209,6 +209,7 @@ def test_three_repetitions_have_intervals_that_hold_the_mean(n):
 
 @sizes
 def test_variance_shares_are_unbiased_and_their_intervals_hold_them(n):
+    n = min(n, 1000)  # each share takes two roots of a noncentral F
     rng = np.random.default_rng(2)
     family, sparsity = np.array([-0.05, 0.0, 0.05]), np.linspace(-0.15, 0.15, 5)
     method = np.array([0.02, 0.0, -0.02, 0.0])
