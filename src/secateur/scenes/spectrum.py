@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from secateur.scenes.logmel import Padding
 from secateur.scenes.mel import Bank, filters
@@ -40,22 +39,31 @@ def band_powers(waveforms: Tensor, framing: Framing, bank: Bank) -> Tensor:
     n_frames = 1 + (n_samples + 2 * half - n_fft) // framing.hop
     window, pieces = _window(framing), _pieces(bank)
     at_once = max(1, min(n_frames, _BLOCK_BYTES // (8 * n_fft)))
+    padded = torch.zeros(n_samples + 2 * half, dtype=torch.float64)
+    frames = padded.unfold(0, n_fft, framing.hop)
     windowed = torch.empty(at_once, n_fft, dtype=torch.float64)
     bands = torch.empty(n, n_frames, bank.n_mels, dtype=torch.float64)
     for waveform, found in zip(waveforms, bands, strict=True):
-        padded = pad(waveform.to(torch.float64)[None], (half, half), mode=framing.padding)[0]
-        frames = padded.unfold(0, n_fft, framing.hop)
+        _fill(padded, waveform, half, framing.padding)
         for step in range(0, n_frames, at_once):
             some = frames[step : step + at_once]
             spectra = torch.fft.rfft(torch.mul(some, window, out=windowed[: len(some)]))
             parts = torch.view_as_real(spectra).flatten(1)
             squares = torch.mul(parts, parts, out=parts)
+            here = found[step : step + at_once]
             for first, low, piece in pieces:
                 height, width = piece.shape
-                found[step : step + at_once, first : first + width] = (
-                    squares[:, low : low + height] @ piece
-                )
+                here[:, first : first + width] = squares[:, low : low + height] @ piece
     return bands
+
+
+def _fill(padded: Tensor, waveform: Tensor, half: int, padding: Padding) -> None:
+    """Put a waveform in the middle of `padded`, whose ends stay zero or become its reflection."""
+    n = len(waveform)
+    padded[half : half + n].copy_(waveform)
+    if padding == "reflect" and half:
+        padded[:half] = waveform[1 : half + 1].flip(0)
+        padded[half + n :] = waveform[n - half - 1 : n - 1].flip(0)
 
 
 @lru_cache(maxsize=8)
