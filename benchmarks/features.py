@@ -105,8 +105,8 @@ def section(rounds: int) -> str:
         f"{rounds} rounds by turns; librosa is",
         f"called clip by clip. The difference is the largest to librosa {librosa.__version__} in "
         "double precision, in the preset's own unit.",
-        "*FFT*: our transform of the clip's frames alone, in double precision, and its share of our",
-        "time; *from files* both decode 16-bit WAV as well.",
+        "*FFT*: our transform of the clip's frames alone, in double precision, and its share of",
+        "our time; *from files* both decode 16-bit WAV as well.",
         "",
         "| preset | shape | seconds | librosa | secateur | times | FFT | its share "
         "| from files: librosa | secateur | times | difference |",
@@ -124,10 +124,11 @@ def section(rounds: int) -> str:
             )
     lines += [
         "",
-        "The goal is 4 times. Most is gained where there are many bands: librosa multiplies by a",
-        "matrix that is mostly zeros. Where there are few, both do little but transform, and ours is",
-        "in double precision: in single, bands far below the loudest of their frame are off by more",
-        "than 1e-4, whichever way frames are scaled (`python benchmarks/features.py --single`).",
+        "The goal is 4 times. Most is gained where there are many bands: librosa multiplies by",
+        "a matrix that is mostly zeros. Where there are few, both do little but transform, and",
+        "ours is in double precision: in single, bands far below the loudest of their frame are",
+        "off by more than 1e-4 dB, whichever way frames are scaled",
+        "(`python benchmarks/features.py --single`).",
     ]
     return "\n".join(lines)
 
