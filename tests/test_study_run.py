@@ -87,6 +87,22 @@ def test_rows_are_whole_and_add_up(undisturbed: Store, recipe: Recipe) -> None:
             assert row["ratio_reached"] == pytest.approx(cell.level.ratio, abs=0.05)
 
 
+def test_rows_say_which_channels_went_and_how_each_recorder_fares(
+    undisturbed: Store, recipe: Recipe
+) -> None:
+    for unit in units(recipe):
+        data = split(recipe, undisturbed.folder / FEATURES, unit.base.fold)
+        assert len(data.devices) == len(data.y_test) and len(set(data.devices)) > 1
+        base = undisturbed.row(unit.base.id)
+        for row in (base, *(undisturbed.row(cell.id) for cell in unit.pruned)):
+            assert set(row["by_device"]) == set(data.devices)
+            mean = sum(row["by_device"][device] for device in data.devices) / len(data.devices)
+            assert row["accuracy"] == pytest.approx(mean)
+        for cell in unit.pruned:
+            row = undisturbed.row(cell.id)
+            assert sum(map(len, row["removed"].values())) == base["channels"] - row["channels"]
+
+
 def test_the_penalty_makes_scales_smaller(undisturbed: Store, recipe: Recipe) -> None:
     gini = {
         (unit.base.network.kind, unit.base.total_shrink): next(

@@ -30,7 +30,7 @@ def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
     from secateur.channels.cost import cost
     from secateur.channels.trace import trace
     from secateur.surgery.package import save
-    from secateur.train.fit import evaluate, fit
+    from secateur.train.fit import fit
     from secateur.version import __version__
 
     model = build(cell, data)
@@ -54,7 +54,6 @@ def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     measures = measure(model, channels)
     total = cost(channels)
-    accuracy = evaluate(model, data.x_test, data.y_test)
     return {
         "kind": "base",
         "id": cell.id,
@@ -62,8 +61,8 @@ def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
         "strength": cell.total_shrink,
         "seed": cell.seed,
         "fold": cell.fold,
-        "accuracy": accuracy.accuracy,
-        "log_loss": accuracy.log_loss,
+        **tested(model, data),
+        "n_classes": data.n_classes,
         "train_accuracy": history.epochs[-1].accuracy,
         "params": total.params,
         "macs": total.macs,
@@ -79,6 +78,22 @@ def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
         **measures,
         "seconds": {"train": history.seconds, "measure": time.perf_counter() - started},
     }
+
+
+def tested(model: nn.Module, data: Split) -> dict[str, Any]:
+    """Accuracy and log loss on the test clips; accuracy by recorder, where there are several."""
+    from secateur.train.evaluate import accuracy_of, predict
+
+    logits = predict(model, data.x_test)
+    whole = accuracy_of(logits, data.y_test)
+    found: dict[str, Any] = {"accuracy": whole.accuracy, "log_loss": whole.log_loss}
+    if len(set(data.devices)) > 1:
+        right = (logits.argmax(1) == data.y_test).tolist()
+        by_device: dict[str, list[bool]] = {}
+        for device, hit in zip(data.devices, right, strict=True):
+            by_device.setdefault(device, []).append(hit)
+        found["by_device"] = {name: sum(own) / len(own) for name, own in sorted(by_device.items())}
+    return found
 
 
 def measure(model: nn.Module, channels: ChannelMap) -> dict[str, Any]:

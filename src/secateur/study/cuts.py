@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from secateur.study.bases import NETWORK, augment_of, build, training_of
+from secateur.study.bases import NETWORK, augment_of, build, tested, training_of
 from secateur.study.cells import BaseCell, PrunedCell, ScratchCell
 from secateur.study.data import Split
 from secateur.study.recipe import Level
@@ -41,7 +42,7 @@ def prune_and_tune(
     from secateur.surgery.package import save
     from secateur.surgery.replan import plan_that_fits
     from secateur.train.batch_norm import reestimate_batch_norm
-    from secateur.train.fit import evaluate, fit
+    from secateur.train.fit import fit
 
     started = time.perf_counter()
     criterion = CRITERIA[cell.criterion]
@@ -65,9 +66,9 @@ def prune_and_tune(
     plan = plan_that_fits(base, example, budget_of(cell.level, channels), select)
     small = cut(base, plan, example, channels=channels, hold_back=False)
     reestimate_batch_norm(small, data.x_train)
-    accuracy_cut = evaluate(small, data.x_test, data.y_test).accuracy
+    after_cut = tested(small, data)
     cut_seconds = time.perf_counter() - started
-    tuned, tune_seconds = accuracy_cut, 0.0
+    tuned, tune_seconds = after_cut, 0.0
     if cell.fine_tuning.epochs:
         history = fit(
             small,
@@ -78,7 +79,7 @@ def prune_and_tune(
             distil=_distillation(cell, base),
             **augment_of(cell.augmentations, data),
         )
-        tuned = evaluate(small, data.x_test, data.y_test).accuracy
+        tuned = tested(small, data)
         tune_seconds = history.seconds
     if keep is not None:
         save(small, keep / NETWORK, plan)
@@ -93,8 +94,9 @@ def prune_and_tune(
         "criterion": cell.criterion,
         "scope": cell.scope,
         **_size(cell.level, plan),
-        "accuracy_cut": accuracy_cut,
-        "accuracy": tuned,
+        "accuracy_cut": after_cut["accuracy"],
+        **tuned,
+        "removed": {name: list(gone) for name, gone in plan.remove.items()},
         "seconds": {"cut": cut_seconds, "fine-tune": tune_seconds},
     }
 
@@ -115,13 +117,15 @@ def train_from_scratch(
     from secateur.plan.select import uniform
     from secateur.surgery.cut import cut
     from secateur.surgery.package import save
-    from secateur.train.fit import evaluate, fit
+    from secateur.surgery.replan import plan_that_fits
+    from secateur.train.fit import fit
 
     large = build(base_cell, data)
     channels = trace(large, data.x_train[:1])
     scores = score(large, channels, [l1])
-    plan = uniform(scores["l1"], channels, budget_of(cell.level, channels))
-    small = cut(large, plan, data.x_train[:1], channels=channels, hold_back=False)
+    budget, example = budget_of(cell.level, channels), data.x_train[:1]
+    plan = plan_that_fits(large, example, budget, partial(uniform, scores["l1"]))
+    small = cut(large, plan, example, channels=channels, hold_back=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(base_cell.seed)
         for module in small.modules():
@@ -148,7 +152,7 @@ def train_from_scratch(
         "seed": base_cell.seed,
         "fold": base_cell.fold,
         **_size(cell.level, plan),
-        "accuracy": evaluate(small, data.x_test, data.y_test).accuracy,
+        **tested(small, data),
         "seconds": {"train": history.seconds},
     }
 

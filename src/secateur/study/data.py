@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ class Split:
     """One fold held out: inputs (n, 1, n_mels, n_frames) float32, labels (n,) int64.
 
     `features` identifies the recordings and their transform, `per_db` is what one decibel is in
-    every band of the inputs.
+    every band of the inputs, `devices` are the recorders of the test clips, one each.
     """
 
     x_train: Tensor
@@ -44,6 +44,7 @@ class Split:
     n_classes: int
     features: str
     per_db: tuple[float, ...]
+    devices: tuple[str, ...] = ()
 
 
 def scene_set(recipe: Recipe) -> SceneSet:
@@ -99,7 +100,10 @@ def split(recipe: Recipe, cache: Path, fold: int) -> Split:
     scenes, settings = scene_set(recipe), recipe.features.settings()
     table = prepare(scenes, settings, cache)
     train, test = scenes.divided(fold, getattr(recipe.data, "test_on", "validation"))
-    return split_of(table, train, test)[0]
+    devices = tuple(
+        clip.device for clip, held_out in zip(scenes.clips, test, strict=True) if held_out
+    )
+    return replace(split_of(table, train, test)[0], devices=devices)
 
 
 def split_of(

@@ -35,7 +35,17 @@ def evaluate(model: nn.Module, x: Tensor, y: Tensor, batch_size: int = 256) -> A
         TrainingError: there is no data, or a label is out of range.
     """
     check_labels(x, y)
-    logits = predict(model, x, batch_size).double()
+    return accuracy_of(predict(model, x, batch_size), y)
+
+
+def accuracy_of(logits: Tensor, y: Tensor) -> Accuracy:
+    """Accuracy of logits (n, classes) with labels y (n,).
+
+    Raises:
+        TrainingError: there is no data, or a label is out of range.
+    """
+    check_labels(logits, y)
+    logits = logits.double()
     n_classes = logits.shape[1]
     check_range(y, n_classes)
     right = logits.argmax(1) == y
