@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import redirect_stdout
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +14,18 @@ from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from secateur.report.findings import Findings
+    from secateur.study.cluster import Cluster
     from secateur.study.recipe import Recipe
     from secateur.study.store import Store
 
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", "-j", help="Worker processes; one a core by default, 0 for none."),
+    typer.Option(
+        "--workers",
+        "-j",
+        min=0,
+        help="Worker processes; one a core by default, if memory holds them; 0 for none.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")]
 
@@ -65,13 +73,40 @@ def run(
         typer.Option("--set", help="Change the recipe: training.epochs=20. May be repeated."),
     ] = None,
     workers: Workers = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Run on a cluster of Ray instead: auto, local or HOST:PORT."),
+    ] = None,
+    cpus_per_run: Annotated[
+        float | None, typer.Option(help="With --ray: cores, and torch threads, of a run. [1]")
+    ] = None,
+    gpus_per_run: Annotated[
+        float | None, typer.Option(help="With --ray: GPUs of a run. [0]")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe, or go on where it stopped; what is finished is never done again."""
     from secateur.study.recipe import read_recipe
 
+    cluster = _cluster(ray, workers, cpus_per_run, gpus_per_run)
     found = read_recipe(recipe, changes or ())
-    _run(found, out or Path("out") / found.name, workers, as_json)
+    _run(found, out or Path("out") / found.name, workers, as_json, cluster)
+
+
+def _cluster(
+    address: str | None, workers: int | None, cpus: float | None, gpus: float | None
+) -> Cluster | None:
+    from secateur.study.cluster import Cluster
+
+    if address is None:
+        if cpus is not None or gpus is not None:
+            raise typer.BadParameter("--cpus-per-run and --gpus-per-run need --ray")
+        return None
+    if workers is not None:
+        raise typer.BadParameter(
+            "--workers is for this machine; with --ray give --cpus-per-run instead"
+        )
+    return Cluster(address, 1 if cpus is None else cpus, 0 if gpus is None else gpus)
 
 
 @study.command()
@@ -118,7 +153,13 @@ def report(
         typer.echo("\n".join([*lines(findings), str(page)]))
 
 
-def _run(recipe: Recipe, out: Path, workers: int | None, as_json: bool) -> None:
+def _run(
+    recipe: Recipe,
+    out: Path,
+    workers: int | None,
+    as_json: bool,
+    cluster: Cluster | None = None,
+) -> None:
     from rich.console import Console
 
     from secateur.report.digest import lines
@@ -139,8 +180,11 @@ def _run(recipe: Recipe, out: Path, workers: int | None, as_json: bool) -> None:
             lambda done, total: shown.update(f"preparing log-mels: {done} of {total} clips"),
         )
     work = units(recipe)
-    with progress(store, work, console) as on_event:
-        outcome = execute(work, store, run_unit, workers=workers, on_event=on_event)
+    # What anybody prints meanwhile, Ray for one, is not the answer of the command.
+    with progress(store, work, console) as on_event, redirect_stdout(sys.stderr):
+        outcome = execute(
+            work, store, run_unit, workers=workers, cluster=cluster, on_event=on_event
+        )
     findings, page = _report(recipe, store)
     if as_json:
         answer = {

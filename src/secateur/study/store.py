@@ -334,6 +334,7 @@ class Store:
         try:
             file = os.open(self._events, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             try:
+                fcntl.flock(file, fcntl.LOCK_EX)  # to append is not atomic on network file systems
                 while content:
                     content = content[os.write(file, content) :]
             finally:
