@@ -242,11 +242,12 @@ def test_status_counts_by_network_and_stage(store: Store) -> None:
     work = units(recipe(networks=[{"kind": "vgg"}, {"kind": "resnet"}]))
     first = work[0]
     store.write(first.base.id, {"id": first.base.id, "seconds": {"train": 2.0}})
+    assert status(store, work).seconds_left is None
     cut = first.pruned[0]
     store.write(cut.id, {"id": cut.id, "seconds": {"cut": 0.5, "train": 1.0}})
     store.fail(first.pruned[1], "out of luck", "")
     seen = status(store, work)
-    assert seen.seconds_left is None and not seen.running
+    assert seen.seconds_left == 1.5 + (2.0 + 2 * 1.5) and not seen.running  # resnet as vgg
     assert seen.networks == {"vgg": Count(2, 0, 1), "resnet": Count(0, 3, 0)}
     assert seen.total == Count(2, 3, 1)
     assert seen.seconds == {"train": 3.0, "cut": 0.5}

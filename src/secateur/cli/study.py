@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import redirect_stdout
+from enum import StrEnum
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -127,6 +129,48 @@ def status(
         typer.echo(json.dumps(asdict(seen) | {"total": asdict(seen.total)}))
     else:
         typer.echo("\n".join(status_lines(seen)))
+
+
+class _Tracker(StrEnum):
+    tensorboard = "tensorboard"
+    mlflow = "mlflow"
+
+
+@study.command()
+def track(
+    folder: Annotated[Path, typer.Argument(help="Folder of a study.", show_default=False)],
+    to: Annotated[_Tracker, typer.Option(help="Where to.", show_default=False)],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for TensorBoard [FOLDER/tensorboard]; URI of MLflow's server "
+            "[$MLFLOW_TRACKING_URI].",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Export the rows there are to TensorBoard or MLflow, a run each; what is there stays."""
+    from secateur.study.cells import units
+    from secateur.study.store import Store
+    from secateur.study.tracking import to_mlflow, to_tensorboard, tracked
+
+    store = Store(folder)
+    recipe = store.recipe()
+    runs = tracked(store, units(recipe))
+    if to is _Tracker.tensorboard:
+        place = out or str(folder / "tensorboard")
+        written, stood = to_tensorboard(runs, Path(place))
+    else:
+        place = out or os.environ.get("MLFLOW_TRACKING_URI", "")
+        if not place:
+            raise typer.BadParameter("name MLflow's server: --out URI, or MLFLOW_TRACKING_URI")
+        written, stood = to_mlflow(runs, place, recipe.name)
+    if as_json:
+        typer.echo(json.dumps({"written": written, "there": stood, "out": place}))
+    else:
+        typer.echo(f"{written} runs written, {stood} were there: {place}")
 
 
 @study.command()

@@ -13,12 +13,15 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.text import Text
 
 from secateur.study.cells import Unit
+from secateur.study.pace import Kind, Pace, Times, kind_of
 from secateur.study.store import BASE_FAILED, NETWORK_FAILED, Event, Store
 
 _LINE_SECONDS = 10.0
@@ -39,7 +42,8 @@ class Status:
     """Counts by network, and the seconds each stage took, summed over the finished cells.
 
     `seconds_left` is what the missing and failed cells would take one worker, if they take as long
-    as finished ones of the same network and kind; None before every kind has a finished one.
+    as finished ones of the same network and kind, or of that kind where the network has none; None
+    before every kind has a finished one.
     `running` says whether a process works on the study now.
     """
 
@@ -67,27 +71,27 @@ def status(store: Store, units: Sequence[Unit]) -> Status:
     """
     networks: dict[str, Count] = {}
     seconds: Counter[str] = Counter()
-    took: dict[tuple[str, str], list[float]] = {}
-    left: Counter[tuple[str, str]] = Counter()
+    times = Times()
+    left: Counter[Kind] = Counter()
     for unit in units:
         name = unit.base.network.kind
         count = networks.get(name, Count())
         for cell in unit.cells:
-            kind = (name, type(cell).__name__)
             if store.has(cell.id):
                 count = replace(count, done=count.done + 1)
                 own = store.row(cell.id).get("seconds", {})
                 seconds.update(own)
-                took.setdefault(kind, []).append(sum(own.values()))
+                times.add(kind_of(unit, cell), sum(own.values()))
                 continue
-            left[kind] += 1
+            left[kind_of(unit, cell)] += 1
             if store.has_failed(cell.id):
                 count = replace(count, failed=count.failed + 1)
             else:
                 count = replace(count, missing=count.missing + 1)
         networks[name] = count
-    known = all(kind in took for kind in left)
-    rest = sum(n * sum(took[kind]) / len(took[kind]) for kind, n in left.items()) if known else None
+    expected = {kind: times.expected(kind) for kind in left}
+    known = {kind: each for kind, each in expected.items() if each is not None}
+    rest = sum(n * known[kind] for kind, n in left.items()) if known == expected else None
     return Status(networks, dict(seconds), rest, store.running())
 
 
@@ -115,11 +119,14 @@ def progress(
     console = console or Console(stderr=True)
     cells = [cell for unit in units for cell in unit.cells]
     left = {cell.id: str(cell) for cell in cells if not store.has(cell.id)}
+    done = [cell.id for cell in cells if cell.id not in left]
+    pace = Pace(units, done, store.events())
     show = _bar if console.is_terminal else _lines
-    with show(console, len(cells), len(left)) as update:
+    with show(console, len(cells), len(left), pace) as update:
         failed: set[str] = set()
 
         def on_event(event: Event) -> None:
+            pace.hear(event)
             if event.what == "stop":
                 console.print(event.text, markup=False, highlight=False)
             elif event.id in left:
@@ -140,16 +147,32 @@ Update = Callable[[int, int, str], None]
 """(rows there are, cells that failed, the cell it is about) -> shown."""
 
 
+class _Left(ProgressColumn):
+    """The time that is left, once there is something to judge by."""
+
+    max_refresh = 1.0
+
+    def __init__(self, pace: Pace) -> None:
+        super().__init__()
+        self._pace = pace
+
+    def render(self, task: Task) -> Text:
+        seconds = self._pace.seconds_left(time.time())
+        if seconds is None or task.finished:
+            return Text("")
+        return Text(f"about {_duration(seconds)} left", style="progress.remaining")
+
+
 @contextmanager
-def _bar(console: Console, total: int, left: int) -> Iterator[Update]:
+def _bar(console: Console, total: int, left: int, pace: Pace) -> Iterator[Update]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        _Left(pace),
     )
-    with Progress(*columns, console=console, speed_estimate_period=3600) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task("cells", total=total, completed=total - left)
 
         def update(done: int, failed: int, name: str) -> None:
@@ -160,8 +183,8 @@ def _bar(console: Console, total: int, left: int) -> Iterator[Update]:
 
 
 @contextmanager
-def _lines(console: Console, total: int, left: int) -> Iterator[Update]:
-    began = last = time.monotonic()
+def _lines(console: Console, total: int, left: int, pace: Pace) -> Iterator[Update]:
+    last = time.monotonic()
     before = total - left
     said = -1
 
@@ -171,10 +194,9 @@ def _lines(console: Console, total: int, left: int) -> Iterator[Update]:
         words = [f"{done} of {total} cells"]
         if failed:
             words.append(f"{failed} failed")
-        waiting = total - done - failed
-        if done > before and waiting:
-            per_cell = (last - began) / (done - before)
-            words.append(f"about {_duration(per_cell * waiting)} left")
+        seconds = pace.seconds_left(time.time())
+        if seconds is not None and done + failed < total:
+            words.append(f"about {_duration(seconds)} left")
         console.print(", ".join(words), markup=False, highlight=False)
 
     now = (before, 0)

@@ -160,6 +160,10 @@ class Store:
         """
         return self._row(self.path(id) / "result.json", id)
 
+    def written(self, id: str) -> float:
+        """When the row of a finished cell was written, in seconds since 1970."""
+        return (self.path(id) / "result.json").stat().st_mtime
+
     def rows(self, cells: Iterable[Cell] | None = None) -> tuple[Row, ...]:
         """The rows of the finished ones of `cells`, in that order; of all cells by default, by id.
 
@@ -177,7 +181,7 @@ class Store:
         Raises:
             StorageError: it could not be written.
         """
-        flat = [dict(_flat(row)) for row in self.rows(cells)]
+        flat = [dict(flat(row)) for row in self.rows(cells)]
         columns = list(dict.fromkeys(name for row in flat for name in row))
         text = io.StringIO()
         table = csv.DictWriter(text, columns, lineterminator="\n")
@@ -388,9 +392,10 @@ def _settings(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterato
             yield path, value
 
 
-def _flat(row: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def flat(row: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Names and values of a row: nested ones as `seconds.train`, lists left out."""
     for name, value in row.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}.")
+            yield from flat(value, f"{above}{name}.")
         elif not isinstance(value, list | tuple):
             yield above + name, value
