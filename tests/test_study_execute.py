@@ -20,6 +20,7 @@ import pytest
 from secateur.errors import StudyError
 from secateur.study.cells import BaseCell, Cell, Unit, units
 from secateur.study.execute import Outcome, execute
+from secateur.study.pool import available_bytes, cores, default_workers
 from secateur.study.progress import status
 from secateur.study.recipe import Recipe, recipe_from
 from secateur.study.store import Event, Store
@@ -468,3 +469,24 @@ def test_torch_threads_are_put_back(tmp_path: Path) -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_free_memory_is_read_within_the_control_group(tmp_path: Path) -> None:
+    gib = 1 << 30
+    everything = available_bytes(tmp_path)
+    assert everything == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9 kB\nMemAvailable:  1048576 kB\n")
+    assert available_bytes(tmp_path) == gib
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (group / "memory.max").write_text("max\n")
+    assert available_bytes(tmp_path) == gib
+    for name, text in {
+        "max": gib,
+        "current": gib // 2,
+        "stat": f"anon 5\ninactive_file {9}",
+    }.items():
+        (group / f"memory.{name}").write_text(f"{text}\n")
+    assert available_bytes(tmp_path) == gib // 2 + 9
+    assert 1 <= default_workers() <= cores()

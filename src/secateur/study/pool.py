@@ -33,8 +33,8 @@ from secateur.study.work import (
     work,
 )
 
-WORKER_BYTES = 1 << 30
-"""Memory counted for a worker process; the largest of the recipes that ship was seen to need less.
+WORKER_BYTES = 3 << 29
+"""Memory counted for a worker process; recipes/esc10-device.yaml was seen to take 1.2 GiB at most.
 """
 
 _TRIES = 2

@@ -28,8 +28,8 @@ from secateur.files import write_json, write_text
 from secateur.study.cells import Cell
 from secateur.study.parse import read_mapping
 from secateur.study.recipe import Recipe, recipe_from
-
-Row = dict[str, Any]
+from secateur.study.rows import Row as Row  # its place for those who read a store
+from secateur.study.rows import flat
 
 BASE_FAILED = "its base network failed"
 """Why a cut has no row when there was nothing to cut."""
@@ -181,12 +181,12 @@ class Store:
         Raises:
             StorageError: it could not be written.
         """
-        flat = [dict(flat(row)) for row in self.rows(cells)]
-        columns = list(dict.fromkeys(name for row in flat for name in row))
+        rows = [dict(flat(row)) for row in self.rows(cells)]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
         text = io.StringIO()
         table = csv.DictWriter(text, columns, lineterminator="\n")
         table.writeheader()
-        table.writerows(flat)
+        table.writerows(rows)
         write_text(path, text.getvalue())
 
     # Failures
@@ -390,12 +390,3 @@ def _settings(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterato
             yield from _settings(value, path)
         else:
             yield path, value
-
-
-def flat(row: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Names and values of a row: nested ones as `seconds.train`, lists left out."""
-    for name, value in row.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{above}{name}.")
-        elif not isinstance(value, list | tuple):
-            yield above + name, value

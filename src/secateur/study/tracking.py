@@ -14,7 +14,8 @@ from typing import Any
 
 from secateur.errors import StudyError, brief
 from secateur.study.cells import Unit
-from secateur.study.store import Row, Store, flat
+from secateur.study.rows import Row, flat
+from secateur.study.store import Store
 
 _NOT_MEASURED = {"kind", "id", "base", "of", "network", "strength", "seed", "fold"}
 """What a row repeats from its cell."""
