@@ -1,0 +1,157 @@
+"""What running a study costs beside the work itself: overhead, two workers over one, planning.
+
+    python benchmarks/study.py                 print it
+    python benchmarks/study.py --write         into docs/benchmarks.md, too
+
+The load average stands beside the figures: times by the clock mean little on a busy machine.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from secateur.study.cells import Unit, units
+from secateur.study.execute import execute
+from secateur.study.progress import status
+from secateur.study.recipe import Recipe, recipe_from
+from secateur.study.run import run_unit
+from secateur.study.store import Store
+
+EMPTY = {
+    "name": "empty",
+    "data": {"kind": "synthetic"},
+    "networks": [{"kind": "vgg"}],
+    "sparsity": {"total_shrink": [0]},
+    "pruning": {"criteria": ["l1", "l2"], "scopes": ["uniform"], "ratios": [0.3, 0.5]},
+    "seeds": 100,
+}
+LARGE = EMPTY | {
+    "networks": [{"kind": "vgg"}, {"kind": "resnet"}],
+    "pruning": {
+        "criteria": ["l1", "l2", "gm", "bn_scale"],
+        "scopes": ["uniform", "global"],
+        "ratios": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6],
+    },
+    "seeds": 103,
+}
+REAL = {
+    "name": "real",
+    "data": {"kind": "synthetic", "n_locations": 8, "clips_per_location": 4},
+    "features": {"rate": 16000, "n_fft": 1024, "hop": 512, "n_mels": 32, "seconds": 1.0},
+    "networks": [{"kind": "vgg", "width": 8}],
+    "sparsity": {"total_shrink": [0]},
+    "training": {"epochs": 8, "batch_size": 32},
+    "pruning": {"criteria": ["l1", "random"], "scopes": ["uniform"], "ratios": [0.3, 0.5]},
+    "fine_tuning": {"epochs": 2},
+    "seeds": 4,
+}
+
+
+def nothing(unit: Unit, folder: Path, recipe: Recipe) -> None:
+    """Write the rows of a unit, and do nothing else."""
+    store = Store(folder)
+    for cell in unit.cells:
+        with store.attempt(cell):
+            store.write(cell.id, {"kind": "nothing", "id": cell.id, "accuracy": 0.5})
+
+
+def opened(folder: Path, mapping: dict[str, object]) -> tuple[Store, tuple[Unit, ...]]:
+    """A new study."""
+    store = Store(folder)
+    store.open(recipe_from(mapping))
+    return store, units(store.recipe())
+
+
+def overhead(folder: Path) -> list[str]:
+    """Milliseconds a cell that does nothing, without the start of the workers."""
+    lines = []
+    for workers in (0, 1, 2):
+        store, work = opened(folder / f"empty{workers}", EMPTY)
+        cpu = time.process_time()
+        outcome = execute(work, store, nothing, workers=workers)
+        cpu = time.process_time() - cpu
+        events = store.events()
+        took = events[-1].time - events[0].time
+        what = f"{workers} workers" if workers else "in the process itself"
+        lines.append(
+            f"| {what} | {outcome.done} | {1000 * took / outcome.done:.1f} | "
+            f"{1000 * cpu / outcome.done:.1f} | {outcome.seconds - took:.1f} |"
+        )
+    return lines
+
+
+def real(folder: Path) -> tuple[dict[int, float], dict[int, float]]:
+    """Seconds of a small real study, and the share that is no cell's own, by number of workers."""
+    seconds, share = {}, {}
+    for workers in (1, 2):
+        store, work = opened(folder / f"real{workers}", REAL)
+        run_features(store)
+        outcome = execute(work, store, run_unit, workers=workers)
+        assert not outcome.failed
+        times = {(event.what, event.id): event.time for event in store.events()}
+        own = sum(t - times["start", id] for (what, id), t in times.items() if what == "finish")
+        seconds[workers] = outcome.seconds
+        share[workers] = 1 - own / (workers * outcome.seconds)
+    return seconds, share
+
+
+def run_features(store: Store) -> None:
+    """Make the log-mels, as the command does before it starts workers."""
+    from secateur.study.data import features
+    from secateur.study.run import FEATURES
+
+    features(store.recipe(), store.folder / FEATURES)
+
+
+def planning(folder: Path) -> str:
+    """Seconds to lay out ten thousand cells with their ids, and to ask how far they are."""
+    began = time.perf_counter()
+    store, work = opened(folder / "large", LARGE)
+    n_cells = len({cell.id for unit in work for cell in unit.cells})
+    planned = time.perf_counter()
+    status(store, work)
+    asked = time.perf_counter()
+    took = f"laid out in {planned - began:.2f} s, status in {asked - planned:.2f} s"
+    return f"{n_cells:,} cells: {took}."
+
+
+def main(write: bool) -> None:
+    """Measure, print, and write the section."""
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        said = [
+            "## Running a study",
+            "",
+            f"Load average of the {os.cpu_count()} cores: {load:.1f} at the start; "
+            "2 and more means that other programs took part of the cores.",
+            "",
+            "| cells that do nothing | cells | ms a cell | ms of driver CPU a cell | start and end, s |",
+            "| --- | --- | --- | --- | --- |",
+            *overhead(folder),
+            "",
+            planning(folder),
+        ]
+        seconds, share = real(folder)
+        n_cells = sum(len(unit.cells) for unit in units(recipe_from(REAL)))
+        said += [
+            "",
+            f"A real study of {n_cells} cells: {seconds[1]:.1f} s by one worker, {seconds[2]:.1f} s by "
+            f"two, {seconds[1] / seconds[2]:.2f} times as fast. Outside its cells (start of the "
+            f"workers, data, waiting for the last unit): {share[1]:.1%} of one worker's time, "
+            f"{share[2]:.1%} of two's. Load average at the end: {os.getloadavg()[0]:.1f}.",
+        ]
+    text = "\n".join(said)
+    print(text)
+    if write:
+        from sections import write_section
+
+        write_section("study", text)
+
+
+if __name__ == "__main__":
+    main("--write" in sys.argv[1:])
