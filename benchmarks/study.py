@@ -51,7 +51,7 @@ REAL = {
 }
 
 
-def nothing(unit: Unit, folder: Path, recipe: Recipe) -> None:
+def nothing(unit: Unit, folder: Path, recipe: Recipe) -> None:  # noqa: ARG001
     """Write the rows of a unit, and do nothing else."""
     store = Store(folder)
     for cell in unit.cells:
@@ -130,7 +130,8 @@ def main(write: bool) -> None:
             f"Load average of the {os.cpu_count()} cores: {load:.1f} at the start; "
             "2 and more means that other programs took part of the cores.",
             "",
-            "| cells that do nothing | cells | ms a cell | ms of driver CPU a cell | start and end, s |",
+            "| cells that do nothing | cells | ms a cell | ms of driver CPU a cell "
+            "| start and end, s |",
             "| --- | --- | --- | --- | --- |",
             *overhead(folder),
             "",
@@ -140,10 +141,11 @@ def main(write: bool) -> None:
         n_cells = sum(len(unit.cells) for unit in units(recipe_from(REAL)))
         said += [
             "",
-            f"A real study of {n_cells} cells: {seconds[1]:.1f} s by one worker, {seconds[2]:.1f} s by "
-            f"two, {seconds[1] / seconds[2]:.2f} times as fast. Outside its cells (start of the "
-            f"workers, data, waiting for the last unit): {share[1]:.1%} of one worker's time, "
-            f"{share[2]:.1%} of two's. Load average at the end: {os.getloadavg()[0]:.1f}.",
+            f"A real study of {n_cells} cells: {seconds[1]:.1f} s by one worker, "
+            f"{seconds[2]:.1f} s by two, {seconds[1] / seconds[2]:.2f} times as fast. "
+            f"Outside its cells (start of the workers, data, waiting for the last unit): "
+            f"{share[1]:.1%} of one worker's time, {share[2]:.1%} of two's. "
+            f"Load average at the end: {os.getloadavg()[0]:.1f}.",
         ]
     text = "\n".join(said)
     print(text)

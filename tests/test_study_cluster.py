@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import test_study_execute
+from secateur.cli.main import app
 from secateur.errors import StudyError
 from secateur.study.cells import Unit, units
 from secateur.study.cluster import Cluster
@@ -377,3 +379,19 @@ def test_a_finished_study_asks_no_cluster(tmp_path: Path) -> None:
     store, work = study(tmp_path / "study", seeds=1)
     execute(work, store, slow, workers=0)
     assert execute(work, store, slow, cluster=Cluster("127.0.0.1:1")).skipped == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--cpus-per-run", "2"], "need --ray"),
+        (["--ray", "local", "-j", "2"], "--workers is for this machine"),
+        (["--ray", "ray://head:10001"], "run the command on a node"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    done = CliRunner().invoke(app, ["study", "run", str(tmp_path / "none.yaml"), *arguments])
+    assert done.exit_code != 0
+    assert said in f"{done.output} {done.exception}"
