@@ -247,9 +247,13 @@ def test_train_writes_everything_and_the_chain_goes_on(
     before = scores["macro_accuracy"]["value"]
     after = answer["scores"]["macro_accuracy"]["value"]
     assert answer["difference"]["macro_accuracy"]["value"] == pytest.approx(after - before)
-    tune = ("--epochs", 2, "--lr", 0.01, "-w", "p/network.safetensors", "-o", "tuned", "--json")
-    code, _, err = run("scenes", "train", clips, *FAST, *PLACES, *tune)
+    tune = ("--epochs", 2, "--lr", 0.01, "-w", "p/network.safetensors", "--json")
+    assert run("scenes", "train", clips, *FAST, *PLACES, *tune, "-o", "alone")[0] == 0
+    teacher = ("--teacher", trained / "network.safetensors", "-o", "tuned")
+    code, _, err = run("scenes", "train", clips, *FAST, *PLACES, *tune, *teacher)
     assert code == 0, err
+    alone, taught = (load_file(Path(f) / "network.safetensors") for f in ("alone", "tuned"))
+    assert any(not torch.equal(alone[name], taught[name]) for name in alone)
     cut, tuned = (load_file(Path(folder) / "network.safetensors") for folder in ("p", "tuned"))
     assert {k: v.shape for k, v in cut.items()} == {k: v.shape for k, v in tuned.items()}
     assert any(not torch.equal(cut[name], tuned[name]) for name in cut)

@@ -38,7 +38,10 @@ class Inputs(Part):
 
 
 class Task(Inputs):
-    """A whole training: `network` is a family or package.module:factory, with its arguments."""
+    """A whole training: `network` is a family or package.module:factory, with its arguments.
+
+    `teacher` is the file of the weights that are distilled from, if any.
+    """
 
     network: str
     arguments: dict[str, Any] = Field(default_factory=dict)
@@ -47,6 +50,7 @@ class Task(Inputs):
     penalty: str | None = None
     strength: NotNegative = 0.0
     ramp: float = Field(default=0.5, ge=0, le=1)
+    teacher: str | None = None
     fold: Count = 1
     seed: CountOrNone = 0
 

@@ -83,6 +83,10 @@ def train(
     strength: Annotated[
         float | None, typer.Option(help="Strength of the penalty.", rich_help_panel=_HOW)
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Distil from these weights of the network.", rich_help_panel=_HOW),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed.", min=0, rich_help_panel=_HOW)] = 0,
     on_bad: BadClips = "raise",
     allow: Allow = None,
@@ -114,6 +118,7 @@ def train(
             "training": {"epochs": epochs, "batch_size": batch_size, "lr": lr},
             "penalty": penalty,
             "strength": _strength(penalty, strength),
+            "teacher": None if teacher is None else str(teacher),
             "fold": fold,
             "seed": seed,
         },
@@ -259,19 +264,26 @@ def check_answers(model: nn.Module, x: Tensor, n_classes: int, what: str) -> Non
 
 def _start(task: Task, split: Split, weights: Path | None) -> tuple[nn.Module, Penalty | None]:
     from secateur.channels.trace import trace
-    from secateur.surgery.package import load
     from secateur.train.penalties import PENALTIES
 
-    model = build(task, split.n_classes)
-    if weights is not None:
-        model = load(weights, lambda: model)
-    check_answers(model, split.x_train, split.n_classes, str(weights or task.network))
+    model = _loaded(task, split, weights)
     if task.penalty is None:
         return model, None
     if task.penalty not in PENALTIES:
         raise SecateurError(unknown_name("penalty", task.penalty, PENALTIES))
     channels = trace(model, split.x_train[:1])
     return model, PENALTIES[task.penalty](task.strength, model, channels, task.ramp)
+
+
+def _loaded(task: Task, split: Split, weights: Path | None) -> nn.Module:
+    """The network of a task with these weights, cut or not; new ones, if none are given."""
+    from secateur.surgery.package import load
+
+    model = build(task, split.n_classes)
+    if weights is not None:
+        model = load(weights, lambda: model)
+    check_answers(model, split.x_train, split.n_classes, str(weights or task.network))
+    return model
 
 
 def _strength(penalty: str | None, strength: float | None) -> float:
@@ -286,9 +298,13 @@ def _fit(
 ) -> History:
     from secateur.scenes.chain import chain
     from secateur.study.augmentations import by_name
+    from secateur.train.distil import distillation
     from secateur.train.fit import fit
     from secateur.train.schedule import Training
 
+    distil = None
+    if task.teacher is not None:
+        distil = distillation(_loaded(task, split, Path(task.teacher)))
     augment, mix = chain(by_name(task.augmentations), split.n_classes, split.per_db)
     if checkpoint.exists():
         typer.echo(f"going on from {checkpoint}", err=True)
@@ -301,6 +317,7 @@ def _fit(
         penalty=penalty,
         augment=augment,
         mix=mix,
+        distil=distil,
         checkpoint=checkpoint,
         checkpoint_seconds=1.0,
         on_epoch=lambda epoch: _say(epoch, task.training.epochs),
