@@ -6,10 +6,21 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from secateur.report import figures, tables
+from secateur.report import (
+    comparison_figures,
+    comparison_tables,
+    figures,
+    front_figures,
+    run_figures,
+    run_tables,
+    tables,
+)
+from secateur.report.comparison_charts import differences, methods
 from secateur.report.findings import EPSILONS, find
+from secateur.report.front_charts import front
 from secateur.report.network_charts import layers, similarity, sparsity
-from secateur.report.pruning_charts import differences, macs, params, prunable
+from secateur.report.pruning_charts import prunable
+from secateur.report.run_charts import course, deployed, seconds
 from simulated_rows import CRITERIA, RATIOS, SCOPES, STRENGTHS, recipe, simulate
 
 DATA = (
@@ -23,9 +34,14 @@ DATA = (
     figures.similarity,
     figures.budgets,
     figures.asked_and_reached,
-    figures.seconds,
+    front_figures.fronts,
+    comparison_figures.at_budgets,
+    comparison_figures.heat_map,
+    run_figures.seconds,
+    run_figures.runs,
 )
-CHARTS = (sparsity, layers, prunable, macs, params, differences, similarity)
+CHARTS = (sparsity, layers, prunable, front, differences, similarity)
+WITH_EVERYTHING = (course, deployed, methods, seconds)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +168,7 @@ def test_differences_are_from_random_alone(findings):
 
 
 def test_seconds_add_up(rows, findings):
-    told = sum(row["seconds"] for row in figures.seconds(findings))
+    told = sum(row["seconds"] for row in run_figures.seconds(findings))
     spent = sum(sum(r["seconds"].values()) for r in rows)
     assert told == pytest.approx(spent)
 
@@ -173,20 +189,20 @@ def test_a_figure_explains_itself_and_holds_its_data(make, findings):
 
 
 def test_axes_name_what_they_show_and_its_unit(findings):
-    (panel, *_) = macs(findings).panels
+    (panel, *_) = front(findings).panels
     titles = {
         channel["title"]
         for layer in panel["layer"]
         for channel in layer["encoding"].values()
         if isinstance(channel, dict) and channel.get("title")
     }
-    assert {"MACs, millions (log scale)", "Accuracy"} <= titles
+    assert {"Cost left, of the unpruned network (log scale)", "Accuracy"} <= titles
 
 
 def test_a_chart_without_rows_has_no_panel():
     failed = {"kind": "failed", "id": "x", "cell": {}, "error": "E", "traceback": ""}
     empty = find(recipe(), [failed])
-    for make in CHARTS:
+    for make in (*CHARTS, *WITH_EVERYTHING):
         assert make(empty).panels == ()
 
 
@@ -200,9 +216,11 @@ def test_tables_have_as_many_cells_as_columns_and_never_say_none(findings):
         tables.differences,
         tables.differences_by_ratio,
         tables.similarity,
-        tables.budgets,
         tables.asked_and_reached,
-        tables.seconds,
+        comparison_tables.ranks,
+        comparison_tables.at_budgets,
+        comparison_tables.shares,
+        run_tables.seconds,
     ):
         table = make(findings)
         assert table.rows and table.caption

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from secateur.report import figures
+from secateur.report import comparison_figures, figures, gaps, run_figures
 from secateur.report.findings import Findings
 from secateur.report.summary import sentences, warnings
 
@@ -21,20 +21,29 @@ def digest(findings: Findings) -> dict[str, Any]:
         "prunable": figures.prunable(findings),
         "fit_lines": figures.fit_lines(findings),
         "differences": figures.differences(findings),
+        "fairness": comparison_figures.fairness(findings),
+        "ranks": comparison_figures.ranks(findings),
+        "from_scratch": comparison_figures.scratch_differences(findings),
+        "shares_of_variance": comparison_figures.shares(findings),
         "similarity": figures.similarity(findings),
         "budgets": figures.budgets(findings),
-        "seconds": figures.seconds(findings),
+        "accuracy_at_budgets": comparison_figures.at_budgets(findings),
+        "deployed": run_figures.deployed(findings),
+        "course": run_figures.course(findings),
+        "seconds": run_figures.seconds(findings),
+        "absent": list(gaps.absent(findings)),
         "failed": [dict(row) for row in findings.failed],
     }
 
 
 def lines(findings: Findings) -> tuple[str, ...]:
-    """Warnings, the study in a few sentences, and the claims with their verdicts."""
+    """Warnings, the study in a few sentences, and the claims with what could have been seen."""
     return (
         *(f"! {warning}" for warning in warnings(findings)),
         *sentences(findings),
         *(
             f"{claim.statement}: {claim.verdict}. {claim.because.rstrip('.')}."
+            + (f" {claim.visible[0].upper()}{claim.visible[1:]}." if claim.visible else "")
             for claim in findings.claims
         ),
     )

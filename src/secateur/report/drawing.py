@@ -7,7 +7,7 @@ drawn in `currentColor`: they follow the page into dark mode and onto paper.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,13 @@ import altair as alt
 
 from secateur.report.figures import Data
 from secateur.study.claims import CONTROL
+from secateur.study.methods import SCRATCH
 
 Spec = dict[str, Any]
 
 COLOURS = ("#3b7dd8", "#d9772b", "#2c9c69", "#a45fc4", "#c9485b", "#2aa5b5", "#b08a1e")
 CONTROL_COLOUR = "#868c96"
+CONTROL_COLOURS = {CONTROL: CONTROL_COLOUR, SCRATCH: "#9a7b66"}
 HEIGHT = 230
 
 
@@ -96,9 +98,15 @@ class Figure:
 
 
 def spec(
-    chart: alt.Chart | alt.LayerChart | alt.FacetChart, title: str, height: int = HEIGHT
+    chart: alt.Chart | alt.LayerChart | alt.FacetChart,
+    title: str,
+    height: int = HEIGHT,
+    datasets: Mapping[str, Data] | None = None,
 ) -> Spec:
-    """A panel as a plain spec that takes the width of its place on the page."""
+    """A panel as a plain spec that takes the width of its place on the page.
+
+    `datasets` are the rows of a chart of `alt.NamedData`: put in last, they cost no checking.
+    """
     fitted: Any = chart.properties(
         width="container",
         height=height,
@@ -108,12 +116,18 @@ def spec(
     )
     spec: Spec = fitted.to_dict()
     spec.pop("config", None)
+    if datasets is not None:
+        spec["datasets"] = {name: _rounded(rows) for name, rows in datasets.items()}
     return spec
 
 
 def values(rows: Iterable[dict[str, Any]]) -> alt.InlineData:
     """Rows put into the spec, floats rounded to what a figure can show."""
-    return alt.InlineData(values=[{key: _short(value) for key, value in r.items()} for r in rows])
+    return alt.InlineData(values=_rounded(rows))
+
+
+def _rounded(rows: Iterable[dict[str, Any]]) -> Data:
+    return [{key: _short(value) for key, value in row.items()} for row in rows]
 
 
 def _short(value: Any) -> Any:
@@ -122,10 +136,10 @@ def _short(value: Any) -> Any:
 
 
 def colours_of(names: Sequence[str]) -> dict[str, str]:
-    """A colour a name, the same in every figure; the control is grey."""
-    known = [name for name in names if name != CONTROL]
+    """A colour a name, the same in every figure; controls are dull."""
+    known = [name for name in names if name not in CONTROL_COLOURS]
     colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(known)}
-    return colours | ({CONTROL: CONTROL_COLOUR} if CONTROL in names else {})
+    return colours | {name: own for name, own in CONTROL_COLOURS.items() if name in names}
 
 
 def colour(field: str, colours: dict[str, str], channel: str = "color") -> Any:
@@ -142,7 +156,7 @@ def keys(names: Sequence[str], colours: dict[str, str]) -> tuple[Key, ...]:
 
 def tooltip(rows: Data, *names: str) -> list[alt.Tooltip]:
     """What a pointer shows of a mark; shares as percentages."""
-    shares = {"ratio", "low", "high", "accuracy", "accuracy_cut", "inactive_share"}
+    shares = {"ratio", "low", "high", "accuracy", "accuracy_cut", "inactive_share", "value"}
     tips = []
     for name in names:
         value = next((row[name] for row in rows if row[name] is not None), "")

@@ -16,6 +16,7 @@ from secateur.analysis.skewness import POOLED
 from secateur.analysis.tables import GLOBAL
 from secateur.report.findings import MAIN_EPSILON, Findings
 from secateur.study.claims import CONTROL
+from secateur.study.methods import MethodDifference
 from secateur.study.tradeoff import (
     Row,
     accuracy_at,
@@ -187,24 +188,30 @@ def accuracy_curves(findings: Findings) -> Data:
 def differences(findings: Findings) -> Data:
     """Differences from the control, for each ratio and over all, before and after fine-tuning."""
     return [
-        {
-            "network": row.network,
-            "scope": row.scope,
-            "criterion": row.criterion,
-            "measure": measure,
-            "ratio": ALL_RATIOS if row.ratio is None else f"{row.ratio:g}",
-            "mean": row.mean,
-            "low": row.mean if row.low is None else row.low,
-            "high": row.mean if row.high is None else row.high,
-            "macs_ratio": row.macs_ratio,
-            "n_seeds": row.n_seeds,
-            "n_pairs": row.n_pairs,
-            "verdict": row.verdict,
-        }
+        from_control(row, measure)
         for measure, rows in findings.differences.items()
         for row in rows
         if row.reference == CONTROL
     ]
+
+
+def from_control(row: MethodDifference, measure: str) -> dict[str, Any]:
+    """A difference from a control as a row of figures."""
+    return {
+        "network": row.network,
+        "scope": row.scope,
+        "criterion": row.criterion,
+        "reference": row.reference,
+        "measure": measure,
+        "ratio": ALL_RATIOS if row.ratio is None else f"{row.ratio:g}",
+        "mean": row.mean,
+        "low": row.mean if row.low is None else row.low,
+        "high": row.mean if row.high is None else row.high,
+        "macs_ratio": row.macs_ratio,
+        "n_seeds": row.n_seeds,
+        "n_pairs": row.n_pairs,
+        "verdict": row.verdict,
+    }
 
 
 def similarity(findings: Findings) -> Data:
@@ -292,18 +299,6 @@ def asked_and_reached(findings: Findings) -> Data:
             }
         data.append(cell)
     return data
-
-
-def seconds(findings: Findings) -> Data:
-    """Seconds a network's cells took in all, one row a stage."""
-    totals: dict[tuple[str, str], list[float]] = {}
-    for row in (*findings.bases, *findings.pruned):
-        for stage, spent in row["seconds"].items():
-            totals.setdefault((row["network"], stage), []).append(spent)
-    return [
-        {"network": network, "stage": stage, "seconds": sum(spent), "cells": len(spent)}
-        for (network, stage), spent in totals.items()
-    ]
 
 
 def _cells(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secateur.errors import ReportError
+from secateur.report.comparing import Comparison, compare
 from secateur.study.claims import (
     Claim,
     Regression,
@@ -62,6 +63,17 @@ class Findings:
     differences: Mapping[str, tuple[MethodDifference, ...]]
     tested: tuple[str, ...]
     claims: tuple[Claim, ...]
+    comparison: Comparison
+
+    @property
+    def by_macs(self) -> bool:
+        """Whether cuts were asked for as budgets of MACs, and not as shares of channels."""
+        return bool(self.recipe.get("pruning", {}).get("fewer_macs"))
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows of finished cells."""
+        return len(self.bases) + len(self.pruned) + len(self.scratch) + len(self.deployed)
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -118,6 +130,8 @@ def find(recipe: Mapping[str, Any], rows: Iterable[Row]) -> Findings:
         for measure in _MEASURES
     }
     tested = networks_with_inactive_channels(rows)
+    over_all = [d for d in differences["accuracy"] if d.ratio is None]
+    comparison = compare(recipe, rows, cells, fair, over_all, MAIN_EPSILON)
     regressions: dict[tuple[float, str], tuple[Regression, ...]] = {
         key: tuple(map(ws_regression, found)) for key, found in fits.items()
     }
@@ -137,8 +151,10 @@ def find(recipe: Mapping[str, Any], rows: Iterable[Row]) -> Findings:
         claims=(
             sparsity_claim(regressions[MAIN_EPSILON, "ws"], tested),
             methods_claim(d for d in differences["accuracy"] if d.ratio is not None),
+            comparison.claim,
             family_claim(fits[MAIN_EPSILON, "ws"], tested),
         ),
+        comparison=comparison,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from secateur.analysis.skewness import POOLED
 from secateur.report.findings import EPSILONS, Findings
 from secateur.report.tables import Table
-from secateur.report.wording import count
+from secateur.report.wording import NOTHING, count
 
 _AT_MOST = 20
 
@@ -18,10 +19,41 @@ def failures(findings: Findings) -> Table:
     """Errors with the number of cells each stopped and one of these cells."""
     errors = Counter(row["error"] for row in findings.failed)
     example = {row["error"]: _cell(row["cell"]) for row in reversed(findings.failed)}
-    rows = [(error, str(n), example[error]) for error, n in errors.most_common(_AT_MOST)]
+    place = {row["error"]: _last_line(row.get("traceback", "")) for row in findings.failed}
+    rows = [
+        (error, place[error], str(n), example[error]) for error, n in errors.most_common(_AT_MOST)
+    ]
     if len(errors) > _AT_MOST:
-        rows.append((f"and {count(len(errors) - _AT_MOST, 'other error')}", "", ""))
-    return Table("What failed", ("Error", "Cells", "For example"), tuple(rows))
+        rows.append((f"and {count(len(errors) - _AT_MOST, 'other error')}", "", "", ""))
+    return Table("What failed", ("Error", "Where", "Cells", "For example"), tuple(rows), 2)
+
+
+def absent(findings: Findings) -> tuple[str, ...]:
+    """What the page could show and does not, because the rows do not hold it."""
+    said = []
+    without = sum(not base.get("epochs") for base in findings.bases)
+    if without:
+        of = "the" if without == len(findings.bases) else f"{without:,} of the"
+        said.append(
+            f"The course of training of {of} base networks: their rows hold no epochs, which "
+            "former versions did not write."
+        )
+    if findings.pruned and not findings.scratch:
+        said.append(
+            "Training from scratch at the sizes of the cuts: ask for it with pruning.from_scratch."
+        )
+    if findings.bases and not findings.deployed:
+        said.append("Accuracy and bytes on a device: ask for them with a part named deployment.")
+    if findings.pruned and not any("removed" in row for row in findings.pruned):
+        said.append(
+            "How much the sets of removed channels share: the rows do not say which channels went. "
+            "How far the criteria agree before any cut is shown above."
+        )
+    if findings.bases and not any("by_device" in row for row in findings.bases):
+        said.append("Accuracy by recording device: the rows hold one accuracy for all devices.")
+    if findings.bases and not any("sensitivity" in row for row in findings.bases):
+        said.append("Sensitivity of single groups: see secateur sensitivity for one network.")
+    return tuple(said)
 
 
 def undefined(findings: Findings) -> Table:
@@ -51,8 +83,29 @@ def tracebacks(findings: Findings, at_most: int = 10) -> dict[str, str]:
     return {error: text for error, text in list(found.items())[:at_most] if text}
 
 
+def _last_line(trace: str) -> str:
+    r"""Module, line and function where the error arose.
+
+    >>> _last_line("  File \"/a/cut.py\", line 7, in cut")
+    'cut.py, line 7, in cut'
+    """
+    places = re.findall(r'File "(?:.*[/\\])?([^"/\\]+)", (line \d+, in .+)', trace)
+    return ", ".join(places[-1]) if places else NOTHING
+
+
 def _cell(cell: Mapping[str, Any]) -> str:
-    wanted = ("network", "total_shrink", "fold", "seed", "base", "criterion", "scope", "ratio")
+    wanted = (
+        "network",
+        "total_shrink",
+        "fold",
+        "seed",
+        "base",
+        "criterion",
+        "scope",
+        "ratio",
+        "fewer_macs",
+        "of",
+    )
     shown = {name: cell[name] for name in wanted if name in cell}
     if isinstance(shown.get("network"), Mapping):
         shown["network"] = shown["network"].get("kind")

@@ -10,17 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from secateur.files import write_text
-from secateur.report import gaps, summary, tables
+from secateur.report import comparison_tables, gaps, run_tables, summary, tables
+from secateur.report.comparison_charts import differences, methods
+from secateur.report.comparison_figures import fairness
 from secateur.report.drawing import Figure
 from secateur.report.findings import Findings, find
 from secateur.report.frame import render_page
+from secateur.report.front_charts import front
 from secateur.report.network_charts import layers, similarity, sparsity
-from secateur.report.pruning_charts import differences, macs, params, prunable
+from secateur.report.pruning_charts import prunable
+from secateur.report.run_charts import course, deployed, seconds
+from secateur.report.run_panel import run_panel
 from secateur.report.wording import minus
 from secateur.study.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED
 from secateur.study.tradeoff import Row
 
-_MAKERS = (sparsity, layers, prunable, macs, params, differences, similarity)
+_MAKERS = (
+    *(sparsity, layers, course, prunable, front, methods, differences, similarity),
+    *(deployed, seconds),
+)
 _TABLES = (
     tables.base_networks,
     tables.layers,
@@ -30,11 +38,15 @@ _TABLES = (
     tables.differences,
     tables.differences_by_ratio,
     tables.similarity,
-    tables.budgets,
     tables.asked_and_reached,
+    comparison_tables.ranks,
+    comparison_tables.at_budgets,
+    comparison_tables.controls,
+    comparison_tables.shares,
     gaps.failures,
     gaps.undefined,
-    tables.seconds,
+    run_tables.deployed,
+    run_tables.seconds,
 )
 _TONES = {SUPPORTED: "yes", NOT_SUPPORTED: "no", UNDECIDED: "open", NOT_TESTED: "open"}
 
@@ -66,10 +78,16 @@ def render(findings: Findings) -> str:
         settings=summary.recipe_lines(findings.recipe),
         warnings=summary.warnings(findings),
         sentences=summary.sentences(findings),
-        claims=[(c.statement, c.verdict, minus(c.because)) for c in findings.claims],
+        claims=[
+            (c.statement, c.verdict, minus(c.because), minus(c.visible)) for c in findings.claims
+        ],
         tones=_TONES,
         tables={make.__name__: make(findings) for make in _TABLES},
+        fairness=fairness(findings),
+        no_shares=findings.comparison.no_shares,
+        absent=gaps.absent(findings),
+        runs=run_panel(findings),
         tracebacks=gaps.tracebacks(findings),
         n_seeds=findings.n_seeds,
-        n_rows=len(findings.bases) + len(findings.pruned),
+        n_rows=findings.n_rows,
     )

@@ -24,6 +24,9 @@ _GRID = {
     "pruning · criteria",
     "pruning · scopes",
     "pruning · ratios",
+    "pruning · fewer macs",
+    "pruning · from scratch",
+    "deployment · calibration",
     "fine tuning · epochs",
     "seeds",
     "runs",
@@ -45,8 +48,7 @@ def sentences(findings: Findings) -> tuple[str, ...]:
 def warnings(findings: Findings) -> tuple[str, ...]:
     """What a reader must know before any number: what is missing, failed or was not tested."""
     said = []
-    there = len(findings.bases) + len(findings.pruned)
-    missing = max((findings.expected or 0) - there - len(findings.failed), 0)
+    missing = max((findings.expected or 0) - findings.n_rows - len(findings.failed), 0)
     if missing:
         said.append(
             f"{count(missing, 'row')} of {findings.expected:,} "
@@ -89,16 +91,22 @@ def main_lines(recipe: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _what_was_run(findings: Findings) -> str:
-    cells = {(row["criterion"], row["scope"], row["ratio_asked"]) for row in findings.pruned}
-    return (
+    levels = {row["ratio_asked"] for row in findings.pruned}
+    kind = ("budget of MACs", "budgets of MACs") if findings.by_macs else ("ratio", None)
+    parts = [
         f"{count(len(findings.bases), 'base network')} "
         f"({count(len(findings.networks), 'family', 'families')}, "
-        f"{count(len(findings.strengths), 'strength')}, {count(findings.n_seeds, 'seed')}) "
-        f"and {count(len(findings.pruned), 'pruned network')} "
+        f"{count(len(findings.strengths), 'strength')}, {count(findings.n_seeds, 'seed')})",
+        f"{count(len(findings.pruned), 'pruned network')} "
         f"({count(len(findings.criteria), 'criterion', 'criteria')}, "
-        f"{count(len(findings.scopes), 'scope')}, {count(len({c[2] for c in cells}), 'ratio')}) "
-        "were trained and measured."
-    )
+        f"{count(len(findings.scopes), 'scope')}, {count(len(levels), *kind)})",
+    ]
+    if findings.scratch:
+        parts.append(f"{count(len(findings.scratch), 'control')} from scratch")
+    said = f"{listed(parts)} were trained and measured"
+    if findings.deployed:
+        said += f", and {len(findings.deployed):,} of them as files for a device"
+    return f"{said}."
 
 
 def _how_sparse(findings: Findings) -> Iterator[str]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from secateur.report import figures
-from secateur.report.figures import ALL_RATIOS, AREA_UPTO, BUDGETS
+from secateur.report.figures import ALL_RATIOS
 from secateur.report.findings import EPSILONS, Findings
 from secateur.report.wording import (
     NOTHING,
     between,
-    duration,
+    level,
     loss,
     million,
     number,
@@ -166,8 +166,14 @@ def curves(findings: Findings) -> Table:
         cell = (row["network"], row["strength"], row["criterion"], row["scope"])
         cells.setdefault(cell, {})[row["ratio"]] = row
     return Table(
-        "Mean accuracy after fine-tuning by pruning ratio, in brackets right after the cut",
-        ("Network", "Strength", "Criterion", "Scope", *(percent(ratio, 0) for ratio in ratios)),
+        f"Mean accuracy after fine-tuning by {_level(findings)}, in brackets right after the cut",
+        (
+            "Network",
+            "Strength",
+            "Criterion",
+            "Scope",
+            *(level(ratio, findings.by_macs) for ratio in ratios),
+        ),
         tuple(
             (
                 network,
@@ -223,13 +229,13 @@ def differences_by_ratio(findings: Findings) -> Table:
     """Every criterion against the control, at each ratio, before and after fine-tuning."""
     words = {"accuracy": "after fine-tuning", "accuracy_cut": "right after the cut"}
     return Table(
-        "Accuracy above random pruning at each ratio, in points",
-        ("Network", "Scope", "Ratio", "Criterion", "When", "Difference", "Interval", "Verdict"),
+        f"Accuracy above random pruning at each {_level(findings)}, in points",
+        ("Network", "Scope", "Level", "Criterion", "When", "Difference", "Interval", "Verdict"),
         tuple(
             (
                 row["network"],
                 row["scope"],
-                row["ratio"],
+                level(float(row["ratio"]), findings.by_macs),
                 row["criterion"],
                 words[row["measure"]],
                 points(row["mean"]),
@@ -268,45 +274,15 @@ def similarity(findings: Findings) -> Table:
     )
 
 
-def budgets(findings: Findings) -> Table:
-    """Accuracy at a few budgets of MACs."""
-    return Table(
-        "Accuracy at a budget of MACs, interpolated between the ratios tried",
-        (
-            "Network",
-            "Strength",
-            "Criterion",
-            "Scope",
-            "Unpruned",
-            *(f"{k}× fewer MACs" for k in BUDGETS),
-            f"Mean share of A0 kept, to {AREA_UPTO}×",
-        ),
-        tuple(
-            (
-                row["network"],
-                f"{row['strength']:g}",
-                row["criterion"],
-                row["scope"],
-                percent(row["unpruned"]),
-                *(percent(row[f"at_{k}"]) for k in BUDGETS),
-                percent(row["area"]),
-            )
-            for row in figures.budgets(findings)
-        ),
-        n_labels=4,
-    )
-
-
 def asked_and_reached(findings: Findings) -> Table:
     """Pruning ratio asked beside the one reached, and the cost that is left."""
     return Table(
-        "Channels to remove as asked and as reached, and what is left of the cost (lowest to "
-        "highest over all cuts)",
+        f"{_asked(findings)}, and what is left of the cost (lowest to highest over all cuts)",
         (
             "Network",
             "Scope",
             "Asked",
-            "Reached",
+            "Channels gone",
             "Range",
             "MACs left",
             "Range",
@@ -318,7 +294,7 @@ def asked_and_reached(findings: Findings) -> Table:
             (
                 row["network"],
                 row["scope"],
-                percent(row["asked"], 0),
+                level(row["asked"], findings.by_macs),
                 percent(row["reached"]),
                 between(row["least"], row["most"], 100, 1),
                 percent(row["macs"]),
@@ -333,23 +309,14 @@ def asked_and_reached(findings: Findings) -> Table:
     )
 
 
-def seconds(findings: Findings) -> Table:
-    """Time by network and stage."""
-    return Table(
-        "Time spent, summed over workers",
-        ("Network", "Stage", "Cells", "In all", "A cell"),
-        tuple(
-            (
-                row["network"],
-                row["stage"],
-                str(row["cells"]),
-                duration(row["seconds"]),
-                duration(row["seconds"] / row["cells"]),
-            )
-            for row in figures.seconds(findings)
-        ),
-        n_labels=2,
-    )
+def _level(findings: Findings) -> str:
+    return "budget of MACs" if findings.by_macs else "pruning ratio"
+
+
+def _asked(findings: Findings) -> str:
+    if findings.by_macs:
+        return "Budgets of MACs as asked, the channels that went for them"
+    return "Channels to remove as asked and as reached"
 
 
 def _ratio(row: Mapping[str, Any]) -> str:

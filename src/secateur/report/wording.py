@@ -83,6 +83,17 @@ def loss(share: float) -> str:
     return f"{100 * share:g} point{'' if share == 0.01 else 's'}"
 
 
+def level(asked: float, by_macs: bool = False) -> str:
+    r"""How much was asked to go: a share of channels, or times fewer MACs.
+
+    >>> level(0.5), level(0.75, by_macs=True), level(0.0, by_macs=True)
+    ('50\xa0%', '4× fewer MACs', 'unpruned')
+    """
+    if not by_macs:
+        return percent(asked, 0)
+    return f"{1 / (1 - asked):.3g}× fewer MACs" if asked else "unpruned"
+
+
 def listed(words: list[str]) -> str:
     """Words joined with commas and a last and.
 

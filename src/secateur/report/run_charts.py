@@ -1,0 +1,166 @@
+"""Charts of runs: the course of training, what was deployed, where the time went."""
+
+from __future__ import annotations
+
+import altair as alt
+
+from secateur.report import run_figures
+from secateur.report.drawing import COLOURS, Control, Figure, Key, colour, spec, tooltip
+from secateur.report.findings import Findings
+from secateur.report.run_figures import COURSE, UNPRUNED
+from secateur.study.methods import SCRATCH
+
+_FORMS = {"float32": COLOURS[0], "int8": COLOURS[1]}
+
+
+def course(findings: Findings) -> Figure:
+    """Weight Skewness and its companions after every epoch of the base networks."""
+    data = run_figures.course(findings)
+    kinds = [name for name in COURSE if any(row["what"] == name for row in data)]
+    strengths = sorted({row["strength"] for row in data})
+    colours = {f"{s:g}": COLOURS[k % len(COLOURS)] for k, s in enumerate(strengths)}
+    panels = []
+    for network in findings.networks:
+        own = [
+            row | {"strength_name": f"{row['strength']:g}"}
+            for row in data
+            if row["network"] == network
+        ]
+        if not own:
+            continue
+        base = (
+            alt.Chart(alt.NamedData("own"))
+            .transform_filter("datum.what === what")
+            .encode(
+                x=alt.X("epoch:Q", title="Epoch", axis=alt.Axis(format="d", tickCount=5)),
+                color=colour("strength_name", colours),
+            )
+        )
+        line = base.mark_line(point={"size": 22}).encode(
+            y=alt.Y("mean:Q", title="Mean over base networks", scale=alt.Scale(zero=False)),
+            tooltip=tooltip(own, "network", "strength", "epoch", "mean", "least", "most", "n"),
+        )
+        band = base.mark_area(opacity=0.15).encode(
+            y="least:Q", y2="most:Q", fill=colour("strength_name", colours, "fill")
+        )
+        layered = alt.layer(band, line).add_params(alt.param(name="what", value=kinds[0]))
+        panels.append(spec(layered, network, datasets={"own": own}))
+    return Figure(
+        "course",
+        "Sparsity along training",
+        "After every epoch of training the base networks, one line a strength of sparsification: "
+        "means, and bands from the lowest to the highest base network. Weight Skewness is that of "
+        "the batch-norm scales of all prunable channels, pooled.",
+        tuple(panels),
+        controls=(
+            Control("what", "Shown", tuple((name, COURSE[name]) for name in kinds), kinds[0]),
+        )
+        if panels
+        else (),
+        legend=tuple(Key(f"strength {name}", value, "line") for name, value in colours.items())
+        if panels
+        else (),
+    )
+
+
+def deployed(findings: Findings) -> Figure:
+    """Accuracy over the size of the file, as float32 and as INT8."""
+    data = [row | {"kilobytes": row["file_bytes"] / 1000} for row in run_figures.deployed(findings)]
+    cuts = [row for row in data if row["criterion"] not in (UNPRUNED, SCRATCH)]
+    found = {row["criterion"] for row in data}
+    names = [name for name in (*findings.criteria, SCRATCH) if name in found]
+    names = names or ([UNPRUNED] if data else [])
+    strengths = sorted({row["strength"] for row in data})
+    scopes = [scope for scope in findings.scopes if scope in {row["scope"] for row in cuts}] or [""]
+    panels = []
+    for network in findings.networks:
+        own = [row for row in data if row["network"] == network]
+        if not own:
+            continue
+        base = (
+            alt.Chart(alt.NamedData("own"))
+            .transform_filter(
+                f"datum.criterion === '{UNPRUNED}' ? datum.strength === strength : "
+                f"datum.criterion === criterion && (criterion === '{SCRATCH}' || "
+                "(datum.strength === strength && datum.scope === scope))"
+            )
+            .encode(
+                x=alt.X(
+                    "kilobytes:Q",
+                    title="File, kilobytes (log scale)",
+                    scale=alt.Scale(type="log", base=2, nice=False),
+                    axis=alt.Axis(format="~g", tickCount=5),
+                ),
+                color=colour("form", _FORMS),
+            )
+        )
+        line = base.mark_line(point={"size": 36}).encode(
+            y=alt.Y(
+                "accuracy:Q",
+                title="Accuracy in ONNX Runtime",
+                scale=alt.Scale(zero=False),
+                axis=alt.Axis(format="%"),
+            ),
+            order="ratio:Q",
+            tooltip=tooltip(
+                own,
+                *("criterion", "scope", "ratio", "form", "accuracy", "low", "high"),
+                *("kilobytes", "n_seeds"),
+            ),
+        )
+        spans = base.mark_rule(opacity=0.45).encode(y="low:Q", y2="high:Q")
+        layered = alt.layer(spans, line).add_params(
+            alt.param(name="criterion", value=names[0]),
+            alt.param(name="strength", value=strengths[0]),
+            alt.param(name="scope", value=scopes[0]),
+        )
+        panels.append(spec(layered, network, datasets={"own": own}))
+    return Figure(
+        "deployed",
+        "What was deployed",
+        "Every network as an ONNX file, in float32 and quantised to INT8, answering the test set "
+        "in ONNX Runtime. Lines run from the unpruned network, right, to the smallest. Bars: "
+        "interval over seeds. Files hold their graph beside the weights. Speed is not measured in "
+        "a study, where runs share the machine.",
+        tuple(panels),
+        controls=(
+            Control("criterion", "Criterion", tuple((n, n) for n in names), names[0]),
+            Control("strength", "Strength", tuple((s, f"{s:g}") for s in strengths), strengths[0]),
+            Control("scope", "Scope", tuple((s, s) for s in scopes), scopes[0]),
+        )
+        if panels
+        else (),
+        legend=tuple(Key(name, value, "line") for name, value in _FORMS.items()),
+    )
+
+
+def seconds(findings: Findings) -> Figure:
+    """Time by network and stage, summed over workers."""
+    data = run_figures.seconds(findings)
+    stages = list(dict.fromkeys(row["stage"] for row in data))
+    colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(stages)}
+    longest = sum(row["seconds"] for row in data)
+    unit, size = ("hours", 3600.0) if longest > 7200 else ("minutes", 60.0)
+    own = [row | {"time": row["seconds"] / size} for row in data]
+    bars = (
+        alt.Chart(alt.NamedData("own"))
+        .mark_bar()
+        .encode(
+            x=alt.X("sum(time):Q", title=f"Time of one core, {unit}"),
+            y=alt.Y("network:N", sort=list(findings.networks), title=None),
+            color=colour("stage", colours),
+            order=alt.Order("stage:N"),
+            tooltip=tooltip(own, "network", "stage", "cells", "seconds"),
+        )
+    )
+    height = 50 + 34 * len(findings.networks)
+    return Figure(
+        "seconds",
+        "What the study cost",
+        "Seconds that every finished run recorded, summed by network and stage. Workers run beside "
+        "each other, so the clock on the wall showed less; what failed or was stopped is not in "
+        "it.",
+        (spec(bars, "Time by stage", height=height, datasets={"own": own}),) if own else (),
+        legend=tuple(Key(name, value, "square") for name, value in colours.items()),
+        wide=True,
+    )

@@ -1,0 +1,77 @@
+"""Rows of a study with everything in them: epochs, controls from scratch, deployments."""
+
+from simulated_rows import RATIOS, recipe, simulate
+
+EPOCHS = 4
+
+
+def full_recipe(**pruning):
+    """The recipe such rows would come from."""
+    plain = recipe()
+    asked = plain["pruning"] | {"from_scratch": True} | pruning
+    return plain | {"pruning": asked, "deployment": {"calibration": 64}}
+
+
+def full(networks=("vgg", "resnet", "mobilenet"), loss=0.02, quantised=0.01, **options):
+    """`simulate` with epochs, controls and files.
+
+    Controls from scratch lose `loss` against l1, INT8 files lose `quantised` of every network.
+    """
+    rows = simulate(networks=networks, **options)
+    for row in rows:
+        if row["kind"] == "base":
+            row["epochs"] = [_epoch(k, row["strength"]) for k in range(EPOCHS)]
+    uniform = {
+        (row["base"], row["ratio_asked"]): row
+        for row in rows
+        if row["kind"] == "pruned" and (row["criterion"], row["scope"]) == ("l1", "uniform")
+    }
+    scratch = [
+        _scratch(cut, loss) for (_, ratio), cut in uniform.items() if cut["strength"] == 0 and ratio
+    ]
+    rows += scratch
+    return [*rows, *(_deployed(row, quantised) for row in rows)]
+
+
+def budgets_of_macs(times=(2, 4, 8), **options):
+    """The same with levels that are budgets of MACs, not shares of channels."""
+    place = dict(zip(RATIOS, (1 - 1 / k for k in times), strict=False))
+    rows = full(ratios=RATIOS[: len(times)], **options)
+    for row in rows:
+        if "ratio_asked" in row:
+            row["ratio_asked"] = place[row["ratio_asked"]]
+    return rows
+
+
+def _epoch(k, strength):
+    sparsity = {"ws": 0.5 + k * strength, "gini": 0.2 + 0.1 * k, "inactive": 0.05 * k * strength}
+    return {"epoch": k, "loss": 2.0 / (k + 1), "accuracy": 0.5 + 0.1 * k, "lr": 0.1, **sparsity}
+
+
+def _scratch(cut, loss):
+    left = ("criterion", "scope", "accuracy_cut")
+    own = {
+        "kind": "scratch",
+        "id": f"{cut['id']}-scratch",
+        "accuracy": cut["accuracy"] - loss,
+        "seconds": {"train": 40.0},
+    }
+    return {name: value for name, value in cut.items() if name not in left} | own
+
+
+def _deployed(row, quantised):
+    def file(accuracy, size):
+        bytes_ = size * row["params"]
+        shared = {"params": row["params"], "param_bytes": bytes_}
+        return {"accuracy": accuracy, "file_bytes": bytes_ + 4000, **shared}
+
+    return {
+        "kind": "deployed",
+        "id": f"{row['id']}-deployed",
+        "of": row["id"],
+        **{name: row[name] for name in ("network", "strength", "seed", "fold", "macs")},
+        "relative_error": 1e-6,
+        "float32": file(row["accuracy"], 4),
+        "int8": file(row["accuracy"] - quantised, 1),
+        "seconds": {"deploy": 1.5},
+    }

@@ -1,0 +1,241 @@
+"""What the page says of methods against each other, of deployments, of training and of runs."""
+
+import json
+
+import numpy as np
+import pytest
+
+from full_rows import EPOCHS, budgets_of_macs, full, full_recipe
+from secateur.report import (
+    comparison_figures,
+    comparison_tables,
+    front_figures,
+    gaps,
+    run_figures,
+    run_tables,
+)
+from secateur.report.comparison_charts import differences, methods
+from secateur.report.digest import digest
+from secateur.report.findings import find
+from secateur.report.page import render
+from secateur.report.run_charts import course, deployed, seconds
+from secateur.report.run_panel import run_panel
+from secateur.report.summary import sentences, warnings
+from simulated_rows import RATIOS, STRENGTHS, recipe, simulate
+
+NETWORKS = ("vgg", "resnet")
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return full(NETWORKS)
+
+
+@pytest.fixture(scope="module")
+def findings(rows):
+    return find(full_recipe(), rows)
+
+
+def only(data, **wanted):
+    found = [row for row in data if all(row[key] == value for key, value in wanted.items())]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_methods_that_differ_by_construction_stand_in_groups_of_their_own(findings):
+    data = comparison_figures.ranks(findings)
+    own = [r for r in data if (r["network"], r["scope"]) == ("vgg", "uniform")]
+    own = [r for r in own if r["by"] == "accuracy over all levels"]
+    assert {r["criterion"]: r["group"] for r in own} == {"l1": 1, "l2": 1, "gm": 2, "random": 3}
+    assert all(r["tied"] == (r["group"] == 1) for r in own)
+
+
+def test_two_seeds_refuse_to_rank_and_say_why():
+    few = find(full_recipe(), full(["vgg"], seeds=(1, 2)))
+    data = comparison_figures.ranks(few)
+    assert data and all(row["group"] is None for row in data)
+    assert "2 of the 3 seeds needed" in data[0]["words"]
+    assert "2 of the 3 seeds needed" in render(few)
+
+
+def test_budgets_have_both_costs_and_training_from_scratch_beside_the_cuts(findings):
+    data = comparison_figures.at_budgets(findings)
+    place = {"network": "vgg", "strength": 0.0, "scope": "uniform", "times": 4}
+    for cost in ("macs", "params"):
+        cut = only(data, **place, cost=cost, criterion="l1")
+        control = only(data, **place, cost=cost, criterion="from scratch")
+        assert cut["accuracy"] - control["accuracy"] == pytest.approx(0.02)
+        assert control["low"] < control["accuracy"] < control["high"]
+        assert control["n_seeds"] == 3
+
+
+def test_a_budget_that_no_network_meets_has_a_reason_and_no_number():
+    few = find(full_recipe(), full(["vgg"], ratios=(0.1, 0.4)))
+    data = comparison_figures.at_budgets(few)
+    assert {row["accuracy"] for row in data if row["times"] == 8} == {None}
+    assert all("times fewer" in row["missing"] for row in data if row["times"] == 8)
+    assert all(row["accuracy"] is not None for row in data if row["times"] == 2)
+
+
+def test_where_no_seed_has_every_cell_budgets_have_no_interval(findings, rows):
+    lacking = [row for row in rows if not row["id"].endswith("gm-global-0.5")]
+    some = comparison_figures.at_budgets(find(full_recipe(), lacking))
+    cells = [row for row in some if row["scope"] == "global"]
+    assert cells and all(row["low"] is None and row["missing"] for row in cells)
+    place = {"network": "vgg", "strength": 0.0, "criterion": "l1", "scope": "global"}
+    place |= {"cost": "macs", "times": 4}
+    whole = only(comparison_figures.at_budgets(findings), **place)
+    assert only(some, **place)["accuracy"] == pytest.approx(whole["accuracy"])
+
+
+def test_the_heat_map_holds_the_prunable_ratio_and_the_budgets(findings):
+    data = comparison_figures.heat_map(findings)
+    place = {"network": "vgg", "strength": 0.0, "criterion": "l1", "scope": "uniform"}
+    ratio = next(
+        row.ratio
+        for row in findings.prunable[0.02]
+        if (row.network, row.strength, row.criterion, row.scope) == tuple(place.values())
+    )
+    assert only(data, **place, what="prunable 0.02")["value"] == ratio
+    assert only(data, **place, what="macs 4")["value"] == pytest.approx(0.55, abs=0.01)
+    options = {control.name: control.options for control in methods(findings).controls}
+    assert ("macs 4", "accuracy at 4× fewer MACs") in options["what"]
+
+
+def test_every_cut_beats_its_control_by_what_was_put_in(findings):
+    data = comparison_figures.scratch_differences(findings)
+    for network in NETWORKS:
+        row = only(data, network=network, criterion="l1", ratio="all ratios")
+        dense = [r["accuracy"] for r in findings.pruned if _dense_l1(r, network)]
+        control = [r["accuracy"] for r in findings.scratch if r["network"] == network]
+        assert np.mean(dense) - np.mean(control) == pytest.approx(0.02)
+        assert row["scope"] == "uniform" and row["macs_ratio"] == 1
+    against = {control.name: control for control in differences(findings).controls}["reference"]
+    assert [value for value, _ in against.options] == ["random", "from scratch"]
+
+
+def _dense_l1(row, network):
+    wanted = (network, 0.0, "l1", "uniform")
+    return (row["network"], row["strength"], row["criterion"], row["scope"]) == wanted
+
+
+def test_fronts_hold_no_point_that_another_beats(findings):
+    data = front_figures.fronts(findings)
+    cuts = [r for r in data if (r["network"], r["strength"], r["scope"]) == ("vgg", 0.8, "global")]
+    for cost in ("macs", "params"):
+        for row in cuts:
+            beaten = any(
+                r[cost] <= row[cost] and r["accuracy"] > row["accuracy"] + 1e-8 for r in cuts
+            )
+            assert not (row[f"front_{cost}"] and beaten)
+        assert sum(row[f"front_{cost}"] for row in cuts) >= len(RATIOS)
+    control = [r for r in data if r["criterion"] == "from scratch" and r["network"] == "vgg"]
+    assert [r["ratio"] for r in control] == list(RATIOS)
+    assert control[2]["macs_left"] == pytest.approx(0.25)
+
+
+def test_what_was_deployed_is_paired_with_its_network(findings):
+    data = run_figures.deployed(findings)
+    place = {"network": "vgg", "strength": 0.0, "criterion": "l1", "scope": "uniform", "ratio": 0.5}
+    small, large = (only(data, **place, form=form) for form in ("int8", "float32"))
+    assert large["accuracy"] - small["accuracy"] == pytest.approx(0.01)
+    assert (small["loss"], small["loss_low"]) == pytest.approx((-0.01, -0.01))
+    assert large["param_bytes"] == 4 * small["param_bytes"] == 4 * 20_000
+    assert {row["criterion"] for row in data} >= {"unpruned", "from scratch", "random"}
+    table = run_tables.deployed(findings)
+    assert len(table.rows) == len(data) / 2
+
+
+def test_the_course_of_training_is_a_mean_over_base_networks(findings):
+    data = run_figures.course(findings)
+    assert len(data) == len(NETWORKS) * len(STRENGTHS) * EPOCHS * len(run_figures.COURSE)
+    last = only(data, network="vgg", strength=1.6, epoch=3, what="ws")
+    assert last["mean"] == pytest.approx(0.5 + 3 * 1.6) and last["n"] == 3
+
+
+def test_time_counts_every_kind_of_row(findings, rows):
+    told = run_figures.seconds(findings)
+    assert sum(row["seconds"] for row in told) == pytest.approx(
+        sum(sum(row["seconds"].values()) for row in rows)
+    )
+    assert {"train", "train from scratch", "deploy"} <= {row["stage"] for row in told}
+
+
+def test_single_runs_come_back_from_their_columns(findings):
+    data = run_figures.runs(findings)
+    made = run_figures.columns(data)
+    back = {
+        name: own if isinstance(own, list) else [own["of"][k] for k in own["at"]]
+        for name, own in made.items()
+    }
+    assert back["id"] == [row["id"] for row in data]
+    assert back["criterion"] == [row["criterion"] for row in data]
+    assert back["accuracy"] == pytest.approx([row["accuracy"] for row in data], rel=1e-4)
+    panel = run_panel(findings)
+    assert json.loads(str(panel.json))["columns"]["id"] == back["id"]
+
+
+def test_rows_of_former_versions_leave_figures_out_with_a_sentence():
+    old = find(recipe(), simulate(networks=["vgg"]))
+    assert course(old).panels == deployed(old).panels == ()
+    said = " ".join(gaps.absent(old))
+    for words in ("hold no epochs", "pruning.from_scratch", "deployment", "which channels went"):
+        assert words in said
+    page = render(old)
+    assert "hold no epochs" in page and "No network of this study was written as a file" in page
+
+
+def test_nothing_of_what_is_there_is_called_absent(findings):
+    said = " ".join(gaps.absent(findings))
+    assert "epochs" not in said and "from_scratch" not in said and "deployment" not in said
+
+
+def test_budgets_of_macs_are_called_by_their_name():
+    asked = full_recipe(ratios=[], fewer_macs=[2, 4, 8])
+    found = find(asked, budgets_of_macs())
+    assert found.by_macs and warnings(found) == ()
+    assert "3 budgets of MACs" in sentences(found)[0]
+    page = render(found)
+    assert "4× fewer MACs" in page and "Budgets of MACs as asked" in page
+    assert "by pruning ratio" not in page
+    control = {one.name: one for one in differences(found).controls}["ratio"]
+    assert control.label == "Budget"
+    assert [words for _, words in control.options[1:]] == [f"{k}× fewer MACs" for k in (2, 4, 8)]
+
+
+def test_a_whole_study_lacks_no_row():
+    assert warnings(find(full_recipe(), full())) == ()
+
+
+def test_the_digest_carries_the_comparison(findings):
+    found = json.loads(json.dumps(digest(findings), allow_nan=False))
+    for name in ("ranks", "from_scratch", "accuracy_at_budgets", "deployed", "course"):
+        assert found[name]
+    assert found["fairness"]["level"] == "like for like, with both controls"
+    assert {"effect", "share", "low", "high"} <= set(found["shares_of_variance"][0])
+    assert all("visible" in claim for claim in found["claims"])
+
+
+@pytest.mark.parametrize("make", [course, deployed, methods, seconds, differences])
+def test_a_figure_explains_itself_and_sets_its_controls(make, findings):
+    figure = make(findings)
+    assert figure.panels and figure.title and len(figure.caption) > 80
+    for panel in figure.panels:
+        names = {parameter["name"] for parameter in panel.get("params", ())}
+        assert names == {control.name for control in figure.controls}
+        assert any(panel["datasets"].values())
+
+
+def test_tables_say_no_none(findings):
+    for make in (
+        comparison_tables.ranks,
+        comparison_tables.at_budgets,
+        comparison_tables.controls,
+        comparison_tables.shares,
+        run_tables.deployed,
+        run_tables.seconds,
+    ):
+        table = make(findings)
+        assert table.rows
+        for row in table.rows:
+            assert len(row) == len(table.columns) and not {"None", "nan", ""} & set(row)
