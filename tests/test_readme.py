@@ -35,7 +35,7 @@ def test_commands_named_are_there() -> None:
     makefile = (ROOT / "Makefile").read_text()
     assert all(re.search(rf"^{target}:", makefile, flags=re.M) for target in targets)
     commands = set(re.findall(r"^secateur (\w+)", shell, flags=re.M))
-    assert commands == {"inspect", "prune", "study", "report"}
+    assert commands == {"inspect", "prune", "scenes", "study", "report"}
     for command in commands:
         done = subprocess.run(
             [sys.executable, "-m", "secateur.cli", command, "--help"],
