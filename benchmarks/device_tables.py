@@ -138,47 +138,40 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def accuracies(study: Study) -> str:
     """Accuracy of every size, each way it came to be."""
-    rows = []
+    rows: list[list[object]] = []
     for network in study.sizes:
-        rows.append(
-            [
-                network,
-                "1",
-                f"dense {study.accuracy(network, ('dense', 1))}",
-                f"sparse {study.accuracy(network, ('sparse', 1))}",
-                "as dense",
-                "",
-                "",
-                study.quantised(network, ("sparse", 1)).signed(),
-            ]
-        )
+        dense, sparse = (study.accuracy(network, (how, 1)) for how in ("dense", "sparse"))
+        rows.append([network, "1", f"dense {dense}", f"sparse {sparse}", "as dense"])
         for cut in study.cuts:
-            pruned, scratch = ("pruned sparse", cut), ("scratch", cut)
+            ways = ("pruned dense", "pruned sparse", "scratch")
+            own = [study.accuracy(network, (way, cut)) for way in ways]
+            rows.append([network, f"{cut:g}", *own])
+    head = ("pruned from dense, %", "pruned from sparse, %", "from scratch at that size, %")
+    return table(("network", "fewer MACs", *head), rows)
+
+
+def differences(study: Study) -> str:
+    """Paired differences, in points: against the dense network, from scratch, and float32."""
+    rows: list[list[object]] = []
+    for network in study.sizes:
+        dense = ("dense", 1.0)
+        sparse = study.difference(network, ("sparse", 1), dense).signed()
+        int8 = study.quantised(network, ("sparse", 1)).signed()
+        rows.append([network, "1", "", sparse, "", "", int8])
+        for cut in study.cuts:
+            pruned, scratch = (("pruned dense", cut), ("pruned sparse", cut)), ("scratch", cut)
             rows.append(
                 [
                     network,
                     f"{cut:g}",
-                    study.accuracy(network, ("pruned dense", cut)),
-                    study.accuracy(network, pruned),
-                    study.accuracy(network, scratch),
-                    study.difference(network, ("pruned dense", cut), scratch).signed(),
-                    study.difference(network, pruned, scratch).signed(),
-                    study.quantised(network, pruned).signed(),
+                    *(study.difference(network, size, dense).signed() for size in pruned),
+                    *(study.difference(network, size, scratch).signed() for size in pruned),
+                    study.quantised(network, pruned[1]).signed(),
                 ]
             )
-    return table(
-        (
-            "network",
-            "fewer MACs",
-            "pruned from dense, %",
-            "pruned from sparse, %",
-            "from scratch at that size, %",
-            "pruned dense − scratch, points",
-            "pruned sparse − scratch, points",
-            "INT8 − float32, pruned sparse, points",
-        ),
-        rows,
-    )
+    head = ("pruned from dense − dense", "from sparse − dense")
+    head += ("from dense − scratch", "from sparse − scratch", "INT8 − float32, from sparse")
+    return table(("network", "fewer MACs", *head), rows)
 
 
 def milliseconds(sessions: Mapping[Any, Session], example: np.ndarray) -> dict[Any, np.ndarray]:
@@ -366,6 +359,8 @@ def main() -> None:
             "a run holds out one of the five official folds, with a seed of its own. Intervals are "
             "95 %, Student's t over the means of the folds.",
             accuracies(study),
+            "Differences over the same runs, in points:",
+            differences(study),
             "Cost and speed, ONNX Runtime, one thread, one example: median over "
             f"{ROUNDS} rounds of {CALLS} calls, quartiles in brackets; speed-ups are against the "
             "dense network in float32.",
