@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,10 @@ from secateur.study.recipe import Recipe, recipe_from
 from secateur.study.run import FEATURES, run_unit
 from secateur.study.store import Store
 from secateur.train.fit import evaluate
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+from device_tables import Study, accuracies, differences, over_folds
 
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
@@ -130,3 +135,26 @@ def test_what_could_not_be_made_is_not_deployed(
     run_unit(lone, again.folder, recipe)
     (failure,) = again.failures()
     assert failure["error"] == "the network it deploys failed"
+
+
+def test_the_tables_of_the_way_to_a_device_are_made_of_the_rows(
+    store: Store, recipe: Recipe
+) -> None:
+    dense, sparse = units(recipe)
+    study = Study(store)
+    assert study.runs == {"vgg": [1]} and study.cuts == [2]
+    shown = study.accuracy("vgg", ("dense", 1)).value
+    assert shown == pytest.approx(100 * store.row(dense.base.id)["accuracy"])
+    for unit, way in ((dense, "pruned dense"), (sparse, "pruned sparse")):
+        pruned, control = store.row(unit.pruned[0].id), store.row(dense.scratch[0].id)
+        wanted = 100 * (pruned["accuracy"] - control["accuracy"])
+        assert study.difference("vgg", (way, 2), ("scratch", 2)).value == pytest.approx(wanted)
+    assert len(accuracies(study).splitlines()) == len(differences(study).splitlines()) == 4
+
+
+def test_runs_of_one_fold_count_as_one() -> None:
+    values, folds = np.array([0.5, 0.7, 0.8, 0.8]), np.array([1, 1, 2, 3])
+    mean = over_folds(values, folds)
+    half = 4.302653 * np.std([60, 80, 80], ddof=1) / np.sqrt(3)
+    assert mean.value == pytest.approx(220 / 3)
+    assert mean.high - mean.value == pytest.approx(half, rel=1e-5)
