@@ -62,6 +62,15 @@ def test_a_seed_or_strength_or_network_more_leaves_all_other_ids() -> None:
         assert before < set(ids(units(recipe(**change))))
 
 
+def test_a_network_may_have_strengths_of_its_own() -> None:
+    own = [{"kind": "vgg", "width": 8, "total_shrink": [0, 3, 0.5]}, {"kind": "resnet", "width": 8}]
+    work = units(recipe(networks=own))
+    strengths = [(unit.base.network.kind, unit.base.total_shrink) for unit in work[:5]]
+    vgg, resnet = [("vgg", 0), ("vgg", 3), ("vgg", 0.5)], [("resnet", 0), ("resnet", 0.5)]
+    assert strengths == vgg + resnet
+    assert set(ids(units(recipe()))) < set(ids(work))
+
+
 def test_controls_and_deployment_add_cells_and_change_none() -> None:
     plain = ids(units(recipe()))
     control = units(recipe(pruning=pruning(from_scratch=True)))

@@ -146,7 +146,7 @@ def test_a_recipe_is_frozen() -> None:
         ({"name": ""}, "name: '' is not allowed; give text"),
         (
             {"networks": [{"kind": "vgg", "widht": 8}]},
-            "networks.0.widht: no key 'widht'; there are kind, lr, weight_decay, "
+            "networks.0.widht: no key 'widht'; there are kind, lr, total_shrink, weight_decay, "
             "width; did you mean 'width'?",
         ),
         (
@@ -169,12 +169,12 @@ def test_a_recipe_is_frozen() -> None:
         (
             {"networks": [8]},
             "networks.0: 8 is not allowed; give a mapping with the keys kind, width, lr, "
-            "weight_decay",
+            "weight_decay, total_shrink",
         ),
         (
             {"networks": []},
             "networks: [] is not allowed; give a list of at least 1, each a mapping with the "
-            "keys kind, width, lr, weight_decay",
+            "keys kind, width, lr, weight_decay, total_shrink",
         ),
         (
             {"networks": [{"kind": "vgg"}, {"kind": "vgg", "width": 8}]},
@@ -354,7 +354,7 @@ def test_missing_parts_are_named() -> None:
         "data: missing; give a mapping with a kind (esc10, esc50, folder, synthetic, tau2019, "
         "tau2020, tau2022)",
         "networks: missing; give a list of at least 1, each a mapping with the keys kind, "
-        "width, lr, weight_decay",
+        "width, lr, weight_decay, total_shrink",
         "sparsity: missing; give a mapping with the keys penalty, total_shrink, ramp, bn_init",
         "pruning: missing; give a mapping with the keys criteria, scopes, ratios, fewer_macs, "
         "keep_multiple_of, reduction, normalisation, calibration, from_scratch",

@@ -180,10 +180,10 @@ def _expected(recipe: Mapping[str, Any]) -> int | None:
         pruning = recipe["pruning"]
         levels = len(pruning["ratios"]) + len(pruning.get("fewer_macs", ()))
         cuts = len(pruning["criteria"]) * len(pruning["scopes"]) * levels
-        units = len(recipe["networks"]) * repetitions
-        networks = units * len(recipe["sparsity"]["total_shrink"]) * (1 + cuts)
-        if pruning.get("from_scratch"):
-            networks += units * levels
+        shared = recipe["sparsity"]["total_shrink"]
+        bases = sum(len(own.get("total_shrink") or shared) for own in recipe["networks"])
+        controls = len(recipe["networks"]) * levels if pruning.get("from_scratch") else 0
+        networks = repetitions * (bases * (1 + cuts) + controls)
         return int(networks * (2 if recipe.get("deployment") else 1))
     except (KeyError, TypeError):
         return None

@@ -149,9 +149,8 @@ def units(recipe: Recipe) -> tuple[Unit, ...]:
     """All work of a recipe: run by run, so that a study stopped early holds whole repetitions."""
     return tuple(
         _unit(recipe, run.fold, run.seed, network, strength)
-        for run, network, strength in product(
-            recipe.repetitions(), recipe.networks, recipe.sparsity.total_shrink
-        )
+        for run, network in product(recipe.repetitions(), recipe.networks)
+        for strength in network.total_shrink or recipe.sparsity.total_shrink
     )
 
 

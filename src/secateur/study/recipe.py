@@ -30,11 +30,26 @@ from secateur.study.part import (
 from secateur.study.sources import Data
 
 
+def _dense_among(strengths: tuple[float, ...]) -> tuple[float, ...]:
+    if 0 not in strengths:
+        raise ValueError("0, the dense network, is not among them; all are measured against it")
+    return strengths
+
+
+Strengths = Annotated[
+    tuple[NotNegative, ...],
+    Field(min_length=1),
+    AfterValidator(each_once),
+    AfterValidator(_dense_among),
+]
+
+
 class Network(Part):
     """A family and its size: `width` is the channels of the first stage.
 
     `lr` and `weight_decay`, where given, stand in for those of `training` when this network's base
-    is trained: families learn best at different ones. Fine-tuning is the same for all.
+    is trained, and `total_shrink` for that of `sparsity`: families learn best at different rates
+    and grow sparse at different strengths. Fine-tuning is the same for all.
     """
 
     kind: Literal[
@@ -50,6 +65,7 @@ class Network(Part):
     width: Count = 16
     lr: Positive | None = None
     weight_decay: NotNegative | None = None
+    total_shrink: Strengths | None = None
 
     def identity(self) -> dict[str, Any]:
         """Family and size alone: how it is trained stands in the cell's training."""
@@ -64,12 +80,6 @@ def _kinds_once(networks: tuple[Network, ...]) -> tuple[Network, ...]:
             "and other widths in a recipe of their own"
         )
     return networks
-
-
-def _dense_among(strengths: tuple[float, ...]) -> tuple[float, ...]:
-    if 0 not in strengths:
-        raise ValueError("0, the dense network, is not among them; all are measured against it")
-    return strengths
 
 
 class Sparsity(Part):
@@ -91,12 +101,7 @@ class Sparsity(Part):
         "growing_l2",
         "group_norm",
     ] = "bn_l1_proximal"
-    total_shrink: Annotated[
-        tuple[NotNegative, ...],
-        Field(min_length=1),
-        AfterValidator(each_once),
-        AfterValidator(_dense_among),
-    ]
+    total_shrink: Strengths
     ramp: Annotated[float, Field(ge=0, le=1), NUMBER, UNSIGNED_ZERO] = 0.5
     bn_init: Positive = 0.5
 
