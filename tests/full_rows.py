@@ -21,6 +21,10 @@ def full(networks=("vgg", "resnet", "mobilenet"), loss=0.02, quantised=0.01, **o
     for row in rows:
         if row["kind"] == "base":
             row["epochs"] = [_epoch(k, row["strength"]) for k in range(EPOCHS)]
+        row["by_device"] = {"a": row["accuracy"], "s1": row["accuracy"] - 0.1}
+        if row["kind"] == "pruned":
+            row["params"] = round(0.9 * row["params"])  # parameters and MACs part company
+            row["removed"] = _removed(row["criterion"], round(10 * row["ratio_asked"]))
     uniform = {
         (row["base"], row["ratio_asked"]): row
         for row in rows
@@ -41,6 +45,12 @@ def budgets_of_macs(times=(2, 4, 8), **options):
         if "ratio_asked" in row:
             row["ratio_asked"] = place[row["ratio_asked"]]
     return rows
+
+
+def _removed(criterion, k):
+    """`k` of 10 channels: the first for l1 and l2, one further for gm, the last for random."""
+    start = {"l1": 0, "l2": 0, "gm": 1}.get(criterion, 10 - k)
+    return {"stage0": [(start + place) % 10 for place in range(k)]}
 
 
 def _epoch(k, strength):

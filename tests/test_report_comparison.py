@@ -11,14 +11,16 @@ from secateur.report import (
     comparison_tables,
     front_figures,
     gaps,
+    removed_figures,
     run_figures,
     run_tables,
 )
 from secateur.report.comparison_charts import differences, methods
 from secateur.report.digest import digest
 from secateur.report.findings import find
+from secateur.report.network_charts import removed
 from secateur.report.page import render
-from secateur.report.run_charts import course, deployed, seconds
+from secateur.report.run_charts import course, deployed, devices, seconds
 from secateur.report.run_panel import run_panel
 from secateur.report.summary import sentences, warnings
 from simulated_rows import RATIOS, STRENGTHS, recipe, simulate
@@ -140,7 +142,7 @@ def test_what_was_deployed_is_paired_with_its_network(findings):
     small, large = (only(data, **place, form=form) for form in ("int8", "float32"))
     assert large["accuracy"] - small["accuracy"] == pytest.approx(0.01)
     assert (small["loss"], small["loss_low"]) == pytest.approx((-0.01, -0.01))
-    assert large["param_bytes"] == 4 * small["param_bytes"] == 4 * 20_000
+    assert large["param_bytes"] == 4 * small["param_bytes"] == 4 * 18_000
     assert {row["criterion"] for row in data} >= {"unpruned", "from scratch", "random"}
     table = run_tables.deployed(findings)
     assert len(table.rows) == len(data) / 2
@@ -173,6 +175,23 @@ def test_single_runs_come_back_from_their_columns(findings):
     assert back["accuracy"] == pytest.approx([row["accuracy"] for row in data], rel=1e-4)
     panel = run_panel(findings)
     assert json.loads(str(panel.json))["columns"]["id"] == back["id"]
+
+
+def test_removed_channels_are_compared_one_by_one(findings):
+    data = removed_figures.removed(findings)
+    place = {"network": "vgg", "strength": 0.8, "scope": "global", "ratio": 0.3}
+    shared = {(r["first"], r["second"]): r["shared"] for r in data if place.items() <= r.items()}
+    assert shared["l1", "l2"] == 1 and shared["l1", "random"] == 0
+    assert shared["l1", "gm"] == pytest.approx(2 / 4)
+    assert len(shared) == 6
+
+
+def test_accuracy_by_device_is_that_of_the_rows(findings):
+    data = run_figures.by_device(findings)
+    place = {"network": "vgg", "strength": 0.0, "criterion": "l1", "scope": "uniform", "ratio": 0.5}
+    good, poor = (only(data, **place, device=name) for name in ("a", "s1"))
+    assert good["accuracy"] - poor["accuracy"] == pytest.approx(0.1)
+    assert good["low"] < good["accuracy"] < good["high"] and good["n_seeds"] == 3
 
 
 def test_rows_of_former_versions_leave_figures_out_with_a_sentence():
@@ -209,14 +228,16 @@ def test_a_whole_study_lacks_no_row():
 
 def test_the_digest_carries_the_comparison(findings):
     found = json.loads(json.dumps(digest(findings), allow_nan=False))
-    for name in ("ranks", "from_scratch", "accuracy_at_budgets", "deployed", "course"):
+    for name in ("ranks", "from_scratch", "accuracy_at_budgets", "deployed", "course", "removed"):
         assert found[name]
     assert found["fairness"]["level"] == "like for like, with both controls"
     assert {"effect", "share", "low", "high"} <= set(found["shares_of_variance"][0])
     assert all("visible" in claim for claim in found["claims"])
 
 
-@pytest.mark.parametrize("make", [course, deployed, methods, seconds, differences])
+@pytest.mark.parametrize(
+    "make", [course, deployed, devices, methods, removed, seconds, differences]
+)
 def test_a_figure_explains_itself_and_sets_its_controls(make, findings):
     figure = make(findings)
     assert figure.panels and figure.title and len(figure.caption) > 80

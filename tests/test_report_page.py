@@ -1,5 +1,6 @@
 """The page: what it says of whole, partial and failed studies; a real browser draws it."""
 
+import html
 import json
 import os
 import re
@@ -10,10 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from full_rows import full, full_recipe
 from secateur.errors import ReportError
+from secateur.report.comparison_figures import heat_map
 from secateur.report.findings import find
+from secateur.report.front_figures import fronts
 from secateur.report.page import build, draw, render
 from secateur.report.summary import NOTHING_TESTED, recipe_lines, sentences, warnings
+from secateur.report.wording import percent
 from secateur.study.claims import NOT_TESTED, SUPPORTED, UNDECIDED
 from simulated_rows import failed, recipe, simulate
 
@@ -30,9 +35,9 @@ def page(whole):
     return render(whole)
 
 
-def text_of(html):
+def text_of(page):
     """What a reader sees: no scripts, styles or tags."""
-    body = re.sub(r"<(script|style)\b.*?</\1>", "", html, flags=re.S)
+    body = re.sub(r"<(script|style)\b.*?</\1>", "", page, flags=re.S)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
 
 
@@ -76,8 +81,8 @@ def test_words_from_outside_are_escaped():
     for row in rows:
         if row["kind"] != "failed":
             row["network"] = "</script><b>"
-    html = render(find(hostile, rows))
-    assert "<script>alert" not in html and "<img src=x" not in html and "</script><b>" not in html
+    made = render(find(hostile, rows))
+    assert "<script>alert" not in made and "<img src=x" not in made and "</script><b>" not in made
 
 
 def test_what_was_asked_stands_on_the_page(page):
@@ -213,7 +218,7 @@ def in_browser(tmp_path_factory):
                 "--disable-component-update",
                 "--disable-sync",
                 f"--user-data-dir={folder / 'profile'}",
-                "--virtual-time-budget=8000",
+                "--virtual-time-budget=30000",
                 "--enable-logging=stderr",
                 "--v=0",
                 "--dump-dom",
@@ -255,6 +260,118 @@ def test_a_choice_of_the_reader_changes_the_figure(in_browser):
     """
     dom, console = in_browser(recipe(), simulate(networks=["vgg"]), choose)
     assert 'data-changed="true"' in dom and console == []
+
+
+_READY = "while (!document.documentElement.dataset.panels) await wait(50);"
+_CLICKS = (
+    """
+(async () => {
+  const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+  const read = {};
+  let blob = null;
+  URL.createObjectURL = (made) => { blob = made; return "data:,"; };
+  URL.revokeObjectURL = () => {};
+  window.Blob = class extends Blob {
+    constructor(parts, options) { super(parts, options); this.said = parts.join(""); }
+  };
+  // The browser's clock is virtual and runs ahead of pictures: count as well as wait.
+  const real = () => { let sum = 0; for (let k = 0; k < 3e6; k += 1) sum += k % 7; return sum; };
+"""
+    + _READY
+    + r"""
+  const choose = async (figure, signal, words) => {
+    const select = document.querySelector(`#${figure} select[data-signal=${signal}]`);
+    const option = [...select.options].find((one) => one.textContent === words);
+    select.value = option.value;
+    select.dispatchEvent(new Event("change"));
+    await wait(300);
+  };
+  const saved = async (figure, form) => {
+    blob = null;
+    document.querySelector(`#${figure} button[data-save=${form}]`).click();
+    for (let k = 0; k < 500 && !blob; k += 1) { real(); await wait(20); }
+    return blob;
+  };
+  const words = (figure) => {
+    const found = document.querySelectorAll(`#${figure} .mark-text.role-mark text`);
+    return [...found].map((one) => one.textContent);
+  };
+  const lines = () => document.querySelector("#front .mark-line path").getAttribute("d");
+  const before = lines();
+  await choose("front", "cost", "parameters");
+  read.costMoves = before === lines() ? "no" : "yes";
+  await choose("methods-by-network", "what", "accuracy at 4× fewer MACs");
+  read.heat = words("methods-by-network");
+  await choose("removed", "ratio", "30\u00a0%");
+  read.removed = words("removed");
+  const marks = [...document.querySelectorAll("#front .mark-symbol path")];
+  const wanted = { criterion: "l1", ratio: 0.5, scope: "uniform" };
+  const mark = marks.find((one) =>
+    Object.entries(wanted).every(([name, value]) => one.__data__.datum[name] === value));
+  mark.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+  await wait(100);
+  const runs = document.getElementById("runs");
+  const cells = () => [...runs.querySelectorAll("tbody tr")].map((line) =>
+    [...line.children].map((cell) => cell.textContent));
+  read.clicked = cells();
+  read.link = runs.querySelector("tbody a").getAttribute("href");
+  runs.querySelector("button[data-reset]").click();
+  read.status = runs.querySelector("[role=status]").textContent;
+  runs.querySelector("button[data-sort=accuracy]").click();
+  read.lowest = cells()[0];
+  const csv = await saved("front", "csv");
+  read.csv = csv.said.trimEnd().split("\n");
+  const svg = new DOMParser().parseFromString(
+    (await saved("front", "svg")).said, "image/svg+xml");
+  read.svg = svg.querySelectorAll("svg svg").length;
+  const png = await saved("front", "png");
+  read.png = [png.type, png.size];
+  document.body.dataset.read = JSON.stringify(read);
+})();
+"""
+)
+
+
+@pytest.mark.slow
+def test_a_browser_clicks_through_the_page_and_reads_values_back(in_browser):
+    rows = full(["vgg"])
+    found = find(full_recipe(), rows)
+    dom, console = in_browser(full_recipe(), rows, _CLICKS)
+    assert console == []
+    read = json.loads(html.unescape(re.search(r'data-read="([^"]*)"', dom)[1]))
+    assert read["costMoves"] == "yes"
+    at_four = [
+        f"{row['value']:.0%}"
+        for row in heat_map(found)
+        if row["what"] == "macs 4" and row["strength"] == 0
+    ]
+    assert sorted(read["heat"]) == sorted(at_four)
+    assert sorted(read["removed"]) == ["0.00", "0.00", "0.00", "0.50", "0.50", "1.00"]
+    cuts = [row for row in rows if row["id"].endswith("-l1-uniform-0.5")]
+    cuts = [row for row in cuts if row["strength"] == 0]
+    assert [line[0] for line in read["clicked"]] == [f"runs/{row['id']}" for row in cuts]
+    assert [line[8] for line in read["clicked"]] == [
+        percent(float(f"{row['accuracy']:.5g}")) for row in cuts
+    ]
+    assert read["link"] == f"runs/{cuts[0]['id']}/result.json"
+    n_runs = sum(row["kind"] != "deployed" for row in rows)
+    assert read["status"] == f"{n_runs} of {n_runs} runs, the first 100 shown"
+    lowest = min((row for row in rows if row["kind"] != "deployed"), key=lambda r: r["accuracy"])
+    assert read["lowest"][0] == f"runs/{lowest['id']}"
+    assert len(read["csv"]) == 1 + len(fronts(found)) and "macs_left" in read["csv"][0]
+    assert read["svg"] == 1
+    assert read["png"][0] == "image/png" and read["png"][1] > 5000
+
+
+@pytest.mark.slow
+def test_thousands_of_rows_stay_small_and_are_drawn(in_browser):
+    rows = full(seeds=range(1, 10))
+    assert len(rows) > 4500
+    dom, console = in_browser(full_recipe(), rows)
+    page = find(full_recipe(), rows)
+    panels = sum(len(figure.panels) for figure in draw(page).values())
+    assert console == [] and f'data-panels="{panels}"' in dom
+    assert len(render(page).encode()) < 5_000_000
 
 
 @pytest.mark.slow

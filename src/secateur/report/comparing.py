@@ -40,7 +40,7 @@ class Comparison:
     """What is said of methods against each other, on the seeds that hold every cell.
 
     `scratch` are differences from training from scratch, over all levels and at each; `measured`
-    are all measures that need not know the number of classes. `no_shares` says why there are no
+    are all measures but F-beta. `no_shares` says why there are no
     shares of variance.
     """
 
@@ -69,7 +69,7 @@ def compare(
     found: list[Measured] = []
     gains: list[MeasureDifference] = []
     for block in fair:
-        # The rows do not hold the number of classes, so F-beta, which needs it, is left out.
+        # F-beta alone needs the chance level, which former rows do not hold; it is not shown.
         sampled = sample(block, chance=0.0, epsilons=(epsilon,))
         found += [row for row in measured(sampled) if row.measure != "f_beta"]
         own = measure_differences(sampled)

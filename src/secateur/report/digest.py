@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from secateur.report import comparison_figures, figures, gaps, run_figures
+from secateur.report import comparison_figures, figures, gaps, removed_figures, run_figures
 from secateur.report.findings import Findings
 from secateur.report.summary import sentences, warnings
 
@@ -26,6 +26,8 @@ def digest(findings: Findings) -> dict[str, Any]:
         "from_scratch": comparison_figures.scratch_differences(findings),
         "shares_of_variance": comparison_figures.shares(findings),
         "similarity": figures.similarity(findings),
+        "removed": removed_figures.removed(findings),
+        "by_device": run_figures.by_device(findings),
         "budgets": figures.budgets(findings),
         "accuracy_at_budgets": comparison_figures.at_budgets(findings),
         "deployed": run_figures.deployed(findings),

@@ -50,7 +50,10 @@ def absent(findings: Findings) -> tuple[str, ...]:
             "How far the criteria agree before any cut is shown above."
         )
     if findings.bases and not any("by_device" in row for row in findings.bases):
-        said.append("Accuracy by recording device: the rows hold one accuracy for all devices.")
+        said.append(
+            "Accuracy by recording device: the test clips come from one recorder, or the rows "
+            "from a former version."
+        )
     if findings.bases and not any("sensitivity" in row for row in findings.bases):
         said.append("Sensitivity of single groups: see secateur sensitivity for one network.")
     return tuple(said)

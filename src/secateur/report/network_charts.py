@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import altair as alt
 
-from secateur.report import figures
+from secateur.report import figures, removed_figures
 from secateur.report.drawing import Control, Figure, Key, colour, colours_of, spec, tooltip, values
 from secateur.report.findings import Findings
+from secateur.report.wording import level
 
 
 def sparsity(findings: Findings) -> Figure:
@@ -155,6 +156,66 @@ def similarity(findings: Findings) -> Figure:
                 ),
                 "mean",
             ),
+        )
+        if panels
+        else (),
+    )
+
+
+def removed(findings: Findings) -> Figure:
+    """Heat-map of the share of removed channels that two criteria have in common."""
+    data = removed_figures.removed(findings)
+    strengths = sorted({row["strength"] for row in data})
+    ratios = sorted({row["ratio"] for row in data})
+    scopes = [scope for scope in findings.scopes if scope in {row["scope"] for row in data}]
+    panels = []
+    for network in findings.networks:
+        own = [row for row in data if row["network"] == network]
+        if not own:
+            continue
+        names = list(findings.criteria)
+        cells = (
+            alt.Chart(alt.NamedData("own"))
+            .transform_filter(
+                "datum.strength === strength && datum.scope === scope && "
+                "abs(datum.ratio - ratio) < 0.0001"
+            )
+            .encode(
+                x=alt.X("first:N", sort=names, title=None, axis=alt.Axis(labelAngle=0)),
+                y=alt.Y("second:N", sort=names, title=None),
+                tooltip=tooltip(own, "first", "second", "shared", "least", "most", "n"),
+            )
+        )
+        tiles = cells.mark_rect().encode(
+            color=alt.Color("shared:Q", legend=None, scale=alt.Scale(scheme="blues", domain=[0, 1]))
+        )
+        texts = cells.mark_text(fontSize=12).encode(
+            text=alt.Text("shared:Q", format=".2f"),
+            color=alt.condition("datum.shared > 0.55", alt.value("white"), alt.value("#1b1e22")),
+        )
+        layered = alt.layer(tiles, texts).add_params(
+            alt.param(name="ratio", value=ratios[0]),
+            alt.param(name="strength", value=strengths[0]),
+            alt.param(name="scope", value=scopes[0]),
+        )
+        height = max(90, 40 * len(names))
+        panels.append(spec(layered, network, height=height, datasets={"own": own}))
+    return Figure(
+        "removed",
+        "Do the criteria remove the same channels?",
+        "Channels that both removed from the same base network, over those that either removed, "
+        "averaged over base networks: 1 is the same set, 0 none in common. Pairs with random show "
+        "what chance gives, which grows with how much goes.",
+        tuple(panels),
+        controls=(
+            Control(
+                "ratio",
+                "Budget" if findings.by_macs else "Pruning ratio",
+                tuple((r, level(r, findings.by_macs)) for r in ratios),
+                ratios[0],
+            ),
+            Control("strength", "Strength", tuple((s, f"{s:g}") for s in strengths), strengths[0]),
+            Control("scope", "Scope", tuple((s, s) for s in scopes), scopes[0]),
         )
         if panels
         else (),

@@ -17,9 +17,9 @@ from secateur.report.drawing import Figure
 from secateur.report.findings import Findings, find
 from secateur.report.frame import render_page
 from secateur.report.front_charts import front
-from secateur.report.network_charts import layers, similarity, sparsity
+from secateur.report.network_charts import layers, removed, similarity, sparsity
 from secateur.report.pruning_charts import prunable
-from secateur.report.run_charts import course, deployed, seconds
+from secateur.report.run_charts import course, deployed, devices, seconds
 from secateur.report.run_panel import run_panel
 from secateur.report.wording import minus
 from secateur.study.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED
@@ -27,7 +27,7 @@ from secateur.study.tradeoff import Row
 
 _MAKERS = (
     *(sparsity, layers, course, prunable, front, methods, differences, similarity),
-    *(deployed, seconds),
+    *(removed, devices, deployed, seconds),
 )
 _TABLES = (
     tables.base_networks,

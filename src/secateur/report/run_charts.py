@@ -6,10 +6,16 @@ import altair as alt
 
 from secateur.report import run_figures
 from secateur.report.drawing import COLOURS, Control, Figure, Key, colour, spec, tooltip
+from secateur.report.figures import Data
 from secateur.report.findings import Findings
 from secateur.report.run_figures import COURSE, UNPRUNED
 from secateur.study.methods import SCRATCH
 
+_CHOSEN = (
+    f"datum.criterion === '{UNPRUNED}' ? datum.strength === strength : "
+    f"datum.criterion === criterion && (criterion === '{SCRATCH}' || "
+    "(datum.strength === strength && datum.scope === scope))"
+)
 _FORMS = {"float32": COLOURS[0], "int8": COLOURS[1]}
 
 
@@ -40,9 +46,7 @@ def course(findings: Findings) -> Figure:
             y=alt.Y("mean:Q", title="Mean over base networks", scale=alt.Scale(zero=False)),
             tooltip=tooltip(own, "network", "strength", "epoch", "mean", "least", "most", "n"),
         )
-        band = base.mark_area(opacity=0.15).encode(
-            y="least:Q", y2="most:Q", fill=colour("strength_name", colours, "fill")
-        )
+        band = base.mark_area(opacity=0.15).encode(y="least:Q", y2="most:Q")
         layered = alt.layer(band, line).add_params(alt.param(name="what", value=kinds[0]))
         panels.append(spec(layered, network, datasets={"own": own}))
     return Figure(
@@ -66,12 +70,7 @@ def course(findings: Findings) -> Figure:
 def deployed(findings: Findings) -> Figure:
     """Accuracy over the size of the file, as float32 and as INT8."""
     data = [row | {"kilobytes": row["file_bytes"] / 1000} for row in run_figures.deployed(findings)]
-    cuts = [row for row in data if row["criterion"] not in (UNPRUNED, SCRATCH)]
-    found = {row["criterion"] for row in data}
-    names = [name for name in (*findings.criteria, SCRATCH) if name in found]
-    names = names or ([UNPRUNED] if data else [])
-    strengths = sorted({row["strength"] for row in data})
-    scopes = [scope for scope in findings.scopes if scope in {row["scope"] for row in cuts}] or [""]
+    names, strengths, scopes = _choices(findings, data)
     panels = []
     for network in findings.networks:
         own = [row for row in data if row["network"] == network]
@@ -79,11 +78,7 @@ def deployed(findings: Findings) -> Figure:
             continue
         base = (
             alt.Chart(alt.NamedData("own"))
-            .transform_filter(
-                f"datum.criterion === '{UNPRUNED}' ? datum.strength === strength : "
-                f"datum.criterion === criterion && (criterion === '{SCRATCH}' || "
-                "(datum.strength === strength && datum.scope === scope))"
-            )
+            .transform_filter(_CHOSEN)
             .encode(
                 x=alt.X(
                     "kilobytes:Q",
@@ -110,9 +105,7 @@ def deployed(findings: Findings) -> Figure:
         )
         spans = base.mark_rule(opacity=0.45).encode(y="low:Q", y2="high:Q")
         layered = alt.layer(spans, line).add_params(
-            alt.param(name="criterion", value=names[0]),
-            alt.param(name="strength", value=strengths[0]),
-            alt.param(name="scope", value=scopes[0]),
+            *(alt.param(name=c.name, value=c.value) for c in _controls(names, strengths, scopes))
         )
         panels.append(spec(layered, network, datasets={"own": own}))
     return Figure(
@@ -123,14 +116,75 @@ def deployed(findings: Findings) -> Figure:
         "interval over seeds. Files hold their graph beside the weights. Speed is not measured in "
         "a study, where runs share the machine.",
         tuple(panels),
-        controls=(
-            Control("criterion", "Criterion", tuple((n, n) for n in names), names[0]),
-            Control("strength", "Strength", tuple((s, f"{s:g}") for s in strengths), strengths[0]),
-            Control("scope", "Scope", tuple((s, s) for s in scopes), scopes[0]),
-        )
-        if panels
-        else (),
+        controls=_controls(names, strengths, scopes) if panels else (),
         legend=tuple(Key(name, value, "line") for name, value in _FORMS.items()),
+    )
+
+
+def devices(findings: Findings) -> Figure:
+    """Accuracy by recording device, over how much was asked to go."""
+    data = run_figures.by_device(findings)
+    names, strengths, scopes = _choices(findings, data)
+    recorders = sorted({row["device"] for row in data})
+    colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(recorders)}
+    asked = "Share of MACs asked to go" if findings.by_macs else "Share of channels asked to go"
+    panels = []
+    for network in findings.networks:
+        own = [row for row in data if row["network"] == network]
+        if not own:
+            continue
+        base = (
+            alt.Chart(alt.NamedData("own"))
+            .transform_filter(_CHOSEN)
+            .encode(
+                x=alt.X("ratio:Q", title=asked, axis=alt.Axis(format="%", tickCount=5)),
+                color=colour("device", colours),
+            )
+        )
+        line = base.mark_line(point={"size": 30}).encode(
+            y=alt.Y(
+                "accuracy:Q",
+                title="Accuracy",
+                scale=alt.Scale(zero=False),
+                axis=alt.Axis(format="%"),
+            ),
+            tooltip=tooltip(
+                own, "device", "criterion", "scope", "ratio", "accuracy", "low", "high", "n_seeds"
+            ),
+        )
+        spans = base.mark_rule(opacity=0.35).encode(y="low:Q", y2="high:Q")
+        layered = alt.layer(spans, line).add_params(
+            *(alt.param(name=c.name, value=c.value) for c in _controls(names, strengths, scopes))
+        )
+        panels.append(spec(layered, network, datasets={"own": own}))
+    return Figure(
+        "devices",
+        "Accuracy by recording device",
+        "Test clips by the recorder they were made with, after fine-tuning; what was not asked to "
+        "go lies left. A line that falls faster than the others belongs to a recorder that pays "
+        "for the cut. Bars: interval over seeds. Few clips of a recorder make it uncertain.",
+        tuple(panels),
+        controls=_controls(names, strengths, scopes) if panels else (),
+        legend=tuple(Key(name, value, "line") for name, value in colours.items()),
+    )
+
+
+def _choices(findings: Findings, data: Data) -> tuple[list[str], list[float], list[str]]:
+    """Criteria, strengths and scopes of cells that can be chosen; at least one each of any data."""
+    found = {row["criterion"] for row in data}
+    names = [name for name in (*findings.criteria, SCRATCH) if name in found]
+    there = {row["scope"] for row in data if row["criterion"] not in (UNPRUNED, SCRATCH)}
+    scopes = [scope for scope in findings.scopes if scope in there]
+    return names or [UNPRUNED], sorted({row["strength"] for row in data}), scopes or [""]
+
+
+def _controls(
+    names: list[str], strengths: list[float], scopes: list[str]
+) -> tuple[Control, Control, Control]:
+    return (
+        Control("criterion", "Criterion", tuple((n, n) for n in names), names[0]),
+        Control("strength", "Strength", tuple((s, f"{s:g}") for s in strengths), strengths[0]),
+        Control("scope", "Scope", tuple((s, s) for s in scopes), scopes[0]),
     )
 
 
@@ -149,7 +203,6 @@ def seconds(findings: Findings) -> Figure:
             x=alt.X("sum(time):Q", title=f"Time of one core, {unit}"),
             y=alt.Y("network:N", sort=list(findings.networks), title=None),
             color=colour("stage", colours),
-            order=alt.Order("stage:N"),
             tooltip=tooltip(own, "network", "stage", "cells", "seconds"),
         )
     )

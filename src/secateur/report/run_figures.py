@@ -96,6 +96,37 @@ def deployed(findings: Findings) -> Data:
     return data
 
 
+def by_device(findings: Findings) -> Data:
+    """Accuracy of every cell by recording device, with its interval over seeds.
+
+    Rows hold it where the test clips come from several recorders; others are left out.
+    """
+    cells: dict[tuple[Any, ...], list[tuple[int, float]]] = {}
+    for row in (*findings.bases, *findings.pruned, *findings.scratch):
+        for device, accuracy in row.get("by_device", {}).items():
+            key = (row["network"], row.get("strength", 0.0), *_method(row), device)
+            cells.setdefault(key, []).append((row["seed"], accuracy))
+    data = []
+    for (network, strength, criterion, scope, asked, device), found in sorted(cells.items()):
+        seeds, accuracies = zip(*found, strict=True)
+        mean, low, high, n = _over_seeds(list(seeds), list(accuracies))
+        data.append(
+            {
+                "network": network,
+                "strength": strength,
+                "criterion": criterion,
+                "scope": scope,
+                "ratio": asked,
+                "device": device,
+                "accuracy": mean,
+                "low": low,
+                "high": high,
+                "n_seeds": n,
+            }
+        )
+    return data
+
+
 def seconds(findings: Findings) -> Data:
     """Seconds a network's cells took in all, one row a stage."""
     totals: dict[tuple[str, str], list[float]] = {}

@@ -14,7 +14,7 @@
     typeof one === "number" && typeof other === "number" ? Math.abs(one - other) < 1e-4 : one === other;
   const words = {
     level: (value) => (levels.find(([asked]) => near(asked, value)) || [0, String(value)])[1],
-    percent: (value) => `${(100 * value).toFixed(1)} %`,
+    percent: (value) => `${(100 * value).toFixed(1)}\u00a0%`,
     count: (value) => value.toLocaleString("en"),
     text: (value) => (value === "" ? "–" : String(value)),
   };
