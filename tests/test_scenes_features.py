@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
 import torch
@@ -22,32 +21,13 @@ from secateur.scenes.features import Features, LogMel, log_mel, prepare, standar
 from secateur.scenes.presets import PRESETS, preset
 from secateur.scenes.synthesis import synthetic_scenes
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+from features import by_librosa
+
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / os.environ.get("SECATEUR_DATA", "../shared/data")
 SMALL = LogMel(rate=8000, n_fft=512, hop=160, n_mels=20, seconds=0.2)
-
-
-def librosa_log_mel(waveform: np.ndarray, settings: LogMel) -> np.ndarray:
-    y = waveform.astype(np.float64)
-    if settings.pre_emphasis:
-        y = librosa.effects.preemphasis(y, coef=settings.pre_emphasis)[1:]
-    power = librosa.feature.melspectrogram(
-        y=y,
-        sr=settings.rate,
-        n_fft=settings.n_fft,
-        win_length=settings.window,
-        hop_length=settings.hop,
-        n_mels=settings.n_mels,
-        fmin=settings.f_min,
-        fmax=settings.f_max,
-        htk=settings.mel == "htk",
-        norm="slaney" if settings.unit_area else None,
-        pad_mode=settings.padding,
-        dtype=np.float64,
-    )
-    if settings.log == "ln":
-        return np.log(power + 1e-5)
-    return librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=None)
 
 
 @pytest.mark.filterwarnings("ignore:n_fft=1023 is too large:UserWarning:librosa")
@@ -72,7 +52,7 @@ def test_equal_to_librosa(settings: LogMel) -> None:
     assert ours.shape == (4, 1, settings.n_mels, settings.n_frames)
     assert ours.dtype == torch.float32
     for one, waveform in zip(ours[:, 0], waveforms, strict=True):
-        assert np.abs(one.numpy() - librosa_log_mel(waveform, settings)).max() < 1e-4
+        assert np.abs(one.numpy() - by_librosa(waveform.astype(np.float64), settings)).max() < 1e-4
 
 
 def test_equal_to_librosa_on_real_recordings() -> None:
@@ -82,7 +62,7 @@ def test_equal_to_librosa_on_real_recordings() -> None:
     for clip in scenes.clips[::50]:
         waveform = np.resize(scenes.read(clip)[0], settings.n_samples)
         ours = log_mel(torch.from_numpy(waveform)[None], settings)[0, 0].numpy()
-        assert np.abs(ours - librosa_log_mel(waveform, settings)).max() < 1e-4
+        assert np.abs(ours - by_librosa(waveform.astype(np.float64), settings)).max() < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -118,7 +98,10 @@ def test_blocks_do_not_show(settings: LogMel) -> None:
     together = log_mel(waveforms, long)
     for waveform, one in zip(waveforms, together, strict=True):
         assert (log_mel(waveform[None], long)[0] - one).abs().max() < 1e-5
-        assert np.abs(one[0].numpy() - librosa_log_mel(waveform.numpy(), long)).max() < 1e-4
+        assert (
+            np.abs(one[0].numpy() - by_librosa(waveform.numpy().astype(np.float64), long)).max()
+            < 1e-4
+        )
 
 
 def test_silence_is_at_the_floor() -> None:

@@ -32,19 +32,33 @@ Chosen = Mapping[str, Filters]
 
 
 @dataclass(frozen=True)
-class GroupLasso(Penalty):
-    """strength * sum of the l2 norms of filters, by adding its gradient.
-
-    Filters end near zero, not at it: they step across it by lr * strength.
-
-    Reference: Wen et al. 2016 (1608.03665), structured sparsity learning, filter-wise.
-    """
+class _FilterPenalty(Penalty):
+    """What the penalties on filters share: which filters, and how sparse they are."""
 
     filters: Chosen
 
     def check(self, parameters: Parameters) -> None:
         """Refuse filters the model does not have (TrainingError)."""
         _check(self.filters, parameters)
+
+    @torch.no_grad()
+    def report(self, parameters: Parameters) -> dict[str, float | None]:
+        """Sparsity of the penalised filters' norms, each relative to its layer's mean."""
+        return _report(self._places, parameters)
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[int, Tensor | None]]:
+        return _places(self.filters)
+
+
+@dataclass(frozen=True)
+class GroupLasso(_FilterPenalty):
+    """strength * sum of the l2 norms of filters, by adding its gradient.
+
+    Filters end near zero, not at it: they step across it by lr * strength.
+
+    Reference: Wen et al. 2016 (1608.03665), structured sparsity learning, filter-wise.
+    """
 
     @torch.no_grad()
     def after_backward(self, parameters: Parameters, progress: float) -> None:
@@ -58,18 +72,9 @@ class GroupLasso(Penalty):
         """The mean norm of the penalised filters."""
         return mean_of(_norms(self._places, parameters))
 
-    @torch.no_grad()
-    def report(self, parameters: Parameters) -> dict[str, float | None]:
-        """Sparsity of the penalised filters' norms, each relative to its layer's mean."""
-        return _report(self._places, parameters)
-
-    @cached_property
-    def _places(self) -> dict[str, tuple[int, Tensor | None]]:
-        return _places(self.filters)
-
 
 @dataclass(frozen=True)
-class GroupLassoProximal(Penalty):
+class GroupLassoProximal(_FilterPenalty):
     """Shorten every penalised filter by lr * strength after the step, to zero at most: exact zeros.
 
     Reference: the proximal step of the same penalty, Yuan & Lin 2006; Beck & Teboulle 2009.
@@ -97,18 +102,9 @@ class GroupLassoProximal(Penalty):
         """The mean norm of the penalised filters."""
         return mean_of(_norms(self._places, parameters))
 
-    @torch.no_grad()
-    def report(self, parameters: Parameters) -> dict[str, float | None]:
-        """Sparsity of the penalised filters' norms, each relative to its layer's mean."""
-        return _report(self._places, parameters)
-
-    @cached_property
-    def _places(self) -> dict[str, tuple[int, Tensor | None]]:
-        return _places(self.filters)
-
 
 @dataclass(frozen=True)
-class DeepHoyer(Penalty):
+class DeepHoyer(_FilterPenalty):
     """strength * sum over layers of (sum of filter norms)^2 / sum of squared filter norms.
 
     This is the Hoyer-square measure: between 1, one filter alone, and the number of filters, all
@@ -116,12 +112,6 @@ class DeepHoyer(Penalty):
 
     Reference: Yang et al. 2020 (1908.09979) eq. 5.
     """
-
-    filters: Chosen
-
-    def check(self, parameters: Parameters) -> None:
-        """Refuse filters the model does not have (TrainingError)."""
-        _check(self.filters, parameters)
 
     @torch.no_grad()
     def after_backward(self, parameters: Parameters, progress: float) -> None:
@@ -138,30 +128,15 @@ class DeepHoyer(Penalty):
         """Half the mean square of the penalised filters' norms: its push is 2 / norm or less."""
         return mean_of(n.square() for n in _norms(self._places, parameters)) / 2
 
-    @torch.no_grad()
-    def report(self, parameters: Parameters) -> dict[str, float | None]:
-        """Sparsity of the penalised filters' norms, each relative to its layer's mean."""
-        return _report(self._places, parameters)
-
-    @cached_property
-    def _places(self) -> dict[str, tuple[int, Tensor | None]]:
-        return _places(self.filters)
-
 
 @dataclass(frozen=True)
-class GrowingL2(Penalty):
+class GrowingL2(_FilterPenalty):
     """strength / 2 * sum of the squared l2 norms of chosen filters; the strength grows from 0.
 
     Which filters is chosen once, before training: `lowest_filters`. The ramp is the growth.
 
     Reference: Wang et al. 2021 (2012.09243), GReg-1, with its stairs of growth made a line.
     """
-
-    filters: Chosen
-
-    def check(self, parameters: Parameters) -> None:
-        """Refuse filters the model does not have (TrainingError)."""
-        _check(self.filters, parameters)
 
     @torch.no_grad()
     def after_backward(self, parameters: Parameters, progress: float) -> None:
@@ -176,10 +151,6 @@ class GrowingL2(Penalty):
     def report(self, parameters: Parameters) -> dict[str, float | None]:
         """Sparsity of all filters' norms in the layers concerned, relative to the layer's mean."""
         return _report({name: (f.dim, None) for name, f in self.filters.items()}, parameters)
-
-    @cached_property
-    def _places(self) -> dict[str, tuple[int, Tensor | None]]:
-        return _places(self.filters)
 
 
 def prunable_filters(channels: ChannelMap) -> dict[str, Filters]:

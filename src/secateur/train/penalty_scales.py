@@ -19,27 +19,14 @@ Scales = Mapping[str, tuple[int, ...] | None]
 
 
 @dataclass(frozen=True)
-class BnL1(Penalty):
-    """Network Slimming: strength * sum |scale|, by adding its subgradient.
-
-    Scales end near zero, not at it: they step back and forth across it by lr * strength.
-
-    Reference: Liu et al. 2017 (1708.06519) eq. 1, by subgradient descent.
-    """
+class _ScalePenalty(Penalty):
+    """What the penalties on scales share: which scales, how large and how sparse they are."""
 
     scales: Scales
 
     def check(self, parameters: Parameters) -> None:
         """Refuse scales the model does not have, or positions outside them (TrainingError)."""
         _check(self.scales, parameters)
-
-    def after_backward(self, parameters: Parameters, progress: float) -> None:
-        """Add strength * sign(scale) to the gradient."""
-        strength = self.strength_at(progress)
-        for name, where in self._where.items():
-            scale = parameters[name]
-            if scale.grad is not None:
-                scale.grad[where] += strength * scale.detach()[where].sign()
 
     def distance(self, parameters: Parameters) -> float:
         """The mean magnitude of the penalised scales."""
@@ -55,19 +42,31 @@ class BnL1(Penalty):
 
 
 @dataclass(frozen=True)
-class BnL1Proximal(Penalty):
+class BnL1(_ScalePenalty):
+    """Network Slimming: strength * sum |scale|, by adding its subgradient.
+
+    Scales end near zero, not at it: they step back and forth across it by lr * strength.
+
+    Reference: Liu et al. 2017 (1708.06519) eq. 1, by subgradient descent.
+    """
+
+    def after_backward(self, parameters: Parameters, progress: float) -> None:
+        """Add strength * sign(scale) to the gradient."""
+        strength = self.strength_at(progress)
+        for name, where in self._where.items():
+            scale = parameters[name]
+            if scale.grad is not None:
+                scale.grad[where] += strength * scale.detach()[where].sign()
+
+
+@dataclass(frozen=True)
+class BnL1Proximal(_ScalePenalty):
     """Soft-threshold every penalised scale by lr * strength after the step: exact zeros.
 
     Reference: the proximal step of the same penalty, Beck & Teboulle 2009 (ISTA).
     """
 
-    scales: Scales
-
     proximal: ClassVar[bool] = True
-
-    def check(self, parameters: Parameters) -> None:
-        """Refuse scales the model does not have, or positions outside them (TrainingError)."""
-        _check(self.scales, parameters)
 
     def after_step(self, parameters: Parameters, progress: float, lr: float) -> None:
         """Move every penalised scale towards zero and stop there."""
@@ -78,21 +77,9 @@ class BnL1Proximal(Penalty):
                 if scale.requires_grad:
                     scale[where] = nn.functional.softshrink(scale[where], threshold)
 
-    def distance(self, parameters: Parameters) -> float:
-        """The mean magnitude of the penalised scales."""
-        return mean_of(_chosen(self._where, parameters))
-
-    def report(self, parameters: Parameters) -> dict[str, float | None]:
-        """Sparsity of the penalised scales."""
-        return sparsity(_chosen(self._where, parameters))
-
-    @cached_property
-    def _where(self) -> dict[str, Tensor | slice]:
-        return _places(self.scales)
-
 
 @dataclass(frozen=True)
-class Polarization(Penalty):
+class Polarization(_ScalePenalty):
     """strength * (t * sum |scale| - sum |scale - mean scale|): scales part into two clusters.
 
     Sums and mean run over all penalised scales of the network. Scales are held at zero or above,
@@ -102,7 +89,6 @@ class Polarization(Penalty):
     (NeurIPS 2020) eq. 3; t is 1.2 there for CIFAR.
     """
 
-    scales: Scales
     t: float = 1.2
 
     def __post_init__(self) -> None:
@@ -112,7 +98,7 @@ class Polarization(Penalty):
 
     def check(self, parameters: Parameters) -> None:
         """Refuse scales that are not there or below zero, or positions outside (TrainingError)."""
-        _check(self.scales, parameters)
+        super().check(parameters)
         for name, where in self._where.items():
             least = parameters[name].detach()[where].amin() if parameters[name].numel() else 0.0
             if least < 0:
@@ -144,18 +130,6 @@ class Polarization(Penalty):
                 scale = parameters[name]
                 if scale.requires_grad:
                     scale[where] = scale[where].clamp_min(0)
-
-    def distance(self, parameters: Parameters) -> float:
-        """The mean magnitude of the penalised scales."""
-        return mean_of(_chosen(self._where, parameters))
-
-    def report(self, parameters: Parameters) -> dict[str, float | None]:
-        """Sparsity of the penalised scales."""
-        return sparsity(_chosen(self._where, parameters))
-
-    @cached_property
-    def _where(self) -> dict[str, Tensor | slice]:
-        return _places(self.scales)
 
 
 def prunable_scales(channels: ChannelMap) -> dict[str, tuple[int, ...]]:
