@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from secateur.study.bases import NETWORK, augment_of, build, tested, training_of
 from secateur.study.cells import BaseCell, PrunedCell, ScratchCell
-from secateur.study.data import Split
+from secateur.study.data import Split, drawn
 from secateur.study.recipe import Level
 
 if TYPE_CHECKING:
@@ -197,6 +197,5 @@ def _calibration(cell: PrunedCell, seed: int, data: Split) -> list[tuple[Tensor,
 
     if cell.calibration is None:
         return None
-    order = torch.randperm(len(data.x_train), generator=torch.Generator().manual_seed(seed))
-    batches = torch.split(order[: cell.calibration], _CALIBRATION_BATCH)
+    batches = torch.split(drawn(data, cell.calibration, seed), _CALIBRATION_BATCH)
     return [(data.x_train[batch], data.y_train[batch]) for batch in batches]

@@ -125,3 +125,11 @@ def split_of(
         per_db=tuple((table.settings.per_db / standard.scale).tolist()),
     )
     return found, standard
+
+
+def drawn(data: Split, n: int, seed: int) -> Tensor:
+    """Places of n clips of the training part, drawn by the seed; of all where there are fewer."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randperm(len(data.x_train), generator=generator)[:n]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secateur.study.cells import BaseCell, DeployedCell
-from secateur.study.data import Split
+from secateur.study.data import Split, drawn
 from secateur.study.store import Row
 
 if TYPE_CHECKING:
@@ -29,15 +29,12 @@ def deploy(
         DeployError: the extra `onnx` is not installed, or the network cannot be exported.
         ExportError: the file's answers are not the network's.
     """
-    import torch
-
     from secateur.deploy.onnx import export_onnx
     from secateur.deploy.quantise import quantise
     from secateur.deploy.session import Session, stored
 
     started = time.perf_counter()
-    order = torch.randperm(len(data.x_train), generator=torch.Generator().manual_seed(base.seed))
-    calibration = data.x_train[order[: cell.calibration]]
+    calibration = data.x_train[drawn(data, cell.calibration, base.seed)]
     exported = export_onnx(network, data.x_train[:1], folder / FLOAT32)
     small = quantise(exported.path, folder / INT8, calibration.numpy())
     row: dict[str, Any] = {
