@@ -182,8 +182,25 @@ def _base(network, strength, seed, shift, dead):
         "bn_lambda": strength / 100,
         "skewness": [asdict(row) for row in skewness],
         "similarity": [asdict(row) for row in similarity],
+        "sensitivity": [
+            _sensitivity(layer, n, k, strength, shift)
+            for k, (layer, n) in enumerate(layers.items())
+        ],
         "inactive": skewness[len(layers)].inactive_share,
         "seconds": {"train": 60.0, "measure": 0.5},
+    }
+
+
+def _sensitivity(group, n, k, strength, shift):
+    """The deeper a group, the less it loses: a tenth a quarter of its channels for the first."""
+    whole = true_accuracy(strength, "l1", 0.0) + shift
+    ratios = (0.25, 0.5, 0.75)
+    return {
+        "whole": whole,
+        "group": group,
+        "n_channels": n,
+        "ratios": list(ratios),
+        "values": [whole - 0.4 * ratio / (k + 1) for ratio in ratios],
     }
 
 

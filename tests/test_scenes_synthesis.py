@@ -163,7 +163,7 @@ DIGESTS = {
     "park-3-1-2-s5": "83d8d4162c82973b",
     "tram-3-1-2-a": "5db58d2a3be0670b",
 }
-"""Of `WHOLE`. When clips change on purpose, raise `_VERSION` and pin the new ones."""
+"""Of `WHOLE`. When clips change on purpose, raise `VERSION` and pin the new ones."""
 
 
 @pytest.mark.parametrize("name", DIGESTS)

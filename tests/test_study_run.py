@@ -78,6 +78,11 @@ def test_rows_are_whole_and_add_up(undisturbed: Store, recipe: Recipe) -> None:
         definitions = {(r["layer"], r["definition"]) for r in base["skewness"]}
         assert {("pooled", "bn_scale"), ("pooled", "filter_l1")} <= definitions
         assert {r["layer"] for r in base["similarity"]} > {"global"}
+        assert sum(curve["n_channels"] for curve in base["sensitivity"]) == base["channels"]
+        for curve in base["sensitivity"]:
+            assert curve["whole"] == base["accuracy"]
+            assert list(curve["ratios"]) == sorted(curve["ratios"])
+            assert all(0 <= accuracy <= 1 for accuracy in curve["values"])
         for cell in unit.pruned:
             row = undisturbed.row(cell.id)
             assert row["base"] == base["id"]

@@ -42,7 +42,7 @@ from secateur.scenes.sounds import (
     unit_power,
 )
 
-_VERSION = 2
+VERSION = 2
 """Raised when clips change, so that features of the older ones are not taken for theirs."""
 
 _ROOM_SECONDS = 2.0
@@ -168,7 +168,7 @@ def scene_set(settings: Synthesis) -> SceneSet:
     Names read `<scene>-<location>-<segment>-<part>-<recorder>`. The last fold is the one to test
     on: the others have not heard all recorders.
     """
-    described = json.dumps({"version": _VERSION} | asdict(settings), sort_keys=True)
+    described = json.dumps({"version": VERSION} | asdict(settings), sort_keys=True)
     return SceneSet(
         name="synthetic",
         classes=tuple(SCENES),

@@ -52,7 +52,7 @@ def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
     save(model, folder / NETWORK)
     checkpoint.unlink(missing_ok=True)
     started = time.perf_counter()
-    measures = measure(model, channels)
+    measures = measure(model, channels) | {"sensitivity": sensitivity(model, channels, data)}
     total = cost(channels)
     return {
         "kind": "base",
@@ -125,6 +125,26 @@ def measure(model: nn.Module, channels: ChannelMap) -> dict[str, Any]:
         "skewness": [asdict(row) for row in skewness],
         "similarity": [asdict(row) for row in similarity],
     }
+
+
+def sensitivity(model: nn.Module, channels: ChannelMap, data: Split) -> list[dict[str, Any]]:
+    """Test accuracy without the filters of one group that are lowest by l1, as rows by group.
+
+    Zeroed, nothing re-estimated; `whole` is the accuracy of the whole network. It describes: no cut
+    of a study looks at it.
+
+    Reference: Li et al. 2017 (1608.08710) section 3.2.
+    """
+    from secateur.criteria.score import score
+    from secateur.criteria.weight import l1
+    from secateur.train.evaluate import evaluate
+    from secateur.train.sensitivity import measure_sensitivity
+
+    def accuracy(network: nn.Module) -> float:
+        return evaluate(network, data.x_test, data.y_test).accuracy
+
+    found = measure_sensitivity(model, channels, score(model, channels, [l1])["l1"], accuracy)
+    return [{"whole": found.whole, **asdict(curve)} for curve in found.curves]
 
 
 def build(cell: BaseCell, data: Split) -> nn.Module:

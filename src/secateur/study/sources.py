@@ -169,6 +169,12 @@ class Synthetic(Part):
         """Keyword arguments of the synthesiser."""
         return self.model_dump(exclude={"kind"})
 
+    def identity(self) -> dict[str, Any]:
+        """All of it, and which version of the synthesiser makes the clips."""
+        from secateur.scenes.synthesis import VERSION
+
+        return self.model_dump() | {"version": VERSION}
+
 
 Data = Annotated[
     Esc10 | Esc50 | Tau2019 | Tau2020 | Tau2022 | FolderPerClass | Synthetic,
