@@ -1,5 +1,8 @@
 """What running a study costs beside the work itself: overhead, two workers over one, planning.
 
+What two workers gain is held against what the machine gives two processes that share nothing: each
+trains a network in a loop of its own.
+
     python benchmarks/study.py                 print it
     python benchmarks/study.py --write         into docs/benchmarks.md, too
 
@@ -9,6 +12,7 @@ The load average stands beside the figures: times by the clock mean little on a 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -44,11 +48,31 @@ REAL = {
     "features": {"rate": 16000, "n_fft": 1024, "hop": 512, "n_mels": 32, "seconds": 1.0},
     "networks": [{"kind": "vgg", "width": 8}],
     "sparsity": {"total_shrink": [0]},
-    "training": {"epochs": 8, "batch_size": 32},
-    "pruning": {"criteria": ["l1", "random"], "scopes": ["uniform"], "ratios": [0.3, 0.5]},
-    "fine_tuning": {"epochs": 2},
-    "seeds": 4,
+    "training": {"epochs": 40, "batch_size": 32},
+    "pruning": {
+        "criteria": ["l1", "random"],
+        "scopes": ["uniform", "global"],
+        "ratios": [0.3, 0.5],
+    },
+    "fine_tuning": {"epochs": 4},
+    "seeds": 12,
 }
+ALONE = """
+import sys
+import torch
+from secateur.networks.vgg import vgg
+from secateur.study.work import prepare_process
+from secateur.train.fit import fit
+from secateur.train.schedule import Training
+
+prepare_process(threads=1)
+torch.manual_seed(0)
+x, y = torch.randn(240, 1, 32, 32), torch.randint(0, 10, (240,))
+print("ready", flush=True)
+sys.stdin.readline()
+fit(vgg(width=8), x, y, Training(epochs=60, batch_size=32), seed=0)
+print("done", flush=True)
+"""
 
 
 def nothing(unit: Unit, folder: Path, recipe: Recipe) -> None:  # noqa: ARG001
@@ -99,6 +123,27 @@ def real(folder: Path) -> tuple[dict[int, float], dict[int, float]]:
     return seconds, share
 
 
+def ceiling() -> float:
+    """How many times the work of one process two get done in the same time, sharing nothing."""
+    took = {}
+    for n in (1, 2):
+        command = [sys.executable, "-c", ALONE]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        processes = [subprocess.Popen(command, **pipes) for _ in range(n)]  # type: ignore[call-overload]
+        for process in processes:
+            process.stdout.readline()
+        began = time.perf_counter()
+        for process in processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        for process in processes:
+            process.stdout.readline()
+        took[n] = time.perf_counter() - began
+        for process in processes:
+            process.wait()
+    return 2 * took[1] / took[2]
+
+
 def run_features(store: Store) -> None:
     """Make the log-mels, as the command does before it starts workers."""
     from secateur.study.data import features
@@ -137,12 +182,14 @@ def main(write: bool) -> None:
             "",
             planning(folder),
         ]
+        free = ceiling()
         seconds, share = real(folder)
         n_cells = sum(len(unit.cells) for unit in units(recipe_from(REAL)))
         said += [
             "",
             f"A real study of {n_cells} cells: {seconds[1]:.1f} s by one worker, "
             f"{seconds[2]:.1f} s by two, {seconds[1] / seconds[2]:.2f} times as fast. "
+            f"Two processes that share nothing did {free:.2f} times the work of one. "
             f"Outside its cells (start of the workers, data, waiting for the last unit): "
             f"{share[1]:.1%} of one worker's time, {share[2]:.1%} of two's. "
             f"Load average at the end: {os.getloadavg()[0]:.1f}.",
