@@ -208,6 +208,7 @@ def _run(
 
     from secateur.report.digest import lines
     from secateur.study.cells import units
+    from secateur.study.check import check_networks
     from secateur.study.data import features
     from secateur.study.execute import execute
     from secateur.study.progress import progress
@@ -215,6 +216,7 @@ def _run(
     from secateur.study.store import Store
 
     store = Store(out)
+    check_networks(recipe, store)
     store.open(recipe)
     console = Console(stderr=True)
     with console.status("preparing log-mels") as shown:

@@ -78,7 +78,7 @@ class Findings:
     @property
     def networks(self) -> tuple[str, ...]:
         """Networks in the order the recipe gives them, then any other."""
-        asked = [network["kind"] for network in self.recipe.get("networks", ())]
+        asked = [one.get("name", one["kind"]) for one in self.recipe.get("networks", ())]
         return _in_order(asked, {base["network"] for base in self.bases})
 
     @property

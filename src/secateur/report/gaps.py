@@ -111,5 +111,5 @@ def _cell(cell: Mapping[str, Any]) -> str:
     )
     shown = {name: cell[name] for name in wanted if name in cell}
     if isinstance(shown.get("network"), Mapping):
-        shown["network"] = shown["network"].get("kind")
+        shown["network"] = shown["network"].get("name", shown["network"].get("kind"))
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())
