@@ -1,10 +1,11 @@
-"""`secateur demo`, `study run`, `status`, `schema`, and `report`: many runs, one page."""
+"""`secateur demo`, `study init`, `run`, `status`, `track`, `schema`, `report`: runs, one page."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+from collections import Counter
 from contextlib import redirect_stdout
 from enum import StrEnum
 from importlib.resources import as_file, files
@@ -171,6 +172,27 @@ def track(
         typer.echo(json.dumps({"written": written, "there": stood, "out": place}))
     else:
         typer.echo(f"{written} runs written, {stood} were there: {place}")
+
+
+@study.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="The recipe to write.")] = Path("study.yaml"),
+    data: Annotated[
+        Path | None, typer.Option(help="Your recordings, a folder per class.", show_default=False)
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="Your network, module:function.", show_default=False)
+    ] = None,
+) -> None:
+    """Write a first recipe for own recordings and an own network, with a word on every line."""
+    from secateur.study.starter import write_starter
+
+    scenes = write_starter(file, data, network)
+    if scenes is not None:
+        each = Counter(scenes.classes[clip.label] for clip in scenes.clips)
+        shown = ", ".join(f"{name} {n:,}" for name, n in each.items())
+        typer.echo(f"{len(scenes.clips):,} recordings of {len(each)} classes: {shown}")
+    typer.echo(f"wrote {file}; read it, then run: secateur study {file}")
 
 
 @study.command()

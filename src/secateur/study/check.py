@@ -31,12 +31,12 @@ def check_networks(recipe: Recipe, store: Store | None = None) -> None:
         RecipeError: naming the network, what is wrong with it and what is wanted.
         StudyError: the store holds rows of other code.
     """
+    if not any(isinstance(network, OwnNetwork) for network in recipe.networks):
+        return
     bases: dict[str, list[BaseCell]] = {}
     for unit in units(recipe):
         if isinstance(unit.base.network, OwnNetwork):
             bases.setdefault(unit.base.network.name, []).append(unit.base)
-    if not bases:
-        return
     from secateur.study.data import scene_set
 
     n_classes = len(scene_set(recipe).classes)

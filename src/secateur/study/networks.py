@@ -60,7 +60,9 @@ def _not_taken(name: str) -> str:
 
 def _module_and_function(path: str) -> str:
     module, _, function = path.partition(":")
-    if not (function.isidentifier() and all(map(str.isidentifier, module.split(".")))):
+    if module.endswith(".py") or not (
+        function.isidentifier() and all(map(str.isidentifier, module.split(".")))
+    ):
         raise ValueError(
             f"{path!r} is no factory; write module:function, as in my_net:build for the function "
             "build of my_net.py"
