@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from secateur.report import comparison_figures as figures
@@ -45,7 +46,7 @@ def ranks(findings: Findings) -> Table:
 def at_budgets(findings: Findings) -> Table:
     """Accuracy at budgets of MACs and of parameters, training from scratch beside the cuts."""
     cells: dict[tuple[str, float, str, str, str], dict[int, tuple[str, str]]] = {}
-    for row in sorted(figures.at_budgets(findings), key=lambda row: row["strength"]):
+    for row in figures.at_budgets(findings):
         cell = (row["network"], row["strength"], row["criterion"], row["scope"], row["cost"])
         text = percent(row["accuracy"])
         if row["low"] is not None:
@@ -92,9 +93,8 @@ def measures(findings: Findings) -> Table:
     chance = chance_of(findings.bases)
     no_chance = "" if chance else "; no F-beta, for the rows do not say how many classes there are"
     told = [name for name in names if chance or name != "f_beta"]
-    return Table(
-        "Accuracy against complexity in one number, with its interval; higher is better"
-        + no_chance,
+    found = Table(
+        f"The whole curve in one number, with its interval; higher is better{no_chance}",
         (
             *("Network", "Strength", "Criterion", "Scope", "Cost"),
             *(f"{words[0].upper()}{words[1:]}" for words in names.values()),
@@ -117,6 +117,7 @@ def measures(findings: Findings) -> Table:
         n_labels=5,
         n_words=1,
     )
+    return _without_idle_words(found)
 
 
 def bd_rates(findings: Findings) -> Table:
@@ -125,12 +126,12 @@ def bd_rates(findings: Findings) -> Table:
     for row in measure_figures.bd_rates(findings):
         place = (row["network"], row["strength"], row["criterion"], row["scope"])
         cells.setdefault((*place, row["reference"]), {})[row["axis"]] = row
-    return Table(
+    found = Table(
         "BD-rate: cost at equal accuracy beside a reference, with its interval; −20 % is a fifth "
         "cheaper",
         (
             *("Network", "Strength", "Criterion", "Scope", "Against"),
-            *("MACs", "Parameters", "Accuracies both reach", "Without a number or an interval"),
+            *("MACs", "Parameters", "Accuracies both reach, %", "Without a number or an interval"),
         ),
         tuple(
             (
@@ -148,6 +149,7 @@ def bd_rates(findings: Findings) -> Table:
         n_labels=5,
         n_words=1,
     )
+    return _without_idle_words(found)
 
 
 def controls(findings: Findings) -> Table:
@@ -192,9 +194,23 @@ def shares(findings: Findings) -> Table:
 
 
 def _ordered(findings: Findings, cells: Mapping[_Cell, _Own]) -> list[tuple[_Cell, _Own]]:
-    """Cells by network, in the order of the recipe, and strength; else as they come."""
-    order = {name: k for k, name in enumerate(findings.networks)}
-    return sorted(cells.items(), key=lambda item: (order.get(item[0][0], 0), item[0][1]))
+    """Cells by network, strength, criterion and scope, in the order of the recipe."""
+    names = (*findings.networks, *findings.criteria, SCRATCH, *findings.scopes)
+    place = {name: k for k, name in enumerate(names)}
+
+    def order(item: tuple[_Cell, _Own]) -> tuple[float, ...]:
+        network, strength, criterion, scope, *_ = item[0]
+        return place[network], strength, place[criterion], place.get(scope, 0)
+
+    return sorted(cells.items(), key=order)
+
+
+def _without_idle_words(found: Table) -> Table:
+    """The table without its last column where that says nothing."""
+    if any(row[-1] != NOTHING for row in found.rows):
+        return found
+    rows = tuple(row[:-1] for row in found.rows)
+    return replace(found, columns=found.columns[:-1], rows=rows, n_words=0)
 
 
 def _measured(row: Mapping[str, Any], digits: int) -> str:

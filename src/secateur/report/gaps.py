@@ -73,7 +73,7 @@ def absent(findings: Findings) -> tuple[str, ...]:
 
 
 def undefined(findings: Findings) -> Table:
-    """Prunable ratios that are not defined, or rest on fewer seeds than there are, and why."""
+    """What is not defined, or rests on fewer seeds than there are, and why: ratios, measures."""
     reasons: Counter[tuple[str, str]] = Counter()
     for row in findings.prunable[EPSILONS[0]]:
         if row.undefined:
@@ -87,8 +87,10 @@ def undefined(findings: Findings) -> Table:
                 where = "all layers" if row["layer"] == POOLED else f"layer {row['layer']}"
                 what = f"skewness of {where} ({row['definition']})"
                 reasons[base["network"], f"{what} {row['undefined']}"] += 1
-    reasons.update(_measures_undefined(findings))
-    found = tuple((network, why, str(n)) for (network, why), n in reasons.most_common(_AT_MOST))
+    kinds = (reasons, _measures_undefined(findings))
+    found = tuple(
+        (network, why, str(n)) for kind in kinds for (network, why), n in kind.most_common(_AT_MOST)
+    )
     return Table("What could not be computed", ("Network", "What and why", "Times"), found, 2)
 
 
@@ -108,14 +110,11 @@ def _measures_undefined(findings: Findings) -> Counter[tuple[str, str]]:
         if row["value"] is None:
             what = f"BD-rate against {row['reference']} over {_COSTS[row['axis']]}"
             reasons.setdefault((row["network"], what), []).append(row["missing"])
-    return Counter(
-        {
-            (network, f"{what}: {why[0]}" + (", for example" if len(set(why)) > 1 else "")): len(
-                why
-            )
-            for (network, what), why in reasons.items()
-        }
-    )
+    found: Counter[tuple[str, str]] = Counter()
+    for (network, what), why in reasons.items():
+        several = ", for example" if len(set(why)) > 1 else ""
+        found[network, f"{what}: {why[0]}{several}"] = len(why)
+    return found
 
 
 def tracebacks(findings: Findings, at_most: int = 10) -> dict[str, str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from secateur.report.findings import EPSILONS, MAIN_EPSILON, Findings
+from secateur.report.findings import MAIN_EPSILON, Findings
 from secateur.report.tables import Table
-from secateur.report.wording import between, listed, loss, number
+from secateur.report.wording import between, loss, number
 from secateur.study.claims import NOT_TESTED, Claim
 
 RELATIVE = (
@@ -30,13 +30,13 @@ def at_other_losses(findings: Findings, claim: Claim) -> str:
     }
     if not own or claim.verdict == NOT_TESTED:
         return ""
-    others = [(epsilon, own[epsilon]) for epsilon in EPSILONS if epsilon != MAIN_EPSILON]
-    told = [
-        f"{loss(epsilon)} it is {other.verdict}" + (f" ({other.numbers})" if other.numbers else "")
-        for epsilon, other in others
-    ]
     hangs = "hangs" if hangs_on_loss(findings, claim) else "does not hang"
-    return f"At an accepted loss of {listed(told)}: the verdict {hangs} on the loss"
+    told = [
+        f"at {loss(epsilon)} {other.verdict}" + (f" ({other.numbers})" if other.numbers else "")
+        for epsilon, other in own.items()
+        if epsilon != MAIN_EPSILON
+    ]
+    return f"The verdict {hangs} on the accepted loss of {loss(MAIN_EPSILON)}: {'; '.join(told)}"
 
 
 def hangs_on_loss(findings: Findings, claim: Claim) -> bool:

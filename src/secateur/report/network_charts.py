@@ -102,7 +102,7 @@ def sensitivity(findings: Findings) -> Figure:
     """Heat-map of the accuracy lost without a share of one group's filters."""
     data = sensitivity_figures.sensitivity(findings)
     strengths = sorted({row["strength"] for row in data})
-    most = max((row["lost"] for row in data), default=0.0)
+    most = max([0.01, *(row["lost"] for row in data)])
     panels = []
     for network in findings.networks:
         own = [row for row in data if row["network"] == network]
@@ -141,7 +141,7 @@ def sensitivity(findings: Findings) -> Figure:
             color=alt.Color(
                 "lost:Q",
                 legend=None,
-                scale=alt.Scale(scheme="oranges", domain=[0, max(most, 0.01)], clamp=True),
+                scale=alt.Scale(scheme="oranges", domain=[0, most], clamp=True),
             ),
         )
         dark = f"datum.lost > {0.6 * most:.4g}"
@@ -246,6 +246,7 @@ def removed(findings: Findings) -> Figure:
         if not own:
             continue
         names = list(findings.criteria)
+        tilt = -40 if len(names) > 5 else 0
         cells = (
             alt.Chart(alt.NamedData("own"))
             .transform_filter(
@@ -253,7 +254,7 @@ def removed(findings: Findings) -> Figure:
                 "abs(datum.ratio - ratio) < 0.0001"
             )
             .encode(
-                x=alt.X("first:N", sort=names, title=None, axis=alt.Axis(labelAngle=0)),
+                x=alt.X("first:N", sort=names, title=None, axis=alt.Axis(labelAngle=tilt)),
                 y=alt.Y("second:N", sort=names, title=None),
                 tooltip=tooltip(own, "first", "second", "shared", "least", "most", "n"),
             )
