@@ -37,6 +37,22 @@ def full(networks=("vgg", "resnet", "mobilenet"), loss=0.02, quantised=0.01, **o
     return [*rows, *(_deployed(row, quantised) for row in rows)]
 
 
+LARGE = {
+    "seeds": range(1, 6),
+    "strengths": (0.0, 0.4, 0.8, 1.0, 1.2, 1.6),
+    "criteria": ("l1", "l2", "gm", "bn_scale", "taylor", "apoz", "random"),
+    "ratios": (0.1, 0.3, 0.5, 0.7),
+}
+"""A grid of 5,040 cuts: with 3 networks and 2 scopes, as large as a study of all claims."""
+
+
+def large_recipe():
+    """The recipe that `full(**LARGE)` would come from."""
+    asked = full_recipe(criteria=list(LARGE["criteria"]), ratios=list(LARGE["ratios"]))
+    sparsity = asked["sparsity"] | {"total_shrink": list(LARGE["strengths"])}
+    return asked | {"sparsity": sparsity, "seeds": len(LARGE["seeds"])}
+
+
 def budgets_of_macs(times=(2, 4, 8), **options):
     """The same with levels that are budgets of MACs, not shares of channels."""
     place = dict(zip(RATIOS, (1 - 1 / k for k in times), strict=False))

@@ -14,6 +14,7 @@ RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
 SIZES = {"vgg": (16, 16, 32, 32), "resnet": (16, 16, 16, 32, 32), "mobilenet": (24, 48, 48, 96)}
 DENSE_ACCURACY = 0.80
 PENALTY = {"l1": 0.0, "l2": 0.0, "gm": 0.01, "random": 0.15}
+PENALTY |= {"bn_scale": 0.005, "taylor": 0.01, "apoz": 0.04}
 """What a criterion costs in accuracy on every cut network."""
 SLOPE = 0.5
 """Accuracy lost per unit of pruning ratio beyond the share of channels that are dead."""
@@ -21,7 +22,7 @@ SLOPE = 0.5
 
 def dead_share(strength):
     """Share of channels that sparsification kills."""
-    return {0.0: 0.0, 0.8: 0.1, 1.2: 0.3, 1.6: 0.5}[strength]
+    return float(np.interp(strength, STRENGTHS, (0.0, 0.1, 0.3, 0.5)))
 
 
 def true_accuracy(strength, criterion, ratio):
@@ -176,6 +177,7 @@ def _base(network, strength, seed, shift, dead):
         "seed": seed,
         "fold": (seed - 1) % 5 + 1,
         "accuracy": true_accuracy(strength, "l1", 0.0) + shift,
+        "n_classes": 10,
         "params": 80_000,
         "macs": 10_000_000,
         "channels": sum(SIZES[network]),

@@ -11,6 +11,7 @@ from secateur.report import (
     comparison_tables,
     front_figures,
     gaps,
+    measure_figures,
     removed_figures,
     run_figures,
     run_tables,
@@ -102,6 +103,86 @@ def test_the_heat_map_holds_the_prunable_ratio_and_the_budgets(findings):
     assert only(data, **place, what="macs 4")["value"] == pytest.approx(0.55, abs=0.01)
     options = {control.name: control.options for control in methods(findings).controls}
     assert ("macs 4", "accuracy at 4× fewer MACs") in options["what"]
+
+
+def test_every_measure_of_a_curve_has_its_interval(findings):
+    data = measure_figures.measures(findings)
+    place = {"network": "vgg", "strength": 1.6, "scope": "uniform", "criterion": "l1"}
+    assert {row["measure"] for row in data} == set(measure_figures.MEASURES)
+    best = only(data, **place, measure="f_beta", axis="macs")
+    quality, saving = (0.7 - 0.1) / 0.7, 1 - 0.3**2  # at 70 % of the channels, of 10 classes
+    assert best["value"] == pytest.approx(2 * quality * saving / (quality + saving), abs=0.01)
+    assert best["low"] < best["value"] < best["high"] and best["missing"] is None
+    assert only(data, **place, measure="netscore", axis=None)["value"] > 60
+    table = comparison_tables.measures(findings)
+    assert len(table.rows) == len(NETWORKS) * len(STRENGTHS) * 4 * 2 * 2
+    assert "Without a number or an interval" not in table.columns
+    row = next(r for r in table.rows if r[:5] == ("vgg", "1.6", "l1", "uniform", "MACs"))
+    assert row[6] == f"{best['value']:.3f} ({best['low']:.3f} to {best['high']:.3f})"
+
+
+def test_the_heat_map_takes_every_measure(findings):
+    options = {control.name: dict(control.options) for control in methods(findings).controls}
+    assert options["what"]["f_beta params"] == "F-beta over parameters"
+    assert options["what"]["area macs"] == "area to 4× fewer MACs"
+    assert options["what"]["netscore"] == "NetScore"
+    place = {"network": "vgg", "strength": 0.0, "criterion": "gm", "scope": "global"}
+    shown = only(comparison_figures.heat_map(findings), **place, what="hypervolume macs")
+    data = measure_figures.measures(findings)
+    assert shown["value"] == only(data, **place, measure="hypervolume", axis="macs")["value"]
+
+
+def test_bd_rates_are_against_random_and_l1(findings):
+    data = measure_figures.bd_rates(findings)
+    assert {row["reference"] for row in data} == {"random", "l1"}
+    assert not [row for row in data if row["criterion"] in ("random", row["reference"])]
+    place = {"network": "vgg", "strength": 0.0, "scope": "uniform", "axis": "macs"}
+    cheap = only(data, **place, criterion="l1", reference="random")
+    assert cheap["high"] < -0.5  # random loses 15 points at every cut
+    equal = only(data, **place, criterion="l2", reference="l1")
+    assert equal["low"] < 0.02 and equal["high"] > -0.02
+    table = comparison_tables.bd_rates(findings)
+    assert len(table.rows) == len(data) / 2
+
+
+def test_accuracies_that_do_not_overlap_have_a_reason_and_no_rate():
+    rows = full(["vgg"])
+    for row in rows:
+        if row["kind"] == "pruned" and row["criterion"] == "gm":
+            row["accuracy"] += 0.5  # above all that random and l1 reach
+    found = find(full_recipe(), rows)
+    (row, *_) = [r for r in measure_figures.bd_rates(found) if r["criterion"] == "gm"]
+    assert row["value"] is None and "do not overlap" in row["missing"]
+    table = comparison_tables.bd_rates(found)
+    own = next(r for r in table.rows if r[2] == "gm")
+    assert own[5:7] == ("–", "–") and own[8].startswith(
+        "over MACs, over parameters: the accuracies"
+    )
+    said = {why: n for _, why, n in gaps.undefined(found).rows}
+    assert [n for why, n in said.items() if "BD-rate against l1 over MACs: the accuracies" in why]
+
+
+def test_without_the_number_of_classes_there_is_no_f_beta_and_the_page_says_why():
+    old = full(["vgg"])
+    for row in old:
+        row.pop("n_classes", None)
+    found = find(full_recipe(), old)
+    data = measure_figures.measures(found)
+    assert {row["value"] for row in data if row["measure"] == "f_beta"} == {None}
+    assert all(row["value"] is not None for row in data if row["measure"] != "f_beta")
+    table = comparison_tables.measures(found)
+    assert "no F-beta" in table.caption and {row[6] for row in table.rows} == {"–"}
+    assert not any(row["what"].startswith("f_beta") for row in comparison_figures.heat_map(found))
+    assert "how many classes there are" in " ".join(gaps.absent(found))
+    assert not any("F-beta" in why for _, why, _ in gaps.undefined(found).rows)
+
+
+def test_a_network_that_is_never_small_has_no_area_and_that_is_listed():
+    few = find(full_recipe(), full(["vgg"], ratios=(0.1, 0.2)))
+    said = [why for _, why, _ in gaps.undefined(few).rows]
+    assert any(why.startswith("area to 4× fewer over MACs: the smallest network") for why in said)
+    row = comparison_tables.measures(few).rows[0]
+    assert row[5] == "–" and row[-1].startswith("area to 4× fewer: the smallest network")
 
 
 def test_every_cut_beats_its_control_by_what_was_put_in(findings):
@@ -216,6 +297,7 @@ def test_budgets_of_macs_are_called_by_their_name():
     assert "3 budgets of MACs" in sentences(found)[0]
     page = render(found)
     assert "4× fewer MACs" in page and "Budgets of MACs as asked" in page
+    assert "at the same 3 budgets of MACs" in page and "3 ratios" not in page
     assert "by pruning ratio" not in page
     control = {one.name: one for one in differences(found).controls}["ratio"]
     assert control.label == "Budget"
@@ -228,7 +310,10 @@ def test_a_whole_study_lacks_no_row():
 
 def test_the_digest_carries_the_comparison(findings):
     found = json.loads(json.dumps(digest(findings), allow_nan=False))
-    for name in ("ranks", "from_scratch", "accuracy_at_budgets", "deployed", "course", "removed"):
+    for name in (
+        *("ranks", "from_scratch", "accuracy_at_budgets", "measures", "bd_rates"),
+        *("deployed", "course", "removed"),
+    ):
         assert found[name]
     assert found["fairness"]["level"] == "like for like, with both controls"
     assert {"effect", "share", "low", "high"} <= set(found["shares_of_variance"][0])
@@ -251,6 +336,8 @@ def test_tables_say_no_none(findings):
     for make in (
         comparison_tables.ranks,
         comparison_tables.at_budgets,
+        comparison_tables.measures,
+        comparison_tables.bd_rates,
         comparison_tables.controls,
         comparison_tables.shares,
         run_tables.deployed,

@@ -11,14 +11,17 @@ from secateur.report import (
     comparison_tables,
     figures,
     front_figures,
+    losses,
+    measure_figures,
     run_figures,
     run_tables,
+    sensitivity_figures,
     tables,
 )
 from secateur.report.comparison_charts import differences, methods
 from secateur.report.findings import EPSILONS, find
 from secateur.report.front_charts import front
-from secateur.report.network_charts import layers, similarity, sparsity
+from secateur.report.network_charts import layers, sensitivity, similarity, sparsity
 from secateur.report.pruning_charts import prunable
 from secateur.report.run_charts import course, deployed, seconds
 from simulated_rows import CRITERIA, RATIOS, SCOPES, STRENGTHS, recipe, simulate
@@ -37,10 +40,13 @@ DATA = (
     front_figures.fronts,
     comparison_figures.at_budgets,
     comparison_figures.heat_map,
+    measure_figures.measures,
+    measure_figures.bd_rates,
+    sensitivity_figures.sensitivity,
     run_figures.seconds,
     run_figures.runs,
 )
-CHARTS = (sparsity, layers, prunable, front, differences, similarity)
+CHARTS = (sparsity, layers, sensitivity, prunable, front, differences, similarity)
 WITH_EVERYTHING = (course, deployed, methods, seconds)
 
 
@@ -219,7 +225,11 @@ def test_tables_have_as_many_cells_as_columns_and_never_say_none(findings):
         tables.asked_and_reached,
         comparison_tables.ranks,
         comparison_tables.at_budgets,
+        comparison_tables.measures,
+        comparison_tables.bd_rates,
         comparison_tables.shares,
+        losses.relative,
+        tables.sensitivity,
         run_tables.seconds,
     ):
         table = make(findings)

@@ -71,6 +71,22 @@ def test_a_network_may_have_strengths_of_its_own() -> None:
     assert set(ids(units(recipe()))) < set(ids(work))
 
 
+def test_an_own_network_is_named_by_what_is_called_and_not_by_where_it_lies() -> None:
+    own = {"kind": "own", "name": "mine", "factory": "m:f", "arguments": {"width": 8, "deep": True}}
+    before = ids(units(recipe(networks=[own])))
+    assert set(before).isdisjoint(ids(units(recipe())))
+    together = recipe(networks=[{"kind": "vgg", "width": 8}, own, {"kind": "resnet", "width": 8}])
+    assert set(ids(units(together))) == {*before, *ids(units(recipe()))}
+    same = own | {"folder": "/elsewhere", "arguments": {"deep": True, "width": 8}}
+    assert ids(units(recipe(networks=[same]))) == before
+    assert hash(recipe(networks=[same])) == hash(recipe(networks=[same]))
+    base = units(recipe(networks=[own]))[0].base
+    assert base.content()["network"] == own
+    assert str(base) == "mine shrink 0 fold 1 seed 1"
+    for change in ({"name": "other"}, {"factory": "m:g"}, {"arguments": {"width": 9}}, {"lr": 1.0}):
+        assert set(before).isdisjoint(ids(units(recipe(networks=[own | change]))))
+
+
 def test_controls_and_deployment_add_cells_and_change_none() -> None:
     plain = ids(units(recipe()))
     control = units(recipe(pruning=pruning(from_scratch=True)))

@@ -103,6 +103,15 @@ def test_what_is_missing_has_a_reason(rows):
     }
 
 
+def test_f_beta_needs_the_chance_level_and_a_network_above_it(block):
+    unknown, idle = measured(sample(block, None)), measured(sample(block, chance=0.9))
+    for found, words in ((unknown, "how many classes"), (idle, "no better than guessing")):
+        f_beta = [row for row in found if row.measure == "f_beta"]
+        assert f_beta and all(row.value is None and words in row.missing for row in f_beta)
+        rest = [row for row in found if row.measure not in ("f_beta", "knee")]
+        assert all(row.missing is None for row in rest)
+
+
 def test_the_interval_of_a_linear_measure_is_students():
     rows = linear_rows(np.random.default_rng(0), {"vgg": 0.05}, seed_noise=0.02)
 
@@ -208,6 +217,9 @@ def test_a_whole_study_with_both_controls_is_like_for_like():
     said = " ".join(found.same)
     assert "the same 25 base networks" in said and "3 epochs, lr 0.01" in said
     assert "5 seeds" in said and "training from scratch" in said
+    assert "at the same 4 ratios" in said
+    budgets = fairness(rows, recipe() | {"pruning": {"fewer_macs": [2, 4, 8, 16]}})
+    assert "at the same 4 budgets of MACs" in " ".join(budgets.same)
 
 
 def test_what_is_unfair_is_said():

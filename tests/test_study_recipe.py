@@ -44,6 +44,13 @@ def plain(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
+KINDS = ", ".join(sorted([*NETWORKS, "own"]))
+
+
+def own(**changes: Any) -> dict[str, Any]:
+    return {"kind": "own", "name": "mine", "factory": "my_net:build"} | changes
+
+
 def refusal(mapping: Any) -> list[str]:
     with pytest.raises(RecipeError) as caught:
         recipe_from(mapping)
@@ -80,6 +87,20 @@ def test_paths_start_at_the_recipes_folder(tmp_path: Path, monkeypatch: pytest.M
         assert recipe.data.root == tmp_path / "recipes" / "clips"
 
 
+def test_own_networks_lie_beside_the_file_that_names_them(tmp_path: Path) -> None:
+    (tmp_path / "nets").mkdir()
+    below = TEXT.replace("{kind: mobilenet}", "{kind: own, name: mine, factory: 'm:f'}")
+    write(tmp_path / "nets", below, "base.yaml")
+    path = write(tmp_path, "include: nets/base.yaml\nname: above\n")
+    *_, here = read_recipe(path).networks
+    assert here.kind == "own" and here.folder == tmp_path / "nets"
+    *_, other = read_recipe(
+        path, ["networks.1.folder=sub", "networks.1.arguments.width=8"]
+    ).networks
+    assert other.kind == "own" and other.folder == tmp_path / "sub"
+    assert other.arguments == {"width": 8}
+
+
 def test_json_is_read_too_with_tabs(tmp_path: Path) -> None:
     text = json.dumps(plain(), indent="\t")
     assert read_recipe(write(tmp_path, text, "study.json")) == recipe_from(plain())
@@ -101,6 +122,8 @@ def test_a_resolved_recipe_reads_as_itself(tmp_path: Path) -> None:
         {"data": {"kind": "tau2022", "root": "/x", "share": 25, "test_on": "test", "holdout": 0}},
         {"data": {"kind": "folder", "root": "/x", "location": "[^/]+$", "n_folds": 3}},
         {"data": {"kind": "esc50", "root": "/x"}},
+        {"networks": [{"kind": "vgg"}, own(arguments={"widths": [8, 16], "norm": None})]},
+        {"networks": [own(folder="/nets", lr=0.1, total_shrink=[0, 3])]},
     ],
 )
 def test_what_is_named_reads_as_itself_too(changes: dict[str, Any]) -> None:
@@ -159,27 +182,62 @@ def test_a_recipe_is_frozen() -> None:
         ),
         (
             {"networks": [{"kind": "mobilnet"}]},
-            f"networks.0.kind: no choice 'mobilnet'; there are {', '.join(sorted(NETWORKS))}; "
-            "did you mean 'mobilenet'?",
+            f"networks.0.kind: no kind 'mobilnet'; there are {KINDS}; did you mean 'mobilenet'?",
         ),
         (
             {"networks": [{"width": 8}]},
-            f"networks.0.kind: missing; give one of {', '.join(NETWORKS)}",
+            f"networks.0.kind: missing; give one of {KINDS}",
         ),
         (
             {"networks": [8]},
-            "networks.0: 8 is not allowed; give a mapping with the keys kind, width, lr, "
-            "weight_decay, total_shrink",
+            f"networks.0: 8 is not allowed; give a mapping with a kind ({KINDS})",
         ),
         (
             {"networks": []},
-            "networks: [] is not allowed; give a list of at least 1, each a mapping with the "
-            "keys kind, width, lr, weight_decay, total_shrink",
+            f"networks: [] is not allowed; give a list of at least 1, each a mapping with a kind "
+            f"({KINDS})",
         ),
         (
             {"networks": [{"kind": "vgg"}, {"kind": "vgg", "width": 8}]},
-            "networks: vgg, vgg: rows name a network by its kind; give each kind once, "
-            "and other widths in a recipe of their own",
+            "networks: vgg, vgg: rows name a network by its kind, or by its name if its kind is "
+            "own; give each once, and other widths in a recipe of their own",
+        ),
+        (
+            {"networks": [own(name="a"), own(name="a", arguments={"width": 8})]},
+            "networks: a, a: rows name a network by its kind, or by its name if its kind is own; "
+            "give each once, and other widths in a recipe of their own",
+        ),
+        (
+            {"networks": [own(name="mobilenet")]},
+            "networks.0.name: 'mobilenet' means something else already; give another name",
+        ),
+        (
+            {"networks": [own(name="a b")]},
+            "networks.0.name: 'a b' is no name; give letters, digits, and any of _ . - after one",
+        ),
+        (
+            {"networks": [own(factory="my_net.py:build")]},
+            "networks.0.factory: 'my_net.py:build' is no factory; write module:function, as in "
+            "my_net:build for the function build of my_net.py",
+        ),
+        (
+            {"networks": [own(factory="my_net")]},
+            "networks.0.factory: 'my_net' is no factory; write module:function, as in "
+            "my_net:build for the function build of my_net.py",
+        ),
+        (
+            {"networks": [own(arguments=[8])]},
+            "networks.0.arguments: [8] is not allowed; give a mapping",
+        ),
+        (
+            {"networks": [own(arguments={"width": float("nan")})]},
+            "networks.0.arguments: width is nan; give a finite number, text, true, false, null, "
+            "or a list or mapping of these",
+        ),
+        (
+            {"networks": [own(width=8)]},
+            "networks.0.width: no key 'width'; there are arguments, factory, folder, kind, lr, "
+            "name, total_shrink, weight_decay",
         ),
         ({"data": {"kind": "esc10"}}, "data.root: missing; give a path"),
         ({"data": {"kind": "esc10", "root": 3}}, "data.root: 3 is not allowed; give a path"),
@@ -353,8 +411,7 @@ def test_missing_parts_are_named() -> None:
         "name: missing; give text",
         "data: missing; give a mapping with a kind (esc10, esc50, folder, synthetic, tau2019, "
         "tau2020, tau2022)",
-        "networks: missing; give a list of at least 1, each a mapping with the keys kind, "
-        "width, lr, weight_decay, total_shrink",
+        f"networks: missing; give a list of at least 1, each a mapping with a kind ({KINDS})",
         "sparsity: missing; give a mapping with the keys penalty, total_shrink, ramp, bn_init",
         "pruning: missing; give a mapping with the keys criteria, scopes, ratios, fewer_macs, "
         "keep_multiple_of, reduction, normalisation, calibration, from_scratch",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from secateur.cli.network import find_object
 from secateur.errors import SecateurError, unknown_name
+from secateur.networks.factory import find_object
 
 if TYPE_CHECKING:
     from secateur.criteria.base import Criterion

@@ -167,7 +167,7 @@ def build(task: Task, n_classes: int) -> nn.Module:
     """
     import torch
 
-    from secateur.cli.network import call_factory
+    from secateur.networks.factory import call_factory
 
     factory, arguments = factory_of(task, n_classes)
     with torch.random.fork_rng(devices=[]):
@@ -177,13 +177,11 @@ def build(task: Task, n_classes: int) -> nn.Module:
 
 def factory_of(task: Task, n_classes: int) -> tuple[str, dict[str, Any]]:
     """package.module:factory and what it is called with."""
-    import inspect
-
-    from secateur.cli.network import find_object
+    from secateur.networks.factory import find_factory, with_classes
     from secateur.networks.families import NETWORKS
 
     if ":" in task.network:
-        function, name = find_object(task.network, "a factory"), task.network
+        function, name = find_factory(task.network), task.network
     elif task.network in NETWORKS:
         function = NETWORKS[task.network]
         name = f"{function.__module__}:{function.__name__}"
@@ -191,12 +189,7 @@ def factory_of(task: Task, n_classes: int) -> tuple[str, dict[str, Any]]:
         raise SecateurError(
             f"{unknown_name('network', task.network, NETWORKS)}; or give package.module:factory"
         )
-    arguments = dict(task.arguments)
-    takes = inspect.signature(function).parameters if callable(function) else {}
-    for wanted in ("n_classes", "num_classes"):
-        if wanted in takes:
-            arguments.setdefault(wanted, n_classes)
-    return name, arguments
+    return name, with_classes(function, task.arguments, n_classes)
 
 
 def scored(model: nn.Module, x: Tensor, clips: Any, trained: Trained) -> Any:

@@ -1,10 +1,11 @@
-"""`secateur demo`, `study run`, `status`, `schema`, and `report`: many runs, one page."""
+"""`secateur demo`, `study init`, `run`, `status`, `track`, `schema`, `report`: runs, one page."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+from collections import Counter
 from contextlib import redirect_stdout
 from enum import StrEnum
 from importlib.resources import as_file, files
@@ -174,6 +175,27 @@ def track(
 
 
 @study.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="The recipe to write.")] = Path("study.yaml"),
+    data: Annotated[
+        Path | None, typer.Option(help="Your recordings, a folder per class.", show_default=False)
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="Your network, module:function.", show_default=False)
+    ] = None,
+) -> None:
+    """Write a first recipe for own recordings and an own network, with a word on every line."""
+    from secateur.study.starter import write_starter
+
+    scenes = write_starter(file, data, network)
+    if scenes is not None:
+        each = Counter(scenes.classes[clip.label] for clip in scenes.clips)
+        shown = ", ".join(f"{name} {n:,}" for name, n in each.items())
+        typer.echo(f"{len(scenes.clips):,} recordings of {len(each)} classes: {shown}")
+    typer.echo(f"wrote {file}; read it, then run: secateur study {file}")
+
+
+@study.command()
 def schema() -> None:
     """Print the JSON schema of recipes, by which editors check and complete them."""
     from secateur.study.recipe import recipe_schema
@@ -208,6 +230,7 @@ def _run(
 
     from secateur.report.digest import lines
     from secateur.study.cells import units
+    from secateur.study.check import check_networks
     from secateur.study.data import features
     from secateur.study.execute import execute
     from secateur.study.progress import progress
@@ -215,6 +238,7 @@ def _run(
     from secateur.study.store import Store
 
     store = Store(out)
+    check_networks(recipe, store)
     store.open(recipe)
     console = Console(stderr=True)
     with console.status("preparing log-mels") as shown:

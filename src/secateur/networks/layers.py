@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 Size = int | tuple[int, int]
 """One number for both axes, or one for frequency and one for time."""
@@ -94,6 +95,12 @@ def initialise(network: nn.Module, bn_init: float) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        elif isinstance(module, nn.BatchNorm2d):
+    start_norms(network, bn_init)
+
+
+def start_norms(network: nn.Module, bn_init: float) -> None:
+    """Set the scales of all batch norms that have some to `bn_init`, their shifts to 0."""
+    for module in network.modules():
+        if isinstance(module, _BatchNorm) and module.affine:
             nn.init.constant_(module.weight, bn_init)
             nn.init.zeros_(module.bias)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from secateur.study.cheaper import BdRow, bd_rates
 from secateur.study.claims import LITTLE_PRUNABLE, Claim, methods_claim
 from secateur.study.comparison import (
     Measured,
@@ -15,7 +16,7 @@ from secateur.study.comparison import (
     sample,
 )
 from secateur.study.fairness import Fairness, fairness
-from secateur.study.grid import Block, Table
+from secateur.study.grid import CONTROL, Block, Table
 from secateur.study.methods import MethodDifference, scratch_differences
 from secateur.study.ranking import Difference, Ranking, ranking
 from secateur.study.tradeoff import Row
@@ -23,6 +24,9 @@ from secateur.study.variance import VarianceShare, prunable_by_seed, variance_sh
 
 OVER_LEVELS, PRUNABLE = "accuracy over all levels", "prunable ratio"
 """What methods are ranked by."""
+
+REFERENCES = (CONTROL, "l1")
+"""Criteria that others are held against at equal accuracy."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +43,18 @@ class Ranked:
 class Comparison:
     """What is said of methods against each other, on the seeds that hold every cell.
 
-    `scratch` are differences from training from scratch, over all levels and at each; `measured`
-    are all measures but F-beta. `no_shares` says why there are no
-    shares of variance.
+    `scratch` are differences from training from scratch, over all levels and at each; `prunable`
+    are those of prunable ratios at the main loss, `claims` what they say at each accepted loss;
+    `cheaper` are BD-rates. `no_shares` says why there are no shares of variance.
     """
 
     fairness: Fairness
     rankings: tuple[Ranked, ...]
     scratch: tuple[MethodDifference, ...]
     measured: tuple[Measured, ...]
+    cheaper: tuple[BdRow, ...]
     prunable: tuple[MeasureDifference, ...]
-    claim: Claim
+    claims: Mapping[float, Claim]
     shares: tuple[VarianceShare, ...]
     no_shares: str | None
 
@@ -61,19 +66,22 @@ def compare(
     fair: Sequence[Block],
     differences: Sequence[MethodDifference],
     epsilon: float,
+    losses: Sequence[float],
 ) -> Comparison:
     """Compare the methods of a study; `differences` are those over all levels.
 
-    The prunable ratio is that at an accepted loss of `epsilon`.
+    `losses` are those at which prunable ratios are compared; methods are ranked, and variance is
+    shared out, at a loss of `epsilon`, one of them.
     """
     found: list[Measured] = []
-    gains: list[MeasureDifference] = []
+    gains: dict[float, list[MeasureDifference]] = {loss: [] for loss in losses}
+    chance = chance_of(rows)
     for block in fair:
-        # F-beta alone needs the chance level, which former rows do not hold; it is not shown.
-        sampled = sample(block, chance=0.0, epsilons=(epsilon,))
-        found += [row for row in measured(sampled) if row.measure != "f_beta"]
+        sampled = sample(block, chance, epsilons=losses)
+        found += measured(sampled)
         own = measure_differences(sampled)
-        gains += [row for row in own if row.measure == f"prunable_{epsilon:g}"]
+        for loss, known in gains.items():
+            known += [row for row in own if row.measure == f"prunable_{loss:g}"]
     by_seed = prunable_by_seed(fair, epsilon)
     shares = () if isinstance(by_seed, str) else variance_shares(by_seed[0])
     no_shares = by_seed if isinstance(by_seed, str) else None
@@ -81,14 +89,32 @@ def compare(
         no_shares = "the prunable ratio does not vary"
     return Comparison(
         fairness=fairness(rows, recipe),
-        rankings=_rankings(fair, differences, gains),
+        rankings=_rankings(fair, differences, gains[epsilon]),
         scratch=(*scratch_differences(cells), *scratch_differences(cells, per_ratio=True)),
         measured=tuple(found),
-        prunable=tuple(gains),
-        claim=methods_claim(gains, LITTLE_PRUNABLE, PRUNABLE),
+        cheaper=tuple(
+            row
+            for block in fair
+            for reference in REFERENCES
+            for row in bd_rates(block, reference)
+            if row.criterion != CONTROL
+        ),
+        prunable=tuple(gains[epsilon]),
+        claims={
+            loss: methods_claim(known, LITTLE_PRUNABLE, PRUNABLE) for loss, known in gains.items()
+        },
         shares=shares,
         no_shares=no_shares,
     )
+
+
+def chance_of(rows: Sequence[Row]) -> float | None:
+    """Accuracy of guessing, one over the number of classes; None where no base network holds it.
+
+    All rows of a study come from one data set, so one that holds it speaks for former ones.
+    """
+    told = {row["n_classes"] for row in rows if row["kind"] == "base" and "n_classes" in row}
+    return 1 / told.pop() if len(told) == 1 else None
 
 
 def _rankings(

@@ -9,13 +9,17 @@ from secateur.report.drawing import COLOURS, Control, Figure, Key, colour, spec,
 from secateur.report.figures import ALL_RATIOS
 from secateur.report.findings import MAIN_EPSILON, Findings
 from secateur.report.front_charts import COSTS, MEASURES
+from secateur.report.measure_figures import MEASURES as OF_CURVES
 from secateur.report.wording import level, loss
 from secateur.study.claims import CONTROL
 from secateur.study.methods import SCRATCH
 
+_FORM = "what === 'netscore' ? '.1f' : test(/^(area|f_beta|hypervolume)/, what) ? '.2f' : '.0%'"
+"""How the numbers shown are written: shares as percentages, measures as plain numbers."""
+
 
 def methods(findings: Findings) -> Figure:
-    """Heat-map of method by network: the prunable ratio, or accuracy at a budget."""
+    """Heat-map of method by network: the prunable ratio, accuracy at a budget, or a measure."""
     data = comparison_figures.heat_map(findings)
     kinds = list(dict.fromkeys(row["what"] for row in data))
     strengths = sorted({row["strength"] for row in data})
@@ -37,7 +41,9 @@ def methods(findings: Findings) -> Figure:
             .transform_calculate(
                 share="datum.most > datum.least ? "
                 "(datum.value - datum.least) / (datum.most - datum.least) : 0.3",
-                text="format(datum.value, '.0%')",
+                text=f"format(datum.value, {_FORM})",
+                interval="datum.low === null ? 'none' : "
+                f"format(datum.low, {_FORM}) + ' to ' + format(datum.high, {_FORM})",
             )
             .encode(
                 x=alt.X(
@@ -47,7 +53,11 @@ def methods(findings: Findings) -> Figure:
                     axis=alt.Axis(labelAngle=0),
                 ),
                 y=alt.Y("criterion:N", sort=names, title=None),
-                tooltip=tooltip(own, "network", "criterion", "scope", "value", "low", "high"),
+                tooltip=[
+                    *tooltip(own, "network", "criterion", "scope"),
+                    alt.Tooltip("text:N", title="value"),
+                    alt.Tooltip("interval:N", title="interval"),
+                ],
             )
         )
         squares = tiles.mark_rect(cursor="pointer").encode(
@@ -70,7 +80,9 @@ def methods(findings: Findings) -> Figure:
         "Method by network",
         "Each number is a mean over seeds; colours run from the lowest to the highest number shown "
         "in a panel. An empty place was not measured, or no network was that small: nothing is "
-        "extrapolated. The intervals are in the table and under the pointer.",
+        "extrapolated. Area, F-beta, hypervolume and NetScore sum up the whole curve of accuracy "
+        "over a cost, higher is better; the curve of training from scratch is not summed up. The "
+        "intervals are in the tables and under the pointer.",
         tuple(panels),
         controls=(
             Control("what", "Shown", tuple((k, _kind(k)) for k in kinds), first),
@@ -167,11 +179,17 @@ def _kind(what: str) -> str:
 
     >>> _kind("prunable 0.02"), _kind("macs 4")
     ('prunable ratio, loss of 2 points', 'accuracy at 4× fewer MACs')
+    >>> _kind("area params"), _kind("netscore")
+    ('area to 4× fewer parameters', 'NetScore')
     """
-    name, number = what.split()
+    name, _, rest = what.partition(" ")
     if name == "prunable":
-        return f"prunable ratio, loss of {loss(float(number))}"
-    return f"accuracy at {number}× fewer {COSTS[name]}"
+        return f"prunable ratio, loss of {loss(float(rest))}"
+    if name == "area":
+        return f"{OF_CURVES[name]} {COSTS[rest]}"
+    if name in OF_CURVES:
+        return OF_CURVES[name] + (f" over {COSTS[rest]}" if rest else "")
+    return f"accuracy at {rest}× fewer {COSTS[name]}"
 
 
 def _level_name(findings: Findings) -> str:

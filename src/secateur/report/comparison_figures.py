@@ -10,6 +10,7 @@ import numpy as np
 
 from secateur.report.figures import Data, from_control
 from secateur.report.findings import Findings
+from secateur.report.measure_figures import measures as measures_of_curves
 from secateur.study import measures
 from secateur.study.comparison import BUDGETS
 from secateur.study.grid import COSTS
@@ -83,9 +84,10 @@ def from_scratch(findings: Findings) -> Data:
 
 
 def heat_map(findings: Findings) -> Data:
-    """One number a method and network: prunable ratios, and accuracies at the budgets.
+    """One number a method and network: prunable ratios, accuracies at budgets, every measure.
 
-    `what` is `prunable 0.02` (its accepted loss) or such as `macs 4` (cost and times fewer).
+    `what` is `prunable 0.02` (its accepted loss), such as `macs 4` (cost and times fewer), or a
+    measure and its cost, `area macs`, of which NetScore has none.
     """
     data = [
         _place(row.network, row.strength, row.criterion, row.scope)
@@ -105,7 +107,13 @@ def heat_map(findings: Findings) -> Data:
         for row in at_budgets(findings)
         if row["accuracy"] is not None
     ]
-    return data
+    return data + [
+        {name: row[name] for name in ("network", "strength", "criterion", "scope")}
+        | {"what": " ".join(filter(None, (row["measure"], row["axis"])))}
+        | {name: row[name] for name in ("value", "low", "high")}
+        for row in measures_of_curves(findings)
+        if row["value"] is not None
+    ]
 
 
 def ranks(findings: Findings) -> Data:

@@ -5,9 +5,20 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from secateur.report import comparison_figures, figures, gaps, removed_figures, run_figures
-from secateur.report.findings import Findings
+from secateur.report import (
+    comparison_figures,
+    figures,
+    gaps,
+    measure_figures,
+    removed_figures,
+    run_figures,
+    sensitivity_figures,
+)
+from secateur.report.findings import EPSILONS, Findings
+from secateur.report.losses import at_other_losses, hangs_on_loss
 from secateur.report.summary import sentences, warnings
+
+HANGS = "Another accepted loss of accuracy gives another verdict; the page has them."
 
 
 def digest(findings: Findings) -> dict[str, Any]:
@@ -16,10 +27,23 @@ def digest(findings: Findings) -> dict[str, Any]:
         "name": findings.recipe.get("name"),
         "warnings": list(warnings(findings)),
         "sentences": list(sentences(findings)),
-        "claims": [asdict(claim) for claim in findings.claims],
+        "claims": [
+            asdict(claim) | {"at_other_losses": at_other_losses(findings, claim)}
+            for claim in findings.claims
+        ],
         "base_networks": figures.base_networks(findings),
         "prunable": figures.prunable(findings),
         "fit_lines": figures.fit_lines(findings),
+        "slopes_relative_to_own_accuracy": [
+            {"epsilon": epsilon}
+            | {
+                name: getattr(fit, name)
+                for name in ("family", "n", "n_below", "slope", "low", "high")
+            }
+            for epsilon in EPSILONS
+            for fit in findings.relative[epsilon]
+        ],
+        "sensitivity": sensitivity_figures.sensitivity(findings),
         "differences": figures.differences(findings),
         "fairness": comparison_figures.fairness(findings),
         "ranks": comparison_figures.ranks(findings),
@@ -30,6 +54,8 @@ def digest(findings: Findings) -> dict[str, Any]:
         "by_device": run_figures.by_device(findings),
         "budgets": figures.budgets(findings),
         "accuracy_at_budgets": comparison_figures.at_budgets(findings),
+        "measures": measure_figures.measures(findings),
+        "bd_rates": measure_figures.bd_rates(findings),
         "deployed": run_figures.deployed(findings),
         "course": run_figures.course(findings),
         "seconds": run_figures.seconds(findings),
@@ -46,6 +72,7 @@ def lines(findings: Findings) -> tuple[str, ...]:
         *(
             f"{claim.statement}: {claim.verdict}. {claim.because.rstrip('.')}."
             + (f" {claim.visible[0].upper()}{claim.visible[1:]}." if claim.visible else "")
+            + (f" {HANGS}" if hangs_on_loss(findings, claim) else "")
             for claim in findings.claims
         ),
     )

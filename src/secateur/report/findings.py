@@ -26,7 +26,7 @@ EPSILONS = (0.01, 0.02, 0.05)
 """Losses of accuracy at which the prunable ratio is shown."""
 
 MAIN_EPSILON = 0.02
-"""The loss of accuracy at which the claims are judged."""
+"""The loss of accuracy at which the claims are judged; their verdicts at the others are told."""
 
 _MEASURES: tuple[Measure, ...] = ("accuracy", "accuracy_cut")
 
@@ -48,6 +48,8 @@ class Findings:
     `expected` is the number of rows the recipe asks for, None where it cannot be told. `prunable`
     and `regressions` are keyed by epsilon, the latter also by what the line is drawn against;
     `differences` by the measure (`accuracy`, `accuracy_cut`), over all ratios and for each.
+    `relative` are the slopes on Weight Skewness with each network's own accuracy as the reference,
+    by epsilon; `claims_at` the claims that depend on epsilon.
     """
 
     recipe: Mapping[str, Any]
@@ -60,9 +62,11 @@ class Findings:
     curves: tuple[Curve, ...]
     prunable: Mapping[float, tuple[PrunableRatio, ...]]
     regressions: Mapping[tuple[float, str], tuple[Regression, ...]]
+    relative: Mapping[float, tuple[Regression, ...]]
     differences: Mapping[str, tuple[MethodDifference, ...]]
     tested: tuple[str, ...]
     claims: tuple[Claim, ...]
+    claims_at: Mapping[float, tuple[Claim, ...]]
     comparison: Comparison
 
     @property
@@ -78,7 +82,7 @@ class Findings:
     @property
     def networks(self) -> tuple[str, ...]:
         """Networks in the order the recipe gives them, then any other."""
-        asked = [network["kind"] for network in self.recipe.get("networks", ())]
+        asked = [one.get("name", one["kind"]) for one in self.recipe.get("networks", ())]
         return _in_order(asked, {base["network"] for base in self.bases})
 
     @property
@@ -131,10 +135,19 @@ def find(recipe: Mapping[str, Any], rows: Iterable[Row]) -> Findings:
     }
     tested = networks_with_inactive_channels(rows)
     over_all = [d for d in differences["accuracy"] if d.ratio is None]
-    comparison = compare(recipe, rows, cells, fair, over_all, MAIN_EPSILON)
+    comparison = compare(recipe, rows, cells, fair, over_all, MAIN_EPSILON, EPSILONS)
     regressions: dict[tuple[float, str], tuple[Regression, ...]] = {
         key: tuple(map(ws_regression, found)) for key, found in fits.items()
     }
+    claims_at = {
+        epsilon: (
+            sparsity_claim(regressions[epsilon, "ws"], tested),
+            comparison.claims[epsilon],
+            family_claim(fits[epsilon, "ws"], tested),
+        )
+        for epsilon in EPSILONS
+    }
+    sparsity, methods, family = claims_at[MAIN_EPSILON]
     return Findings(
         recipe=recipe,
         bases=kinds["base"],
@@ -146,14 +159,19 @@ def find(recipe: Mapping[str, Any], rows: Iterable[Row]) -> Findings:
         curves=curves(cells),
         prunable={epsilon: prunable_rows(cells, epsilon) for epsilon in EPSILONS},
         regressions=regressions,
+        relative={
+            epsilon: tuple(map(ws_regression, lines(fair, epsilon, reference="own")))
+            for epsilon in EPSILONS
+        },
         differences=differences,
         tested=tested,
         claims=(
-            sparsity_claim(regressions[MAIN_EPSILON, "ws"], tested),
+            sparsity,
             methods_claim(d for d in differences["accuracy"] if d.ratio is not None),
-            comparison.claim,
-            family_claim(fits[MAIN_EPSILON, "ws"], tested),
+            methods,
+            family,
         ),
+        claims_at=claims_at,
         comparison=comparison,
     )
 

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from secateur.analysis.skewness import POOLED
+from secateur.report.comparing import chance_of
 from secateur.report.findings import EPSILONS, Findings
+from secateur.report.measure_figures import MEASURES, bd_rates, measures
 from secateur.report.tables import Table
 from secateur.report.wording import NOTHING, count
 
 _AT_MOST = 20
+_COSTS = {"macs": "MACs", "params": "parameters"}
 
 
 def failures(findings: Findings) -> Table:
@@ -54,13 +57,23 @@ def absent(findings: Findings) -> tuple[str, ...]:
             "Accuracy by recording device: the test clips come from one recorder, or the rows "
             "from a former version."
         )
-    if findings.bases and not any("sensitivity" in row for row in findings.bases):
-        said.append("Sensitivity of single groups: see secateur sensitivity for one network.")
+    lacking = sum("sensitivity" not in row for row in findings.bases)
+    if lacking:
+        of = "the" if lacking == len(findings.bases) else f"{lacking:,} of the"
+        said.append(
+            f"Sensitivity of single groups of {of} base networks: their rows do not hold it, which "
+            "former versions did not measure; secateur sensitivity measures one network."
+        )
+    if findings.pruned and chance_of(findings.bases) is None:
+        said.append(
+            "F-beta: it needs the accuracy of guessing, and the rows do not say how many classes "
+            "there are, which former versions did not write."
+        )
     return tuple(said)
 
 
 def undefined(findings: Findings) -> Table:
-    """Prunable ratios that are not defined, or rest on fewer seeds than there are, and why."""
+    """What is not defined, or rests on fewer seeds than there are, and why: ratios, measures."""
     reasons: Counter[tuple[str, str]] = Counter()
     for row in findings.prunable[EPSILONS[0]]:
         if row.undefined:
@@ -74,8 +87,34 @@ def undefined(findings: Findings) -> Table:
                 where = "all layers" if row["layer"] == POOLED else f"layer {row['layer']}"
                 what = f"skewness of {where} ({row['definition']})"
                 reasons[base["network"], f"{what} {row['undefined']}"] += 1
-    found = tuple((network, why, str(n)) for (network, why), n in reasons.most_common(_AT_MOST))
+    kinds = (reasons, _measures_undefined(findings))
+    found = tuple(
+        (network, why, str(n)) for kind in kinds for (network, why), n in kind.most_common(_AT_MOST)
+    )
     return Table("What could not be computed", ("Network", "What and why", "Times"), found, 2)
+
+
+def _measures_undefined(findings: Findings) -> Counter[tuple[str, str]]:
+    """Measures and BD-rates without a number, with the first of their reasons.
+
+    Where rows do not tell the number of classes `absent` says it once for every F-beta.
+    """
+    no_chance = chance_of(findings.bases) is None
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in measures(findings):
+        if row["value"] is None and not (no_chance and row["measure"] == "f_beta"):
+            over = f" over {_COSTS[row['axis']]}" if row["axis"] else ""
+            what = f"{MEASURES[row['measure']]}{over}"
+            reasons.setdefault((row["network"], what), []).append(row["missing"])
+    for row in bd_rates(findings):
+        if row["value"] is None:
+            what = f"BD-rate against {row['reference']} over {_COSTS[row['axis']]}"
+            reasons.setdefault((row["network"], what), []).append(row["missing"])
+    found: Counter[tuple[str, str]] = Counter()
+    for (network, what), why in reasons.items():
+        several = ", for example" if len(set(why)) > 1 else ""
+        found[network, f"{what}: {why[0]}{several}"] = len(why)
+    return found
 
 
 def tracebacks(findings: Findings, at_most: int = 10) -> dict[str, str]:
@@ -111,5 +150,5 @@ def _cell(cell: Mapping[str, Any]) -> str:
     )
     shown = {name: cell[name] for name in wanted if name in cell}
     if isinstance(shown.get("network"), Mapping):
-        shown["network"] = shown["network"].get("kind")
+        shown["network"] = shown["network"].get("name", shown["network"].get("kind"))
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shown.items())

@@ -1,10 +1,10 @@
-"""Charts of the unpruned networks: how sparse they are, and whether the criteria agree on them."""
+"""Charts of the unpruned networks: how sparse and sensitive they are, and do the criteria agree."""
 
 from __future__ import annotations
 
 import altair as alt
 
-from secateur.report import figures, removed_figures
+from secateur.report import figures, removed_figures, sensitivity_figures
 from secateur.report.drawing import Control, Figure, Key, colour, colours_of, spec, tooltip, values
 from secateur.report.findings import Findings
 from secateur.report.wording import level
@@ -98,6 +98,78 @@ def layers(findings: Findings) -> Figure:
     )
 
 
+def sensitivity(findings: Findings) -> Figure:
+    """Heat-map of the accuracy lost without a share of one group's filters."""
+    data = sensitivity_figures.sensitivity(findings)
+    strengths = sorted({row["strength"] for row in data})
+    most = max([0.01, *(row["lost"] for row in data)])
+    panels = []
+    for network in findings.networks:
+        own = [row for row in data if row["network"] == network]
+        if not own:
+            continue
+        shared = _shared_ending([row["group"] for row in own])
+        own = [row | {"group": row["group"].removesuffix(shared)} for row in own]
+        order = list(dict.fromkeys(row["group"] for row in own))
+        cells = (
+            alt.Chart(alt.NamedData("own"))
+            .transform_filter("datum.strength === strength")
+            .transform_calculate(
+                points="100 * datum.lost",
+                span="format(100 * datum.least, '.1f') + ' to ' + format(100 * datum.most, '.1f')",
+            )
+            .encode(
+                y=alt.Y("group:N", sort=order, title=None, axis=alt.Axis(labelLimit=140)),
+                tooltip=[
+                    alt.Tooltip("group:N"),
+                    alt.Tooltip("n_channels:Q", title="channels"),
+                    alt.Tooltip("ratio:Q", title="zeroed", format=".0%"),
+                    alt.Tooltip("points:Q", title="points lost", format=".1f"),
+                    alt.Tooltip("span:N", title="lowest to highest"),
+                    alt.Tooltip("n:Q", title="base networks"),
+                ],
+            )
+        )
+        tiles = cells.mark_rect().encode(
+            x=alt.X(
+                "from:Q",
+                title="Share of the group's filters zeroed",
+                scale=alt.Scale(domain=[0, 1]),
+                axis=alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1], grid=False),
+            ),
+            x2="upto:Q",
+            color=alt.Color(
+                "lost:Q",
+                legend=None,
+                scale=alt.Scale(scheme="oranges", domain=[0, most], clamp=True),
+            ),
+        )
+        dark = f"datum.lost > {0.6 * most:.4g}"
+        texts = cells.mark_text(fontSize=11).encode(
+            x="ratio:Q",
+            text=alt.Text("points:Q", format=".1f"),
+            color=alt.condition(dark, alt.value("white"), alt.value("#1b1e22")),
+        )
+        layered = alt.layer(tiles, texts).add_params(alt.param(name="strength", value=strengths[0]))
+        height = max(90, 22 * len(order))
+        panels.append(spec(layered, network, height=height, datasets={"own": own}))
+    return Figure(
+        "sensitivity",
+        "What each group of channels is good for",
+        "Points of test accuracy lost when the filters of one group that are lowest by l1 are set "
+        "to zero, nothing re-estimated or trained: means over base networks, groups in the order "
+        "of the network. One scale of colours for all networks and strengths. A group that loses "
+        "much should keep its channels; one that loses nothing could go far. It describes: no cut "
+        "of the study looked at it.",
+        tuple(panels),
+        controls=(
+            Control("strength", "Strength", tuple((s, f"{s:g}") for s in strengths), strengths[0]),
+        )
+        if panels
+        else (),
+    )
+
+
 def similarity(findings: Findings) -> Figure:
     """Heat-map of the rank correlations between criteria."""
     data = figures.similarity(findings)
@@ -174,6 +246,7 @@ def removed(findings: Findings) -> Figure:
         if not own:
             continue
         names = list(findings.criteria)
+        tilt = -40 if len(names) > 5 else 0
         cells = (
             alt.Chart(alt.NamedData("own"))
             .transform_filter(
@@ -181,7 +254,7 @@ def removed(findings: Findings) -> Figure:
                 "abs(datum.ratio - ratio) < 0.0001"
             )
             .encode(
-                x=alt.X("first:N", sort=names, title=None, axis=alt.Axis(labelAngle=0)),
+                x=alt.X("first:N", sort=names, title=None, axis=alt.Axis(labelAngle=tilt)),
                 y=alt.Y("second:N", sort=names, title=None),
                 tooltip=tooltip(own, "first", "second", "shared", "least", "most", "n"),
             )

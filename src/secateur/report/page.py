@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from secateur.files import write_text
-from secateur.report import comparison_tables, gaps, run_tables, summary, tables
+from secateur.report import comparison_tables, gaps, losses, run_tables, summary, tables
 from secateur.report.comparison_charts import differences, methods
 from secateur.report.comparison_figures import fairness
 from secateur.report.drawing import Figure
 from secateur.report.findings import Findings, find
 from secateur.report.frame import render_page
 from secateur.report.front_charts import front
-from secateur.report.network_charts import layers, removed, similarity, sparsity
+from secateur.report.network_charts import layers, removed, sensitivity, similarity, sparsity
 from secateur.report.pruning_charts import prunable
 from secateur.report.run_charts import course, deployed, devices, seconds
 from secateur.report.run_panel import run_panel
@@ -26,14 +26,16 @@ from secateur.study.claims import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDE
 from secateur.study.tradeoff import Row
 
 _MAKERS = (
-    *(sparsity, layers, course, prunable, front, methods, differences, similarity),
-    *(removed, devices, deployed, seconds),
+    *(sparsity, layers, course, sensitivity, prunable, front, methods, differences),
+    *(similarity, removed, devices, deployed, seconds),
 )
 _TABLES = (
     tables.base_networks,
     tables.layers,
+    tables.sensitivity,
     tables.prunable,
     tables.regressions,
+    losses.relative,
     tables.curves,
     tables.differences,
     tables.differences_by_ratio,
@@ -41,6 +43,8 @@ _TABLES = (
     tables.asked_and_reached,
     comparison_tables.ranks,
     comparison_tables.at_budgets,
+    comparison_tables.measures,
+    comparison_tables.bd_rates,
     comparison_tables.controls,
     comparison_tables.shares,
     gaps.failures,
@@ -79,11 +83,16 @@ def render(findings: Findings) -> str:
         warnings=summary.warnings(findings),
         sentences=summary.sentences(findings),
         claims=[
-            (c.statement, c.verdict, minus(c.because), minus(c.visible)) for c in findings.claims
+            (
+                *(c.statement, c.verdict),
+                *map(minus, (c.because, losses.at_other_losses(findings, c), c.visible)),
+            )
+            for c in findings.claims
         ],
         tones=_TONES,
         tables={make.__name__: make(findings) for make in _TABLES},
         fairness=fairness(findings),
+        relative_warning=losses.RELATIVE,
         no_shares=findings.comparison.no_shares,
         absent=gaps.absent(findings),
         runs=run_panel(findings),

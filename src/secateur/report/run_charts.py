@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 
 from secateur.report import run_figures
-from secateur.report.drawing import COLOURS, Control, Figure, Key, colour, spec, tooltip
+from secateur.report.drawing import COLOURS, Control, Figure, Key, Spec, colour, spec, tooltip
 from secateur.report.figures import Data
 from secateur.report.findings import Findings
 from secateur.report.run_figures import COURSE, UNPRUNED
@@ -70,44 +70,12 @@ def course(findings: Findings) -> Figure:
 def deployed(findings: Findings) -> Figure:
     """Accuracy over the size of the file, as float32 and as INT8."""
     data = [row | {"kilobytes": row["file_bytes"] / 1000} for row in run_figures.deployed(findings)]
-    names, strengths, scopes = _choices(findings, data)
-    panels = []
-    for network in findings.networks:
-        own = [row for row in data if row["network"] == network]
-        if not own:
-            continue
-        base = (
-            alt.Chart(alt.NamedData("own"))
-            .transform_filter(_CHOSEN)
-            .encode(
-                x=alt.X(
-                    "kilobytes:Q",
-                    title="File, kilobytes (log scale)",
-                    scale=alt.Scale(type="log", base=2, nice=False),
-                    axis=alt.Axis(format="~g", tickCount=5),
-                ),
-                color=colour("form", _FORMS),
-            )
-        )
-        line = base.mark_line(point={"size": 36}).encode(
-            y=alt.Y(
-                "accuracy:Q",
-                title="Accuracy in ONNX Runtime",
-                scale=alt.Scale(zero=False),
-                axis=alt.Axis(format="%"),
-            ),
-            order="ratio:Q",
-            tooltip=tooltip(
-                own,
-                *("criterion", "scope", "ratio", "form", "accuracy", "low", "high"),
-                *("kilobytes", "n_seeds"),
-            ),
-        )
-        spans = base.mark_rule(opacity=0.45).encode(y="low:Q", y2="high:Q")
-        layered = alt.layer(spans, line).add_params(
-            *(alt.param(name=c.name, value=c.value) for c in _controls(names, strengths, scopes))
-        )
-        panels.append(spec(layered, network, datasets={"own": own}))
+    x = alt.X(
+        "kilobytes:Q",
+        title="File, kilobytes (log scale)",
+        scale=alt.Scale(type="log", base=2, nice=False),
+        axis=alt.Axis(format="~g", tickCount=5),
+    )
     return Figure(
         "deployed",
         "What was deployed",
@@ -115,8 +83,8 @@ def deployed(findings: Findings) -> Figure:
         "in ONNX Runtime. Lines run from the unpruned network, right, to the smallest. Bars: "
         "interval over seeds. Files hold their graph beside the weights. Speed is not measured in "
         "a study, where runs share the machine.",
-        tuple(panels),
-        controls=_controls(names, strengths, scopes) if panels else (),
+        _lines_of_a_method(findings, data, x, "form", _FORMS, "Accuracy in ONNX Runtime"),
+        controls=_controls(findings, data),
         legend=tuple(Key(name, value, "line") for name, value in _FORMS.items()),
     )
 
@@ -124,10 +92,26 @@ def deployed(findings: Findings) -> Figure:
 def devices(findings: Findings) -> Figure:
     """Accuracy by recording device, over how much was asked to go."""
     data = run_figures.by_device(findings)
-    names, strengths, scopes = _choices(findings, data)
     recorders = sorted({row["device"] for row in data})
     colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(recorders)}
     asked = "Share of MACs asked to go" if findings.by_macs else "Share of channels asked to go"
+    x = alt.X("ratio:Q", title=asked, axis=alt.Axis(format="%", tickCount=5))
+    return Figure(
+        "devices",
+        "Accuracy by recording device",
+        "Test clips by the recorder they were made with, after fine-tuning; what was not asked to "
+        "go lies left. A line that falls faster than the others belongs to a recorder that pays "
+        "for the cut. Bars: interval over seeds. Few clips of a recorder make it uncertain.",
+        _lines_of_a_method(findings, data, x, "device", colours, "Accuracy"),
+        controls=_controls(findings, data),
+        legend=tuple(Key(name, value, "line") for name, value in colours.items()),
+    )
+
+
+def _lines_of_a_method(
+    findings: Findings, data: Data, x: alt.X, by: str, colours: dict[str, str], title: str
+) -> tuple[Spec, ...]:
+    """Accuracy of the chosen cells, a panel a network and a line for each value of `by`."""
     panels = []
     for network in findings.networks:
         own = [row for row in data if row["network"] == network]
@@ -136,51 +120,40 @@ def devices(findings: Findings) -> Figure:
         base = (
             alt.Chart(alt.NamedData("own"))
             .transform_filter(_CHOSEN)
-            .encode(
-                x=alt.X("ratio:Q", title=asked, axis=alt.Axis(format="%", tickCount=5)),
-                color=colour("device", colours),
-            )
+            .encode(x=x, color=colour(by, colours))
         )
-        line = base.mark_line(point={"size": 30}).encode(
+        line = base.mark_line(point={"size": 36}).encode(
             y=alt.Y(
                 "accuracy:Q",
-                title="Accuracy",
+                title=title,
                 scale=alt.Scale(zero=False),
                 axis=alt.Axis(format="%"),
             ),
+            order="ratio:Q",
             tooltip=tooltip(
-                own, "device", "criterion", "scope", "ratio", "accuracy", "low", "high", "n_seeds"
+                own,
+                *(by, "criterion", "scope", "ratio", "accuracy", "low", "high"),
+                *(name for name in ("kilobytes",) if name in own[0]),
+                "n_seeds",
             ),
         )
-        spans = base.mark_rule(opacity=0.35).encode(y="low:Q", y2="high:Q")
+        spans = base.mark_rule(opacity=0.45).encode(y="low:Q", y2="high:Q")
         layered = alt.layer(spans, line).add_params(
-            *(alt.param(name=c.name, value=c.value) for c in _controls(names, strengths, scopes))
+            *(alt.param(name=c.name, value=c.value) for c in _controls(findings, data))
         )
         panels.append(spec(layered, network, datasets={"own": own}))
-    return Figure(
-        "devices",
-        "Accuracy by recording device",
-        "Test clips by the recorder they were made with, after fine-tuning; what was not asked to "
-        "go lies left. A line that falls faster than the others belongs to a recorder that pays "
-        "for the cut. Bars: interval over seeds. Few clips of a recorder make it uncertain.",
-        tuple(panels),
-        controls=_controls(names, strengths, scopes) if panels else (),
-        legend=tuple(Key(name, value, "line") for name, value in colours.items()),
-    )
+    return tuple(panels)
 
 
-def _choices(findings: Findings, data: Data) -> tuple[list[str], list[float], list[str]]:
-    """Criteria, strengths and scopes of cells that can be chosen; at least one each of any data."""
+def _controls(findings: Findings, data: Data) -> tuple[Control, ...]:
+    """Criteria, strengths and scopes of cells that can be chosen; none without data."""
+    if not data:
+        return ()
     found = {row["criterion"] for row in data}
-    names = [name for name in (*findings.criteria, SCRATCH) if name in found]
+    names = [name for name in (*findings.criteria, SCRATCH) if name in found] or [UNPRUNED]
+    strengths = sorted({row["strength"] for row in data})
     there = {row["scope"] for row in data if row["criterion"] not in (UNPRUNED, SCRATCH)}
-    scopes = [scope for scope in findings.scopes if scope in there]
-    return names or [UNPRUNED], sorted({row["strength"] for row in data}), scopes or [""]
-
-
-def _controls(
-    names: list[str], strengths: list[float], scopes: list[str]
-) -> tuple[Control, Control, Control]:
+    scopes = [scope for scope in findings.scopes if scope in there] or [""]
     return (
         Control("criterion", "Criterion", tuple((n, n) for n in names), names[0]),
         Control("strength", "Strength", tuple((s, f"{s:g}") for s in strengths), strengths[0]),

@@ -162,7 +162,7 @@ def _words(value: Any) -> str:
         rest = (
             f"{k.replace('_', ' ')} {_words(v)}"
             for k, v in value.items()
-            if k != "kind" and v is not None
+            if k != "kind" and v not in (None, {}, [])
         )
         return " ".join([*kind, *rest])
     if isinstance(value, list | tuple):

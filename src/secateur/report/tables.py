@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from secateur.report import figures
+from secateur.report import figures, sensitivity_figures
 from secateur.report.figures import ALL_RATIOS
 from secateur.report.findings import EPSILONS, Findings
 from secateur.report.wording import (
@@ -23,12 +23,16 @@ from secateur.report.wording import (
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text; the first `n_labels` columns name the row, the others hold numbers."""
+    """Cells as text: first `n_labels` columns that name the row, then numbers.
+
+    The last `n_words` columns, labels or not, hold words that may take several lines.
+    """
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     n_labels: int = 1
+    n_words: int = 0
 
 
 def base_networks(findings: Findings) -> Table:
@@ -85,6 +89,28 @@ def layers(findings: Findings) -> Table:
             for row in figures.layers(findings)
         ),
         n_labels=3,
+    )
+
+
+def sensitivity(findings: Findings) -> Table:
+    """Accuracy lost without a share of one group's filters, lowest and highest base network."""
+    return Table(
+        "Accuracy lost without the lowest filters of one group, in points: mean over base "
+        "networks (lowest to highest)",
+        ("Network", "Strength", "Group", "Zeroed", "Points lost", "Range", "Base networks"),
+        tuple(
+            (
+                row["network"],
+                f"{row['strength']:g}",
+                row["group"],
+                f"{round(row['ratio'] * row['n_channels'])} of {row['n_channels']}",
+                number(100 * row["lost"], 1),
+                between(row["least"], row["most"], 100, 1),
+                str(row["n"]),
+            )
+            for row in sensitivity_figures.sensitivity(findings)
+        ),
+        n_labels=4,
     )
 
 

@@ -106,9 +106,8 @@ def listed(words: list[str]) -> str:
 def minus(text: str) -> str:
     """The text with true minus signs before numbers; a rounded −0 loses it.
 
-    >>> minus("-1.07"), minus("-0.0"), minus("batch-norm at -2")
-    ('−1.07', '0.0', 'batch-norm at −2')
+    >>> minus("-1.07"), minus("-0.0"), minus("-0.00 (-0.05 to +0.00)."), minus("batch-norm at -2")
+    ('−1.07', '0.0', '0.00 (−0.05 to +0.00).', 'batch-norm at −2')
     """
-    if text.startswith("-") and not text.strip("-0."):
-        text = text[1:]
+    text = re.sub(r"(?<!\w)-(?=0(?:\.0*)?(?!\.?\d))", "", text)
     return re.sub(r"-(?=\d)", "−", text)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from secateur.errors import CriterionError
 from secateur.study.augmentations import Augmentation, by_name
+from secateur.study.build import FIRST_ANSWERS, build, first_answers
 from secateur.study.cells import BaseCell
 from secateur.study.data import Split
+from secateur.study.networks import OwnNetwork
 from secateur.study.recipe import Training as TrainingPart
 
 if TYPE_CHECKING:
     from torch import nn
 
     from secateur.channels.groups import ChannelMap
+    from secateur.criteria.scores import Scores
     from secateur.train.penalty import Penalty
     from secateur.train.schedule import Training
 
@@ -33,8 +38,10 @@ def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
     from secateur.train.fit import fit
     from secateur.version import __version__
 
-    model = build(cell, data)
+    model = build(cell, data.n_classes)
     channels = trace(model, data.x_train[:1])
+    own = isinstance(cell.network, OwnNetwork)
+    first = {FIRST_ANSWERS: first_answers(model, data.x_train.shape[1:])} if own else {}
     training = training_of(cell.training)
     strength, penalty = _penalty(cell, model, channels, training, len(data.x_train))
     checkpoint = folder / "checkpoint.pt"
@@ -57,7 +64,7 @@ def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
     return {
         "kind": "base",
         "id": cell.id,
-        "network": cell.network.kind,
+        "network": cell.network.name,
         "strength": cell.total_shrink,
         "seed": cell.seed,
         "fold": cell.fold,
@@ -74,6 +81,7 @@ def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
             for e in history.epochs
         ],
         "features": data.features,
+        **first,
         "versions": {"secateur": __version__, "torch": torch.__version__},
         **measures,
         "seconds": {"train": history.seconds, "measure": time.perf_counter() - started},
@@ -104,16 +112,12 @@ def measure(model: nn.Module, channels: ChannelMap) -> dict[str, Any]:
     from secateur.analysis.similarity import rank_correlations
     from secateur.analysis.skewness import skewness_rows
     from secateur.criteria.channel_weights import channel_weights
-    from secateur.criteria.relation import gm
-    from secateur.criteria.score import score
-    from secateur.criteria.weight import bn_scale, l1, l2
 
     skewness = [
         *skewness_rows(channel_weights(model, channels, "bn_scale"), "bn_scale"),
         *skewness_rows(channel_weights(model, channels, "filter_l1"), "filter_l1"),
     ]
-    scores = score(model, channels, [l1, l2, gm, bn_scale])
-    filters = {name: values.filters for name, values in scores.items()}
+    filters = {name: values.filters for name, values in _scores(model, channels).items()}
     common = {  # layers that no batch norm follows are scored by some only
         name: {layer: own[layer] for layer in own if all(layer in o for o in filters.values())}
         for name, own in filters.items()
@@ -125,6 +129,18 @@ def measure(model: nn.Module, channels: ChannelMap) -> dict[str, Any]:
         "skewness": [asdict(row) for row in skewness],
         "similarity": [asdict(row) for row in similarity],
     }
+
+
+def _scores(model: nn.Module, channels: ChannelMap) -> Mapping[str, Scores]:
+    """By l1, l2, gm and, if batch norms follow what can be pruned everywhere, bn_scale."""
+    from secateur.criteria.relation import gm
+    from secateur.criteria.score import score
+    from secateur.criteria.weight import bn_scale, l1, l2
+
+    try:
+        return score(model, channels, [l1, l2, gm, bn_scale])
+    except CriterionError:
+        return score(model, channels, [l1, l2, gm])
 
 
 def sensitivity(model: nn.Module, channels: ChannelMap, data: Split) -> list[dict[str, Any]]:
@@ -147,23 +163,11 @@ def sensitivity(model: nn.Module, channels: ChannelMap, data: Split) -> list[dic
     return [{"whole": found.whole, **asdict(curve)} for curve in found.curves]
 
 
-def build(cell: BaseCell, data: Split) -> nn.Module:
-    """The network of a cell with new weights, drawn by its seed."""
-    import torch
-
-    from secateur.networks.families import NETWORKS
-
-    factory = NETWORKS[cell.network.kind]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(cell.seed)
-        return factory(data.n_classes, cell.network.width, bn_init=cell.bn_init)
-
-
 def load_network(cell: BaseCell, data: Split, file: Path) -> nn.Module:
     """A network of this cell, cut or not, from its file."""
     from secateur.surgery.package import load
 
-    return load(file, lambda: build(cell, data))
+    return load(file, lambda: build(cell, data.n_classes))
 
 
 def training_of(settings: TrainingPart) -> Training:

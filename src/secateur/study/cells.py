@@ -17,8 +17,9 @@ from secateur.criteria.scores import Reduction
 from secateur.plan.normalise import Normalisation
 from secateur.study.augmentations import Augmentation
 from secateur.study.features import Features
+from secateur.study.networks import Network
 from secateur.study.part import Part
-from secateur.study.recipe import NEED_DATA, FineTuning, Level, Network, Recipe, Training
+from secateur.study.recipe import NEED_DATA, FineTuning, Level, Recipe, Training
 from secateur.study.sources import Data
 
 
@@ -48,7 +49,7 @@ class BaseCell:
         return {"kind": "base"} | _content(self)
 
     def __str__(self) -> str:
-        return f"{self.network.kind} shrink {self.total_shrink:g} fold {self.fold} seed {self.seed}"
+        return f"{self.network.name} shrink {self.total_shrink:g} fold {self.fold} seed {self.seed}"
 
 
 @dataclass(frozen=True)

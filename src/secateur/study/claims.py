@@ -75,13 +75,15 @@ class Regression:
 class Claim:
     """A claim of the literature, what this study says of it, and the numbers that say so.
 
-    `visible` says in words the smallest effect that this sample could have shown.
+    `visible` says in words the smallest effect that this sample could have shown; `numbers` are
+    those of `because` that the verdict rests on, in short.
     """
 
     statement: str
     verdict: str
     because: str
     visible: str = ""
+    numbers: str = ""
 
 
 def networks_with_inactive_channels(rows: Iterable[Row]) -> tuple[str, ...]:
@@ -134,11 +136,12 @@ def sparsity_claim(regressions: Iterable[Regression], tested: Collection[str]) -
     Not supported when one of them falls, its interval wholly below 0.
     """
     fits = [fit for fit in regressions if fit.family in tested]
+    numbers = "; ".join(map(_slope, fits))
     if not fits:
         verdict, because = NOT_TESTED, "no strength produced inactive channels"
     else:
         verdict = _together([fit.verdict for fit in fits])
-        because = _PER_UNIT + "; ".join(map(_slope, fits))
+        because = _PER_UNIT + numbers
     visible = [f"{fit.family} {fit.visible:.2f}" for fit in fits if fit.visible is not None]
     return Claim(
         "Sparser channels allow more pruning at acceptable accuracy",
@@ -147,6 +150,7 @@ def sparsity_claim(regressions: Iterable[Regression], tested: Collection[str]) -
         f"smallest slope that would be found four times in five: {', '.join(visible)}"
         if visible
         else "",
+        numbers,
     )
 
 
@@ -183,6 +187,7 @@ def methods_claim(
         because,
         "smallest margin in which equal criteria would pass four times in five, in every pair: "
         f"{100 * max(needed):.1f} points",
+        f"{equal.sum()} of {len(ranked)} comparisons equivalent",
     )
 
 
@@ -200,7 +205,8 @@ def family_claim(found: Iterable[Line], tested: Collection[str], family: str = G
     slopes = _PER_UNIT + "; ".join(_slope(ws_regression(line)) for line in (ours, *own.values()))
     differences = [slope_difference(ours, other) for other in own.values()]
     known = [d for d in differences if d is not None and d.low is not None]
-    because = slopes + "".join(map(_difference, known))
+    numbers = "; ".join(map(_difference, known))
+    because = f"{slopes}; {numbers}" if numbers else slopes
     corrected = holm([np.nan if d.p is None else d.p for d in known])
     less = [d.difference < 0 and p < ALPHA for d, p in zip(known, corrected, strict=True)]
     more = [(d.low or 0.0) > 0 for d in known]
@@ -220,6 +226,7 @@ def family_claim(found: Iterable[Line], tested: Collection[str], family: str = G
         f"smallest difference of slopes that would be found four times in five: {', '.join(seen)}"
         if seen
         else "",
+        numbers,
     )
 
 
@@ -242,7 +249,7 @@ def _slope(fit: Regression) -> str:
 
 
 def _difference(d: SlopeDifference) -> str:
-    return f"; {d.family} less {d.other} {d.difference:+.2f} ({d.low:+.2f} to {d.high:+.2f})"
+    return f"{d.family} less {d.other} {d.difference:+.2f} ({d.low:+.2f} to {d.high:+.2f})"
 
 
 def _widest(ranked: Sequence[Difference]) -> str:

@@ -19,9 +19,11 @@ from math import floor, isfinite
 from pathlib import Path
 from typing import Any
 
-from secateur.errors import StudyError, brief
+from secateur.errors import SecateurError, StudyError, brief
 from secateur.files import write_text
+from secateur.networks.factory import find_factory
 from secateur.study.cells import Unit
+from secateur.study.networks import OwnNetwork
 from secateur.study.recipe import Recipe
 from secateur.study.store import Store
 from secateur.study.work import (
@@ -92,7 +94,8 @@ def in_cluster(
         return
     folder = store.folder.resolve()
     with _connected(cluster) as ray, _token(folder) as token:
-        _check(ray, cluster, folder, token)
+        own = tuple(one for one in recipe.networks if isinstance(one, OwnNetwork))
+        _check(ray, cluster, folder, token, own)
         task = ray.remote(_run).options(
             max_retries=0, num_cpus=cluster.cpus_per_run, num_gpus=cluster.gpus_per_run
         )
@@ -205,8 +208,10 @@ def _nodes(ray: Any) -> list[dict[str, Any]]:
     return sorted(alive, key=lambda node: str(node["NodeManagerAddress"]))
 
 
-def _check(ray: Any, cluster: Cluster, folder: Path, token: str) -> None:
-    """See that a run fits a node, and that every node sees the folder and has this version."""
+def _check(
+    ray: Any, cluster: Cluster, folder: Path, token: str, own: tuple[OwnNetwork, ...]
+) -> None:
+    """See that a run fits a node, that every node sees the folder, has this version and `own`."""
     nodes = _nodes(ray)
     if not cluster.slots(nodes):
         there = "; ".join(
@@ -223,7 +228,7 @@ def _check(ray: Any, cluster: Cluster, folder: Path, token: str) -> None:
     looks = {
         ray.remote(_look)
         .options(num_cpus=0, max_retries=0, scheduling_strategy=Pinned(node["NodeID"], soft=False))
-        .remote(folder, token, __version__): node["NodeManagerAddress"]
+        .remote(folder, token, __version__, own): node["NodeManagerAddress"]
         for node in nodes
     }
     for look in ray.wait([*looks], num_returns=len(looks), timeout=_LOOK_SECONDS)[0]:
@@ -237,10 +242,15 @@ def _check(ray: Any, cluster: Cluster, folder: Path, token: str) -> None:
             raise StudyError(f"node {looks[look]} {wrong}")
 
 
-def _look(folder: Path, token: str, version: str) -> str:
+def _look(folder: Path, token: str, version: str, own: tuple[OwnNetwork, ...]) -> str:
     """What is wrong with the node this runs on, in words, or nothing."""
     if version != __version__:
         return f"has secateur {__version__}, the driver {version}; install the same everywhere"
+    for network in own:
+        try:
+            find_factory(network.factory, network.folder)
+        except SecateurError as error:
+            return f"has no network {network.name!r}: {error}"
     return _unseen(folder, token)
 
 

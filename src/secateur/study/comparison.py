@@ -100,30 +100,34 @@ class Sample:
     block: Block
     values: Mapping[Name, Floats]
     largest: Mapping[str, Floats]
+    chance: float | None
 
 
 def sample(
     block: Block,
-    chance: float,
+    chance: float | None,
     epsilons: Iterable[float] = (0.01, 0.02),
     beta: float = 1.0,
     seed: int = 0,
 ) -> Sample:
     """Take every measure of `block` and of its bootstrap resamples over seeds.
 
-    `chance` is the accuracy of guessing, one over the number of classes; `beta` above 1 weighs
-    accuracy above saving in `f_beta`.
+    `chance` is the accuracy of guessing, one over the number of classes; without it, and where the
+    dense network does no better, `f_beta` is not defined. `beta` above 1 weighs accuracy above
+    saving in it.
     """
     weights = draws(max(len(block.seeds), 1), seed=seed)
     if not block.seeds:
-        return Sample(block, {}, {})
+        return Sample(block, {}, {}, chance)
     accuracy = weights @ block.values["accuracy"]
     a0 = (weights @ block.dense["accuracy"])[:, None]
     found = {Name(f"prunable_{e:g}"): ratios_of(block, e, weights) for e in epsilons}
     levels = block.values["ratio_reached"].mean(axis=2)[:, :, None]
     found[Name("knee")] = measures.kneedle(levels, accuracy)
     cost = {axis: weights @ block.values[axis] for axis in COSTS}
-    quality = (accuracy - chance) / np.maximum(a0 - chance, measures.TOLERANCE)
+    above = a0 - (np.nan if chance is None else chance)
+    usable = above > measures.TOLERANCE
+    quality = np.where(usable, (accuracy - a0) / np.where(usable, above, 1) + 1, np.nan)
     largest = {}
     for axis in COSTS:
         left = cost[axis] / (weights @ block.dense[axis])[:, None]
@@ -137,7 +141,7 @@ def sample(
     netscore = measures.netscore(accuracy, cost["params"], cost["macs"])
     best = np.where(np.isfinite(netscore), netscore, -np.inf).max(axis=-1)
     found[Name("netscore")] = np.where(np.isfinite(best), best, np.nan)
-    return Sample(block, found, largest)
+    return Sample(block, found, largest, chance)
 
 
 def measured(sampled: Sample) -> tuple[Measured, ...]:
@@ -225,6 +229,10 @@ def _range(block: Block, name: Name) -> tuple[float, float]:
 def _missing(sampled: Sample, name: Name, i: int, k: int) -> str:
     values, n = sampled.values[name][i, k], len(sampled.block.seeds)
     if not np.isfinite(values[0]):
+        if name.measure == "f_beta":
+            if sampled.chance is None:
+                return "the rows do not say how many classes there are"
+            return f"the dense network is no better than guessing ({sampled.chance:.3f})"
         if name.axis is not None:
             least = sampled.largest[name.axis][i, k]
             return f"the smallest network measured has {least:.2f} times fewer {name.axis}"

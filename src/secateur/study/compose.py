@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +64,21 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         )
     for keys in _PATHS:
         _make_absolute(own, keys, path.parent)
+    for network in _own_networks(own):
+        network.setdefault("folder", ".")
+        _make_absolute(network, ("folder",), path.parent)
     whole: dict[str, Any] = {}
     for name in names:
         whole = merged(whole, _read(path.parent / Path(name).expanduser(), (*above, here)))
     return merged(whole, own)
+
+
+def _own_networks(mapping: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Networks whose modules lie beside the file they are written in, if nothing else is said."""
+    networks = mapping.get("networks")
+    for network in networks if isinstance(networks, list) else ():
+        if isinstance(network, dict) and network.get("kind") == "own":
+            yield network
 
 
 def _make_absolute(mapping: dict[str, Any], keys: tuple[str, ...], folder: Path) -> None:

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from secateur.study.bases import NETWORK, augment_of, build, tested, training_of
+from secateur.study.bases import NETWORK, augment_of, tested, training_of
+from secateur.study.build import build, draw_anew
 from secateur.study.cells import BaseCell, PrunedCell, ScratchCell
 from secateur.study.data import Split, drawn
 from secateur.study.recipe import Level
@@ -87,7 +88,7 @@ def prune_and_tune(
         "kind": "pruned",
         "id": cell.id,
         "base": cell.base,
-        "network": base_cell.network.kind,
+        "network": base_cell.network.name,
         "strength": base_cell.total_shrink,
         "seed": base_cell.seed,
         "fold": base_cell.fold,
@@ -108,31 +109,22 @@ def train_from_scratch(
 
     A uniform cut's size does not depend on which channels go.
     """
-    import torch
-
     from secateur.channels.trace import trace
     from secateur.criteria.score import score
     from secateur.criteria.weight import l1
-    from secateur.networks.layers import initialise
     from secateur.plan.select import uniform
     from secateur.surgery.cut import cut
     from secateur.surgery.package import save
     from secateur.surgery.replan import plan_that_fits
     from secateur.train.fit import fit
 
-    large = build(base_cell, data)
+    large = build(base_cell, data.n_classes)
     channels = trace(large, data.x_train[:1])
     scores = score(large, channels, [l1])
     budget, example = budget_of(cell.level, channels), data.x_train[:1]
     plan = plan_that_fits(large, example, budget, partial(uniform, scores["l1"]))
     small = cut(large, plan, example, channels=channels, hold_back=False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(base_cell.seed)
-        for module in small.modules():
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset):
-                reset()
-        initialise(small, base_cell.bn_init)
+    draw_anew(small, base_cell)
     history = fit(
         small,
         data.x_train,
@@ -147,7 +139,7 @@ def train_from_scratch(
         "kind": "scratch",
         "id": cell.id,
         "base": cell.base,
-        "network": base_cell.network.kind,
+        "network": base_cell.network.name,
         "strength": base_cell.total_shrink,
         "seed": base_cell.seed,
         "fold": base_cell.fold,

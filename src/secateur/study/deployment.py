@@ -41,7 +41,7 @@ def deploy(
         "kind": "deployed",
         "id": cell.id,
         "of": cell.of,
-        "network": base.network.kind,
+        "network": base.network.name,
         "strength": base.total_shrink,
         "seed": base.seed,
         "fold": base.fold,

@@ -1,7 +1,8 @@
 """Is a comparison fair? What was the same for every method, what was not, which cells are missing.
 
-Fairness: same base networks, seeds, scopes and ratios, same fine-tuning epochs and schedule for
-every method, at least three seeds, random pruning and training from scratch as controls.
+Fairness: same base networks, seeds, scopes and levels (ratios, or budgets of MACs), same
+fine-tuning epochs and schedule for every method, at least three seeds, random pruning and training
+from scratch as controls.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def fairness(rows: Iterable[Row], recipe: Mapping[str, Any] | None = None) -> Fa
     elif cuts:
         same.append(
             f"every method cut the same {len(used)} base networks, in the same scopes, at the same "
-            f"{len({ratio for _, ratio in levels})} ratios"
+            + _levels(len({ratio for _, ratio in levels}), recipe)
         )
     _tuning(recipe, same, differs)
     seeds = {bases[base]["seed"] for base in shared}
@@ -96,6 +97,18 @@ def fairness(rows: Iterable[Row], recipe: Mapping[str, Any] | None = None) -> Fa
         tuple(differs),
         tuple(_named(bases[base], *rest) for base, *rest in missing),
     )
+
+
+def _levels(n: int, recipe: Mapping[str, Any] | None) -> str:
+    """What was asked of the cuts, by its name; rows do not tell a ratio from a budget.
+
+    >>> _levels(3, {"pruning": {"fewer_macs": [2, 4, 8]}}), _levels(1, None)
+    ('3 budgets of MACs', '1 level')
+    """
+    asked = (recipe or {}).get("pruning", {})
+    if asked.get("fewer_macs"):
+        return f"{n} budget{'' if n == 1 else 's'} of MACs"
+    return f"{n} {'ratio' if asked.get('ratios') else 'level'}{'' if n == 1 else 's'}"
 
 
 def _tuning(recipe: Mapping[str, Any] | None, same: list[str], differs: list[str]) -> None:

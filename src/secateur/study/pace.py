@@ -18,7 +18,7 @@ _RECENT = 8
 
 def kind_of(unit: Unit, cell: Cell) -> Kind:
     """What a cell of `unit` is counted as."""
-    return (unit.base.network.kind, type(cell).__name__)
+    return (unit.base.network.name, type(cell).__name__)
 
 
 class Times:

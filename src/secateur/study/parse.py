@@ -141,7 +141,8 @@ def _allowed(spot: Schema, schema: Schema) -> str:
             many = f" of at least {least}" if least else ""
             return f"a list{many}, each {_allowed(spot['items'], schema)}"
         case _:
-            return f"a mapping with the keys {', '.join(spot.get('properties', {}))}"
+            keys = ", ".join(spot.get("properties", {}))
+            return f"a mapping with the keys {keys}" if keys else "a mapping"
 
 
 def _range(spot: Schema) -> str:

@@ -35,6 +35,12 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def _dense_among(strengths: tuple[float, ...]) -> tuple[float, ...]:
+    if 0 not in strengths:
+        raise ValueError("0, the dense network, is not among them; all are measured against it")
+    return strengths
+
+
 def _absolute(path: Path, info: ValidationInfo) -> Path:
     folder: Path = (info.context or {}).get("folder", Path())
     return (folder / path.expanduser()).resolve()
@@ -51,6 +57,12 @@ Share = Annotated[float, Field(gt=0, lt=1), NUMBER]
 ShareOrNone = Annotated[float, Field(ge=0, lt=1), NUMBER, UNSIGNED_ZERO]
 Times = Annotated[float, Field(gt=1), NUMBER]
 Folder = Annotated[Path, AfterValidator(_absolute)]
+Strengths = Annotated[
+    tuple[NotNegative, ...],
+    Field(min_length=1),
+    AfterValidator(each_once),
+    AfterValidator(_dense_among),
+]
 
 
 class Part(BaseModel):

@@ -74,7 +74,7 @@ def status(store: Store, units: Sequence[Unit]) -> Status:
     times = Times()
     left: Counter[Kind] = Counter()
     for unit in units:
-        name = unit.base.network.kind
+        name = unit.base.network.name
         count = networks.get(name, Count())
         for cell in unit.cells:
             if store.has(cell.id):

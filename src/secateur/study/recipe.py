@@ -13,6 +13,7 @@ from secateur.errors import RecipeError
 from secateur.study.augmentations import Augmentation, MaskBands, TimeRoll, kinds_once
 from secateur.study.compose import INCLUDE, compose
 from secateur.study.features import Features
+from secateur.study.networks import Network, names_once
 from secateur.study.parse import listing, problems
 from secateur.study.part import (
     NUMBER,
@@ -24,62 +25,11 @@ from secateur.study.part import (
     Positive,
     Share,
     ShareOrNone,
+    Strengths,
     Times,
     each_once,
 )
 from secateur.study.sources import Data
-
-
-def _dense_among(strengths: tuple[float, ...]) -> tuple[float, ...]:
-    if 0 not in strengths:
-        raise ValueError("0, the dense network, is not among them; all are measured against it")
-    return strengths
-
-
-Strengths = Annotated[
-    tuple[NotNegative, ...],
-    Field(min_length=1),
-    AfterValidator(each_once),
-    AfterValidator(_dense_among),
-]
-
-
-class Network(Part):
-    """A family and its size: `width` is the channels of the first stage.
-
-    `lr` and `weight_decay`, where given, stand in for those of `training` when this network's base
-    is trained, and `total_shrink` for that of `sparsity`: families learn best at different rates
-    and grow sparse at different strengths. Fine-tuning is the same for all.
-    """
-
-    kind: Literal[
-        "vgg",
-        "resnet",
-        "mobilenet",
-        "mobilenet_v1",
-        "dcase_baseline",
-        "cp_mobile",
-        "tf_sepnet",
-        "bc_resnet",
-    ]
-    width: Count = 16
-    lr: Positive | None = None
-    weight_decay: NotNegative | None = None
-    total_shrink: Strengths | None = None
-
-    def identity(self) -> dict[str, Any]:
-        """Family and size alone: how it is trained stands in the cell's training."""
-        return self.model_dump(include={"kind", "width"})
-
-
-def _kinds_once(networks: tuple[Network, ...]) -> tuple[Network, ...]:
-    kinds = [network.kind for network in networks]
-    if len(set(kinds)) < len(kinds):
-        raise ValueError(
-            f"{', '.join(kinds)}: rows name a network by its kind; give each kind once, "
-            "and other widths in a recipe of their own"
-        )
-    return networks
 
 
 class Sparsity(Part):
@@ -259,7 +209,7 @@ class Recipe(Part):
     description: str = ""
     data: Data
     features: Features = Features()
-    networks: Annotated[tuple[Network, ...], Field(min_length=1), AfterValidator(_kinds_once)]
+    networks: Annotated[tuple[Network, ...], Field(min_length=1), AfterValidator(names_once)]
     sparsity: Sparsity
     augmentations: Annotated[tuple[Augmentation, ...], AfterValidator(kinds_once)] = (
         TimeRoll(kind="time_roll"),

@@ -24,6 +24,9 @@ from secateur.study.resampling import ALPHA, bootstrap_error, draws
 
 Against = Literal["ws", "inactive"]
 
+Reference = Literal["dense", "own"]
+"""Whose accuracy a cut may fall below by epsilon: the dense network's, or the uncut one's."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -79,13 +82,24 @@ class SlopeDifference:
 
 
 def lines(
-    found: Iterable[Block], epsilon: float, against: Against = "ws", seed: int = 0
+    found: Iterable[Block],
+    epsilon: float,
+    against: Against = "ws",
+    seed: int = 0,
+    reference: Reference = "dense",
 ) -> tuple[Line, ...]:
-    """The line of every family that has a block with seeds, by name."""
+    """The line of every family that has a block with seeds, by name.
+
+    With the reference `own`, each strength is measured against its own accuracy before any cut: how
+    much more can go once sparsification has cost what it cost. No claim is judged by it, for a
+    network that sparsification broke has nothing left to lose and looks best.
+    """
     families: dict[str, list[Block]] = {}
     for block in found:
         families.setdefault(block.network, []).append(block)
-    return tuple(_line(name, families[name], epsilon, against, seed) for name in sorted(families))
+    return tuple(
+        _line(name, families[name], epsilon, against, seed, reference) for name in sorted(families)
+    )
 
 
 def interval(line: Line) -> tuple[float, float] | None:
@@ -135,7 +149,9 @@ def slope_difference(line: Line, other: Line) -> SlopeDifference | None:
     )
 
 
-def ratios_of(block: Block, epsilon: float, weights: Floats) -> Floats:
+def ratios_of(
+    block: Block, epsilon: float, weights: Floats, reference: Reference = "dense"
+) -> Floats:
     """Prunable ratios of resampled mean curves: (criteria, strengths, resamples)."""
     levels = block.values["ratio_reached"].mean(axis=2)
     accuracy = block.values["accuracy"].copy()
@@ -144,11 +160,19 @@ def ratios_of(block: Block, epsilon: float, weights: Floats) -> Floats:
         levels[..., k] = np.where(same, levels[..., k - 1], levels[..., k])
         accuracy[..., k] = np.where(same[..., None], accuracy[..., k - 1], accuracy[..., k])
     mean = weights @ accuracy
-    threshold = weights @ block.dense["accuracy"] - epsilon
+    whole = mean[..., 0] if reference == "own" else weights @ block.dense["accuracy"]
+    threshold = whole - epsilon
     return first_crossing(levels[:, :, None], mean, np.broadcast_to(threshold, mean.shape[:-1]))
 
 
-def _line(family: str, own: Sequence[Block], epsilon: float, against: Against, seed: int) -> Line:
+def _line(
+    family: str,
+    own: Sequence[Block],
+    epsilon: float,
+    against: Against,
+    seed: int,
+    reference: Reference,
+) -> Line:
     seeds = tuple(sorted(set.intersection(*(set(block.seeds) for block in own))))
     strengths = tuple(sorted(set.intersection(*(set(block.strengths) for block in own))))
     empty = np.zeros(0)
@@ -161,7 +185,7 @@ def _line(family: str, own: Sequence[Block], epsilon: float, against: Against, s
         part = narrow(block, seeds, strengths)
         kept = [k for k, name in enumerate(part.criteria) if name != CONTROL]
         if kept:
-            found.append(ratios_of(part, epsilon, weights)[kept])
+            found.append(ratios_of(part, epsilon, weights, reference)[kept])
         base = part.values["accuracy"][0, :, :, 0].mean(axis=1)
         below |= base < part.dense["accuracy"].mean() - epsilon - TOLERANCE
     y = np.concatenate(found).mean(axis=0)

@@ -7,6 +7,7 @@ from pathlib import Path
 from secateur.errors import StudyError
 from secateur.study.bases import NETWORK, load_network, train_base
 from secateur.study.cells import Cell, Unit
+from secateur.study.check import check_same_code
 from secateur.study.cuts import prune_and_tune, train_from_scratch
 from secateur.study.data import Split, split
 from secateur.study.recipe import Recipe
@@ -30,7 +31,9 @@ def run_unit(unit: Unit, folder: Path, recipe: Recipe) -> None:
                 if cell != unit.base and not store.has(cell.id):
                     store.fail(cell, BASE_FAILED, "")
             return
-    _check_features(store.row(unit.base.id), data)
+    base = store.row(unit.base.id)
+    _check_features(base, data)
+    check_same_code(base, unit.base, data.n_classes, data.x_train.shape[1:])
     _make_cuts(unit, store, data)
     _make_controls(unit, store, data)
     _deploy(unit, store, data)
