@@ -40,6 +40,7 @@ def check_criterion(criterion: Criterion, seed: int = 0) -> None:
 
     Raises:
         AssertionError: saying which contract is broken, and how.
+        CriterionError: its formula fails, or gives something else than one finite number a filter.
     """
     model = _network(seed)
     channels = trace(model, torch.zeros(1, 2, 8, 8, dtype=torch.float64))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from secateur.channels.cost import Cost, Dtype
+from secateur.plan.budget import Budget
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,18 @@ class Device:
     dtype: Dtype
     max_bytes: int
     max_macs: int
+
+    def budget(self, **rules: Any) -> Budget:
+        """The limits as a budget to plan by, with what every group keeps to.
+
+        >>> budget = DEVICES["dcase2022"].budget(keep_multiple_of=8)
+        >>> budget.bytes, budget.macs, budget.keep_multiple_of
+        ('128000@int8', 30000000, 8)
+
+        Raises:
+            BudgetError: `Budget` knows a rule of this name and refuses its value.
+        """
+        return Budget(bytes=f"{self.max_bytes}@{self.dtype}", macs=self.max_macs, **rules)
 
     def check(self, cost: Cost) -> Fit:
         """Hold a network's cost against the limits.
