@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
 from secateur.errors import SecateurError, brief
 
@@ -146,6 +145,8 @@ def keywords(arguments: Sequence[str], option: str = "--arg") -> dict[str, Any]:
     Raises:
         SecateurError: a text is not of this form; the option is named.
     """
+    import yaml
+
     found = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")
