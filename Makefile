@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test quick nightly check format clean
+.PHONY: demo test quick nightly test-min check format release-check clean
 
 demo: .venv/runtime
 	$(BIN)/secateur demo --out out/demo
@@ -16,6 +16,9 @@ quick: .venv/dev
 nightly: .venv/dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m nightly
 
+test-min: .venv-min/ready  # the lowest versions that are admitted; minutes, so not in CI
+	.venv-min/bin/python -m pytest -m "not slow and not nightly"
+
 check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -24,6 +27,9 @@ check: .venv/dev
 format: .venv/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+release-check: .venv/dev
+	$(BIN)/python scripts/release_check.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -37,5 +43,10 @@ format: .venv/dev
 	$(BIN)/pip install -q -c constraints.txt --no-deps timm  # its torchvision is not needed
 	touch $@ .venv/runtime
 
+.venv-min/ready: pyproject.toml constraints-min.txt
+	$(PYTHON) -m venv .venv-min
+	.venv-min/bin/pip install -q -c constraints-min.txt -e ".[dev]"
+	touch $@
+
 clean:
-	rm -rf .venv out
+	rm -rf .venv .venv-min out

@@ -270,6 +270,8 @@ def test_evaluate_alone_gives_the_scores_of_the_training(run: Run, trained: Path
     answer = json.loads(out)
     assert code == 0 and answer["scores"] == json.loads((trained / "scores.json").read_text())
     assert "difference" not in answer
+    code, _, err = run("scenes", "evaluate", trained, "--dataset", "esc10")
+    assert code == 2 and "--dataset says what --source is; give --source, or leave it out" in err
 
 
 def test_other_labels_are_one_error(run: Run, clips: Path, trained: Path) -> None:

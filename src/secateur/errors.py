@@ -25,6 +25,7 @@ Messages name the thing, the value, what is allowed and the next step.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -119,10 +120,10 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> str:
 
 
 def brief(error: BaseException) -> str:
-    r"""Kind and first line of an exception.
+    r"""Kind and first line of an exception, without the colours of a terminal.
 
-    >>> brief(ValueError("too few\nof them"))
+    >>> brief(ValueError("\x1b[31mtoo few\x1b[0m\nof them"))
     'ValueError: too few'
     """
-    lines = str(error).splitlines()
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines()
     return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from secateur.errors import DataError, SecateurError, brief, unknown_name
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
     from secateur.channels.groups import ChannelMap
@@ -146,6 +145,7 @@ def scores_of(
 
 
 def _targets(target: np.ndarray, source: str) -> Tensor:
+    import numpy as np
     import torch
 
     if np.issubdtype(target.dtype, np.integer):
@@ -159,6 +159,8 @@ def _finite(values: np.ndarray, what: str) -> np.ndarray:
     Raises:
         DataError: they are no real numbers, or not finite ones.
     """
+    import numpy as np
+
     if not (np.issubdtype(values.dtype, np.number) or values.dtype == np.bool_) or np.iscomplexobj(
         values
     ):
@@ -172,6 +174,8 @@ def _finite(values: np.ndarray, what: str) -> np.ndarray:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """Every array of a file; nothing that is pickled is read."""
+    import numpy as np
+
     if not path.is_file():
         raise DataError(f"no calibration file {path}; name one, or `{SCENES}` for generated clips")
     try:
@@ -191,6 +195,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _scenes(example: Tensor, seed: int) -> dict[str, np.ndarray]:
     """Clips of one second, as log-mels of the example's size."""
+    import numpy as np
+
     from secateur.scenes.features import LogMel, prepare, standardise
     from secateur.scenes.synthesis import synthetic_scenes
 

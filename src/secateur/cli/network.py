@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
 from secateur.errors import SecateurError
 from secateur.networks.factory import call_factory
@@ -71,6 +70,8 @@ def keywords(arguments: Sequence[str], option: str = "--arg") -> dict[str, Any]:
     Raises:
         SecateurError: a text is not of this form; the option is named.
     """
+    import yaml
+
     found = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")

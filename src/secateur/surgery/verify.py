@@ -60,7 +60,8 @@ def verify(
     if not result.exact and not touched:
         raise VerificationError(
             f"the cut network differs from the masked one by {result.relative_error:.2g} "
-            f"(allowed {TOLERANCE:g}); the model that came in is untouched"
+            f"(allowed {TOLERANCE:g}); the model that came in is untouched. Keep that, "
+            "and report this network with its plan"
         )
     return result
 

@@ -1,0 +1,161 @@
+"""One thing that goes wrong for each error of the family: what docs/errors.md shows.
+
+`.venv/bin/python tests/error_examples.py` prints the examples as they stand there.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import textwrap
+from collections.abc import Callable
+from contextlib import chdir
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import secateur as sc
+from secateur.channels.groups import ChannelMap
+from secateur.cli.network import call_factory
+from secateur.deploy.onnx import export_onnx
+from secateur.deploy.quantise import quantise
+from secateur.errors import SecateurError
+from secateur.networks.vgg import vgg
+from secateur.report.findings import find
+from secateur.scenes.datasets import esc10
+from secateur.study.recipe import read_recipe
+from secateur.study.store import Store
+from secateur.surgery.verify import verify
+from secateur.train.fit import Training
+
+IMAGE = torch.zeros(1, 1, 32, 33)
+
+
+class Halves(nn.Module):
+    """Multiplies the halves of a feature map, which it takes by number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(1, 8, 3), nn.Conv2d(4, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.last(x[:, :4] * x[:, 4:8])
+
+
+class Doubled(nn.Module):
+    """Answers with twice of what it exports."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x) * (1 if torch.compiler.is_exporting() else 2)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return vgg(width=4)
+
+
+def plan(model: nn.Module, **budget: object) -> tuple[ChannelMap, sc.PruningPlan]:
+    channels = sc.trace(model, IMAGE)
+    scores = sc.score(model, channels, [sc.l1])["l1"]
+    return channels, sc.uniform(scores, channels, sc.Budget(**budget))
+
+
+def trace_error() -> None:
+    sc.trace(network(), torch.zeros(1, 3, 32, 33))
+
+
+def criterion_error() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 3))
+    sc.score(model, sc.trace(model, IMAGE), [sc.bn_scale])
+
+
+def plan_error() -> None:
+    _, made = plan(network(), macs="50%")
+    sc.cut(vgg(width=8), made, IMAGE)
+
+
+def proof_error() -> None:
+    model = Halves()
+    channels = sc.trace(model, IMAGE)
+    sc.cut(model, sc.by_hand(channels, {"first": [0]}), IMAGE, hold_back=False)
+
+
+def surgery_error() -> None:
+    model = network()
+    channels, made = plan(model, macs="50%")
+    model.get_parameter("conv1.conv.weight").data.fill_(torch.nan)
+    sc.cut(model, made, IMAGE, channels=channels)
+
+
+def verification_error() -> None:
+    model = network()
+    channels, made = plan(model, macs="50%")
+    small = sc.cut(model, made, IMAGE, channels=channels)
+    next(small.parameters()).data.fill_(torch.inf)
+    verify(model, small, made, channels, IMAGE)
+
+
+def package_error() -> None:
+    sc.save(network(), "small.safetensors")
+    sc.load("small.safetensors", build=lambda: nn.Linear(2, 2))
+
+
+def training_error() -> None:
+    Training(epochs=2, lr=-0.1)
+
+
+def recipe_error() -> None:
+    demo = (files("secateur.study") / "demo.yaml").read_text()
+    Path("mine.yaml").write_text(f"{demo}\nseed: 3\n")
+    read_recipe(Path("mine.yaml"))
+
+
+def storage_error() -> None:
+    Path("taken").write_text("")
+    sc.save(network(), "taken/small.safetensors")
+
+
+EXAMPLES: dict[str, Callable[[], object]] = {
+    "SecateurError": lambda: call_factory("secateur.networks.vgg:vgg", {"widht": 4}),
+    "TraceError": trace_error,
+    "ChannelMapError": lambda: ChannelMap.from_json("{}"),
+    "CriterionError": criterion_error,
+    "PlanError": plan_error,
+    "BudgetError": lambda: plan(network(), macs="0.001%"),
+    "SurgeryError": surgery_error,
+    "ProofError": proof_error,
+    "VerificationError": verification_error,
+    "PackageError": package_error,
+    "TrainingError": training_error,
+    "DeployError": lambda: quantise(Path("model.onnx"), Path("int8.onnx"), IMAGE[:0].numpy()),
+    "ExportError": lambda: export_onnx(Doubled(), IMAGE + 1, Path("model.onnx")),
+    "DataError": lambda: esc10(Path("ESC-10")),
+    "RecipeError": recipe_error,
+    "StudyError": lambda: Store(Path("out")).recipe(),
+    "StorageError": storage_error,
+    "ReportError": lambda: find({}, []),
+}
+
+
+def message(name: str) -> str:
+    """What the error says, whichever folder this runs in."""
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        try:
+            EXAMPLES[name]()
+        except SecateurError as error:
+            assert type(error).__name__ == name, f"{type(error).__name__}: {error}"
+            return " ".join(str(error).split())
+    raise AssertionError(f"no {name}")
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or EXAMPLES:
+        text = textwrap.fill(message(name), 120, break_long_words=False, break_on_hyphens=False)
+        sys.stdout.write(f"{name}\n{textwrap.indent(text, '    ')}\n")

@@ -1,0 +1,44 @@
+"""docs/errors.md: every error of the family is in its table, and says what the page shows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from error_examples import EXAMPLES, message
+from secateur import errors
+from secateur.errors import SecateurError
+
+PAGE = (Path(__file__).parent.parent / "docs" / "errors.md").read_text()
+FAMILY = [
+    kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, SecateurError)
+]
+ROWS = re.findall(r"^\| `(\w+)` \| (\d) \| (.+?) \| (.+?) \|$", PAGE, flags=re.M)
+
+
+def shown() -> dict[str, str]:
+    """Message by error, as the page prints them."""
+    (block,) = re.findall(r"^```\n(.*?)^```$", PAGE, flags=re.S | re.M)
+    found = re.findall(r"^(\w+)\n((?:    .*\n)+)", block, flags=re.M)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
+def test_the_table_holds_the_family_in_its_order_with_its_exit_codes() -> None:
+    assert [(name, int(code)) for name, code, *_ in ROWS] == [
+        (kind.__name__, kind.exit_code) for kind in FAMILY
+    ]
+
+
+def test_each_has_an_example() -> None:
+    assert list(shown()) == list(EXAMPLES) == [kind.__name__ for kind in FAMILY]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_it_says_what_the_page_shows(name: str) -> None:
+    if name in ("DeployError", "ExportError"):
+        pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    assert message(name) == shown()[name], "print docs/errors.md's examples again"
