@@ -267,6 +267,11 @@ def test_removed_channels_are_compared_one_by_one(findings):
     assert len(shared) == 6
 
 
+def test_cuts_that_removed_nothing_share_nothing():
+    some = find(full_recipe(), full(["vgg"], ratios=(0.01, 0.3)))  # 0 and 3 of 10 channels
+    assert {row["ratio"] for row in removed_figures.removed(some)} == {0.3}
+
+
 def test_accuracy_by_device_is_that_of_the_rows(findings):
     data = run_figures.by_device(findings)
     place = {"network": "vgg", "strength": 0.0, "criterion": "l1", "scope": "uniform", "ratio": 0.5}

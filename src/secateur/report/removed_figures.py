@@ -31,8 +31,11 @@ def removed(findings: Findings) -> Data:
     for (network, strength, scope, ratio, _), own in cuts.items():
         names = [name for name in findings.criteria if name in own]
         for first, second in combinations(names, 2):
-            shared = len(own[first] & own[second]) / len(own[first] | own[second])
-            found.setdefault((network, strength, scope, ratio, first, second), []).append(shared)
+            either = own[first] | own[second]
+            if either:  # two cuts that removed nothing have nothing to share
+                shared = len(own[first] & own[second]) / len(either)
+                place = (network, strength, scope, ratio, first, second)
+                found.setdefault(place, []).append(shared)
     return [
         {
             "network": network,
