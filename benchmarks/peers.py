@@ -2,6 +2,7 @@
 
     python benchmarks/peers.py                      all packages that are installed here; print
     python benchmarks/peers.py torch-pruning nni    these
+    python benchmarks/peers.py --loud fasterai      show what the packages themselves print
     python benchmarks/peers.py --write              write docs/peers.md from the rows there are
 
 Needs torch, and of the packages those it is to ask: each can be run in an environment of its own,
@@ -26,21 +27,25 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "src"))  # the code of this commit, where its dependencies are
+sys.path.insert(
+    0, str(Path(__file__).parents[1] / "src")
+)  # the code of this commit, where its dependencies are
 
 import torch
 from peers_adapters import PEERS, Peer
 from peers_networks import INPUT, NETWORKS, WIDTH, Network, with_distinct_weights
+from peers_page import outcomes
+from sections import ROOT, current_commit, write_section
 from torch import Tensor, nn
 
 ROWS = ROOT / "out" / "peers"
+PAGE = ROOT / "docs" / "peers.md"
 TOLERANCE = 1e-10
 
 Row = dict[str, Any]
 
 
-def examine(peer: Peer, network: Network) -> Row:
+def examine(peer: Peer, network: Network, *, loud: bool = False) -> Row:
     """Have one network pruned, and compare the result with the masked network.
 
     *removed* is the share of the parameters that the network of half the width does without. The
@@ -55,7 +60,7 @@ def examine(peer: Peer, network: Network) -> Row:
     before = copy.deepcopy(model)
     x = torch.randn(INPUT, generator=torch.Generator().manual_seed(1))
     try:
-        with silence():
+        with contextlib.nullcontext() if loud else silence():
             small = peer.prune(model, x, network.heads)
     except Exception as error:
         return {"verdict": "failed", "failure": said(error)}
@@ -106,9 +111,9 @@ def same(model: nn.Module, before: nn.Module) -> bool:
 
 
 def said(error: Exception) -> str:
-    """An error in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
-    return f"{type(error).__name__}: {lines[0]}"[:160]
+    """An error in one line, start and end of it if it is long."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= 160 else f"{text[:90]} … {text[-65:]}"
 
 
 @contextlib.contextmanager
@@ -126,7 +131,7 @@ def silence() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def importable(peer: Peer) -> str | None:
+def absent(peer: Peer) -> str | None:
     """What keeps a package from being asked, or nothing."""
     try:
         metadata.version(peer.distribution)
@@ -135,17 +140,18 @@ def importable(peer: Peer) -> str | None:
     return None
 
 
-def run(peer: Peer) -> Row:
+def run(peer: Peer, *, loud: bool = False) -> Row:
     """All networks by one package, with where and when."""
     networks = {}
     for name, network in NETWORKS.items():
-        networks[name] = row = examine(peer, network)
+        networks[name] = row = examine(peer, network, loud=loud)
         print(f"{peer.name:22}{name:12}{shown(row)}", flush=True)
     return {
         "peer": peer.name,
         "version": metadata.version(peer.distribution),
         "torch": torch.__version__,
         "python": platform.python_version(),
+        "commit": current_commit(),
         "date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
         "networks": networks,
     }
@@ -161,18 +167,33 @@ def shown(row: Row) -> str:
     return text + (f", {row['changed']} numbers are new" if row["changed"] else "")
 
 
+def stored() -> dict[str, Row]:
+    """The rows there are, in the order of the packages."""
+    files = {peer.name: ROWS / f"{peer.name}.json" for peer in PEERS}
+    return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", help="packages; default: all that are installed")
+    parser.add_argument("--loud", action="store_true", help="show what the packages print")
+    parser.add_argument("--write", action="store_true", help="write the page and run nothing")
     asked = parser.parse_args()
+    if asked.write:
+        origin = "Made by `python benchmarks/peers.py` in an environment of each package's own:"
+        write_section("outcomes", outcomes(stored()), origin=origin, page=PAGE)
+        return
+    if unknown := set(asked.names) - {peer.name for peer in PEERS}:
+        known = ", ".join(peer.name for peer in PEERS)
+        parser.error(f"no package {', '.join(sorted(unknown))}; there are {known}")
     torch.set_num_threads(1)
     for peer in PEERS:
         if asked.names and peer.name not in asked.names:
             continue
-        if missing := importable(peer):
+        if missing := absent(peer):
             print(f"{peer.name:22}{missing}")
             continue
-        row = run(peer)
+        row = run(peer, loud=asked.loud)
         ROWS.mkdir(parents=True, exist_ok=True)
         (ROWS / f"{peer.name}.json").write_text(json.dumps(row, indent=1) + "\n")
 

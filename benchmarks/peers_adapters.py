@@ -71,7 +71,9 @@ def fasterai(model: nn.Module, x: Tensor, _: Mapping[str, int]) -> nn.Module:
     """
     for operator in ("nms", "qnms"):
         if not hasattr(torch.ops.torchvision, operator):
-            torch.library.define(f"torchvision::{operator}", "(Tensor a, Tensor b, float c) -> Tensor")
+            torch.library.define(
+                f"torchvision::{operator}", "(Tensor a, Tensor b, float c) -> Tensor"
+            )
     from fasterai.core.criteria import large_final
     from fasterai.prune.pruner import Pruner
 
@@ -81,11 +83,14 @@ def fasterai(model: nn.Module, x: Tensor, _: Mapping[str, int]) -> nn.Module:
 
 
 def nni(model: nn.Module, x: Tensor, _: Mapping[str, int]) -> nn.Module:
-    """examples/compression/pruning/norm_pruning.py, with the layers this test has."""
+    """examples/compression/pruning/norm_pruning.py, with the layers this test has.
+
+    Its own tracer raises with torch 2.13; the graph may be given instead, says `ModelSpeedup`.
+    """
     from nni.compression.pruning import L1NormPruner
     from nni.compression.speedup import ModelSpeedup
-    from torch.fx import symbolic_trace
     from nni.compression.utils import auto_set_denpendency_group_ids
+    from torch.fx import symbolic_trace
 
     kept = [name for name, layer in model.named_modules() if layer in classifiers(model)]
     types = ["Conv2d", "ConvTranspose2d", "Linear"]

@@ -177,7 +177,9 @@ def transposed(width: int) -> nn.Module:
     """Down by a stride and up by a transposed convolution, as in decoders."""
     up = nn.ConvTranspose2d(width, width, 2, stride=2)
     down = conv(3, width, stride=2)
-    return nn.Sequential(down, up, nn.BatchNorm2d(width), nn.ReLU(), conv(width, width), Pooled(width))
+    return nn.Sequential(
+        down, up, nn.BatchNorm2d(width), nn.ReLU(), conv(width, width), Pooled(width)
+    )
 
 
 class Shared(nn.Module):
