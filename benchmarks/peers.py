@@ -29,7 +29,7 @@ from typing import Any
 
 sys.path.insert(
     0, str(Path(__file__).parents[1] / "src")
-)  # the code of this commit, where its dependencies are
+)  # the code of this commit
 
 import torch
 from peers_adapters import PEERS, Peer
