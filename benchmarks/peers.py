@@ -27,9 +27,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(
-    0, str(Path(__file__).parents[1] / "src")
-)  # the code of this commit
+sys.path.insert(0, str(Path(__file__).parents[1] / "src"))  # the code of this commit
 
 import torch
 from peers_adapters import PEERS, Peer
