@@ -124,15 +124,17 @@ def modelopt(model: nn.Module, x: Tensor, _: Mapping[str, int]) -> nn.Module:
         for key in {"channel_divisor", "feature_divisor"} & rules["*"].keys():
             rules["*"][key] = 8
     for share in ("30%", "60%", "90%"):
+        spare = copy.deepcopy(model)
         with contextlib.suppress(ValueError):  # the constraint cannot be met
             pruned, _ = mtp.prune(
-                copy.deepcopy(model),
+                model,
                 mode=[("fastnas", space)],
                 constraints={"params": share},
                 dummy_input=x,
                 config={"score_func": score},
             )
             return pruned
+        model = spare  # what came in has been converted by the attempt
     raise ValueError("not even 90% of the parameters can be reached")
 
 
