@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import peers
 from peers_adapters import PEERS
 from peers_networks import INPUT, NETWORKS, WIDTH, with_distinct_weights
 from peers_page import cell, count_exact, outcomes
+from sections import ROOT
 
 PEER = {peer.name: peer for peer in PEERS}
 PAGE = (ROOT / "docs" / "peers.md").read_text()
@@ -27,7 +27,7 @@ SECTION = PAGE[PAGE.index("<!-- begin outcomes -->") : PAGE.index("<!-- end outc
 
 def table(text: str, first: str) -> tuple[list[str], dict[str, list[str]]]:
     """Head and rows of the table whose first head cell this is; rows by their first cell."""
-    lines = text[text.index(f"| {first} |") :].partition("\n\n")[0].splitlines()
+    lines = text[text.index(f"| {first} |".replace("  ", " ")) :].partition("\n\n")[0].splitlines()
     cells = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
     return cells[0][1:], {row[0].partition(":")[0]: row[1:] for row in cells[2:]}
 
