@@ -29,8 +29,10 @@ def plan_that_fits(
 
     `select` makes a plan of a channel map and a budget. Groups that the proof holds back are
     ignored and the rest is planned again, until nothing is held back; where channels stay so that
-    sizes in the network's code fit, the rest is planned to a tighter budget. `channels`, the map
-    that `trace` made of this network, spares tracing it again and brings the rules it was traced by.
+    sizes in the network's code fit, the rest is planned to a tighter budget.
+
+    `channels`, the map that `trace` made of this network, spares tracing it again and brings the
+    rules it was traced by.
 
     Raises:
         BudgetError: the budget cannot be met, at all or without the groups that are held back.
