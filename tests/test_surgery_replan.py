@@ -49,6 +49,17 @@ def test_other_groups_make_up_for_what_is_held_back(model: torch.nn.Module, scop
     assert sum(p.numel() for p in small.parameters()) == plan.after.params
 
 
+def test_the_ratio_of_what_is_held_back_is_not_reached(model: torch.nn.Module) -> None:
+    channels = trace(model, EXAMPLE)
+    asked = SCOPES["uniform"](
+        score(model, channels, [l1])["l1"], channels, Budget(ratios={"first*": 0.5, "second": 0.5})
+    )
+    plan = settle(model, asked, EXAMPLE, channels)
+    assert set(plan.remove) == {"second"}
+    assert asked.reached["ratio of first*"] == 0.5 and plan.reached["ratio of first*"] == 0
+    assert plan.reached["ratio of second"] == 0.5
+
+
 def test_a_budget_beyond_what_is_left_is_refused_with_the_reason(model: torch.nn.Module) -> None:
     scores = score(model, trace(model, EXAMPLE), [l1])["l1"]
     select = partial(SCOPES["uniform"], scores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Literal
 
 from torch import Tensor
 
@@ -129,7 +130,7 @@ def _count_convolution(call: Call, dims: tuple[int, int], applied_to: Tensor | N
     places = prod((x if transposed else call.outputs[0]).shape[2:])
     macs = places * x.shape[0] * weight.numel()
     if call.is_weight(weight):
-        kind = "transposed" if transposed else "convolution"
+        kind: Literal["transposed", "convolution"] = "transposed" if transposed else "convolution"
         call.layer(kind, weight, dims, groups, macs, applied_to)
     else:
         sizes = macs // weight.numel(), *weight.shape[:2], weight[0, 0].numel()

@@ -157,7 +157,7 @@ def _fingerprint(shapes: Mapping[str, tuple[int, ...]], groups: Iterable[Channel
         own = [f"{m.parameter} {m.dim} {number[id(m.index)]}" for m in group.members]
         digest.update("\n".join([group.name, *own]).encode())
         for index in positions.values():
-            digest.update(np.ascontiguousarray(index))
+            digest.update(np.ascontiguousarray(index).data)
     return digest.hexdigest()
 
 
