@@ -40,6 +40,11 @@ class Sites:
             if weight not in buffers and (layer.kind != "linear" or weight in prunable)
         }
 
+    def n_filters(self, layer: str) -> int:
+        """How many filters a layer has."""
+        use = self.layers[layer]
+        return self.channels.shapes[use.weight][use.out_dim]
+
     @cached_property
     def layer_of(self) -> dict[str, str]:
         """Layer name by the name of its weight."""
