@@ -271,9 +271,9 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
             out_dim = dims[0] if in_dim is None else 1 - in_dim
         return out_dim, 1 - out_dim if in_dim is None else in_dim
 
-    def pin(self, labels: Tensor, reason: str, source: str = "the network's interface") -> None:
-        """Pin labels for a reason that is no operator's."""
-        self.notebook.pins.append(Pin(labels.reshape(-1), reason, source))
+    def pin(self, labels: Tensor, reason: str) -> None:
+        """Pin labels for a reason that is no operator's but the network's interface."""
+        self.notebook.pins.append(Pin(labels.reshape(-1), reason, "the network's interface"))
 
     def dispatch(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Run one operator on shapes, then apply its rule."""
