@@ -15,18 +15,18 @@ from secateur.channels.trace import trace
 from secateur.errors import PlanError, TraceError
 from secateur.networks.families import NETWORKS
 from secateur.surgery.cut import cut
-from secateur.surgery.memory import Alive, activation_peak
+from secateur.surgery.memory import Storages, activation_peak
 from secateur.surgery.prove import settle
 from toys import Net, depthwise, image, plain
 
 
 def measured(model: nn.Module, example: Tensor) -> int:
     """The same count while the network really runs."""
-    alive = Alive(model)
-    alive.note([example], "input")
-    with torch.no_grad(), alive:
+    storages = Storages(model)
+    storages.note([example], "input")
+    with torch.no_grad(), storages:
         model.eval()(example)
-    return alive.peak.peak_bytes
+    return storages.peak.peak_bytes
 
 
 def test_on_paper() -> None:

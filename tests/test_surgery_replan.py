@@ -40,12 +40,24 @@ def test_other_groups_make_up_for_what_is_held_back(model: torch.nn.Module, scop
     alone = settle(model, select(channels, budget), EXAMPLE)
     assert alone.held_back and alone.after.params > alone.asked["bytes_int8"]
     plan = plan_that_fits(model, EXAMPLE, budget, select)
+    assert plan == plan_that_fits(model, EXAMPLE, budget, select, channels=channels)
     assert plan.held_back == alone.held_back
     assert plan.reached["bytes_int8"] == plan.after.params <= plan.asked["bytes_int8"]
     assert set(plan.remove) == {"second"} and len(plan.remove["second"]) % 2 == 0
     assert not set(plan.limited) & set(plan.held_back)
     small = cut(model, plan, EXAMPLE, hold_back=False)
     assert sum(p.numel() for p in small.parameters()) == plan.after.params
+
+
+def test_the_ratio_of_what_is_held_back_is_not_reached(model: torch.nn.Module) -> None:
+    channels = trace(model, EXAMPLE)
+    asked = SCOPES["uniform"](
+        score(model, channels, [l1])["l1"], channels, Budget(ratios={"first*": 0.5, "second": 0.5})
+    )
+    plan = settle(model, asked, EXAMPLE, channels)
+    assert set(plan.remove) == {"second"}
+    assert asked.reached["ratio of first*"] == 0.5 and plan.reached["ratio of first*"] == 0
+    assert plan.reached["ratio of second"] == 0.5
 
 
 def test_a_budget_beyond_what_is_left_is_refused_with_the_reason(model: torch.nn.Module) -> None:
@@ -61,4 +73,20 @@ def test_what_lines_up_is_planned_once() -> None:
     scores = score(model, channels, [l1])["l1"]
     select = partial(SCOPES["global"], scores)
     budget = Budget(macs="40%")
-    assert plan_that_fits(model, example, budget, select) == select(channels, budget)
+    planned = select(channels, budget)
+    assert plan_that_fits(model, example, budget, select) == planned
+    assert plan_that_fits(model, example, budget, select, channels=channels) == planned
+
+
+def test_a_map_spares_running_the_network_again() -> None:
+    model, example = vgg(width=4), torch.zeros(1, 1, 32, 32)
+    channels = trace(model, example)
+    select = partial(SCOPES["uniform"], score(model, channels, [l1])["l1"])
+    calls = []
+    model.register_forward_hook(lambda *_: calls.append(1))
+    n_runs = []
+    for given in (None, channels):
+        calls.clear()
+        plan_that_fits(model, example, Budget(macs="40%"), select, channels=given)
+        n_runs.append(len(calls))
+    assert n_runs == [2, 1]  # recorded, and proved

@@ -23,7 +23,7 @@ from secateur.errors import TrainingError
 from secateur.networks.families import NETWORKS
 from secateur.train.fit import Epoch, fit
 from secateur.train.penalties import PENALTIES
-from secateur.train.penalty import Penalty, inactive_share, ramped, sparsity
+from secateur.train.penalty import Penalty, ramped, sparsity
 from secateur.train.penalty_filters import (
     DeepHoyer,
     Filters,
@@ -581,12 +581,8 @@ def test_every_channel_of_the_reference_networks_is_prunable(build: Any) -> None
     assert held == of_channels - outputs
 
 
-def test_inactive_share_on_paper() -> None:
-    assert inactive_share([torch.tensor([2.0, -0.019]), torch.tensor([0.021, 0.0])]) == 0.5
-    assert inactive_share([torch.zeros(3)]) == 1.0
-    assert inactive_share([]) == 0.0
-
-
 def test_sparsity_on_paper() -> None:
+    below_one_percent = sparsity([torch.tensor([2.0, -0.019]), torch.tensor([0.021, 0.0])])
+    assert below_one_percent["inactive"] == 0.5
     found = sparsity([torch.tensor([0.0, -1.0]), torch.tensor([0.0, 0.0])])
     assert found == pytest.approx({"ws": 2.0, "inactive": 0.75, "gini": 0.75})

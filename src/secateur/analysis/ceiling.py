@@ -89,18 +89,16 @@ def _row(criterion: str, layer: str, table: Floats) -> NoiseCeiling:
     rho = float(spearman(table)[0, 1])
     mean = abs(table.mean())
     difference = table[0] - table[1]
-    # across layers of different scale one noise says nothing
-    defined = layer != GLOBAL and mean > 1e-12 * np.abs(table).max()
+    if layer == GLOBAL:  # across layers of different scale one noise says nothing
+        why = "noise is undefined over layers of different scale"
+    elif mean <= 1e-12 * np.abs(table).max():
+        why = f"noise is undefined because the scores of layer {layer!r} have mean 0"
     return NoiseCeiling(
         criterion=criterion,
         layer=layer,
         n=n,
         rho=rho,
         whole_rho=2 * rho / (1 + rho) if rho > 0 else rho,
-        noise_cv=float(difference.std(ddof=1) / sqrt(2) / mean) if defined else None,
-        undefined=None
-        if defined
-        else "noise is undefined over layers of different scale"
-        if layer == GLOBAL
-        else f"noise is undefined because the scores of layer {layer!r} have mean 0",
+        noise_cv=None if why else float(difference.std(ddof=1) / sqrt(2) / mean),
+        undefined=why,
     )

@@ -101,10 +101,10 @@ class LayerDistribution:
 class DistributionSummary:
     """The Gaussian picture over a network's layers that could be tested.
 
-    Rates and effect sizes are means over layers; `normal_low` and `normal_high` are the lowest and
-    highest layer. `equal_variance_share` is the share of layers that pass Brown-Forsythe, and
-    `n_unequal_holm` how many fail after Holm's correction over layers. `too_small` and `special`
-    name layers; special ones are counted in.
+    Rates and effect sizes are means over layers; `normal_lowest` is the pass rate of the layer
+    `normal_lowest_layer`. `equal_variance_share` is the share of layers that pass Brown-Forsythe,
+    and `n_unequal_holm` how many fail after Holm's correction over layers. `too_small` and
+    `special` name layers; special ones are counted in.
     """
 
     n_layers: int
@@ -226,6 +226,7 @@ def _layer(
     normal, zero = pass_rate(p_normal, alpha), pass_rate(mean_zero(samples), alpha)
     several = samples.shape[1] > 1
     equal_p = brown_forsythe(samples) if several else None
+    equal = None if equal_p is None else equal_p >= alpha
     sd = samples.std(axis=0, ddof=1)
     inside, across = _mean_correlations(one, filters, coordinates, seed)
     return LayerDistribution(
@@ -240,7 +241,7 @@ def _layer(
         zero_mean=zero,
         brown_forsythe_p=equal_p,
         bartlett_p=bartlett(samples) if several else None,
-        equal_variances=None if equal_p is None else equal_p >= alpha,
+        equal_variances=equal,
         excess_kurtosis=float(_kurtosis(samples).mean()),
         mean_over_sd=float((np.abs(samples.mean(axis=0)) / sd).mean()),
         mean_over_sd_iid=sqrt(2 / (pi * n)),
@@ -249,7 +250,7 @@ def _layer(
         corr_inside=inside,
         corr_across=across,
         corr_independent=sqrt(2 / pi) / sqrt(n - 1),
-        verdict=_layer_verdict(normal, zero, None if equal_p is None else equal_p >= alpha),
+        verdict=_layer_verdict(normal, zero, equal),
         special=special,
         undefined=None,
     )

@@ -101,15 +101,16 @@ def global_pruning(
             for ratio in ratios:
                 gone = owner[order[: bottom_size(len(order), ratio)]]
                 lost = np.bincount(gone, minlength=len(names))
-                wiped = tuple(
-                    name
-                    for name, loses, width in zip(names, lost, widths, strict=True)
-                    if width and loses == width
-                )
-                untouched = int((lost == 0).sum())
+                wiped = tuple(names[k] for k in np.flatnonzero(lost == widths))
                 rows.append(
                     GlobalPruning(
-                        criterion, normalisation, ratio, len(names), len(wiped), wiped, untouched
+                        criterion=criterion,
+                        normalisation=normalisation,
+                        ratio=ratio,
+                        n_layers=len(names),
+                        n_wiped=len(wiped),
+                        wiped=wiped,
+                        untouched=int((lost == 0).sum()),
                     )
                 )
     return tuple(rows)

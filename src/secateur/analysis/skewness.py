@@ -33,7 +33,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from secateur.analysis.inactive import INACTIVE_BELOW
 from secateur.analysis.jackknife import (
     gini_without_each,
     hoyer_without_each,
@@ -56,6 +55,9 @@ LIMITS = (
     "Pooled over layers and within layers it may differ in sign, because layers differ in scale.",
 )
 """What is to be told wherever Weight Skewness is shown."""
+
+INACTIVE_BELOW = 0.01
+"""A channel is inactive below this share of the largest weight in the pool, the network."""
 
 _CONSTANT = 1e-12
 

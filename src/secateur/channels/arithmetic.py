@@ -59,60 +59,83 @@ def convolution(call: Call) -> None:
     """
     x, weight, bias = call.args[:3]
     transposed, groups = call.args[6], call.args[8]
-    out_dim, in_dim = (1, 0) if transposed else (0, 1)
     inputs = call.along(x, 1)
     if not call.is_parameter(weight):
         call.pin_others(weight, (0, 1), "is a kernel size", silent=True)
     call.pin_others(x, (0, 1), "is a place in an image")
-    applied_to = call.along(x, 0)
+    examples = call.along(x, 0)
     if call.decide(int(groups > 1 and groups == x.shape[1])):
-        multiplier = weight.shape[1] if transposed else weight.shape[0] // groups
-        several = inputs
-        if inputs is not None and multiplier > 1:
-            several = inputs.repeat_interleave(multiplier)
-        if transposed:
-            if (depth := call.along(weight, out_dim)) is not None:
-                call.pin(depth, "is a depth multiplier")
-            out_dim, in_dim = in_dim, out_dim
-        # one kernel laid out for as many channels as there are fits any number
-        expanded = not call.is_parameter(weight) and not weight.stride(out_dim)
-        if call.decide(int(expanded), 1):
-            outputs = applied_to = several
-        else:
-            w_out = call.match(inputs if transposed else several, weight, out_dim, "out")
-            outputs = several if transposed else w_out
+        dims = 0, 1
+        outputs, applied_to = _by_channel(call, inputs, examples)
     else:
-        w_out = call.along(weight, out_dim)
-        call.role(weight, out_dim, "out")
-        if groups == 1:
-            call.match(inputs, weight, in_dim, "in")
-        else:
-            rows = None if inputs is None else inputs.view(groups, -1)
-            w_in = call.along(weight, in_dim)
-            call.role(weight, in_dim, "in")
-            call.contract(rows, w_in.view(groups, -1) if transposed and w_in is not None else w_in)
-            call.same_in_every_group(w_in if transposed else w_out, groups)
-        outputs = w_out
-        if transposed and w_out is not None:
-            outputs = w_out.repeat(groups)
+        dims = (1, 0) if transposed else (0, 1)
+        outputs, applied_to = _over_channels(call, inputs, dims), examples
     if inputs is not None and call.is_lifted(weight):
         call.mixing(inputs, "a weight that is not zero where its parameter is")
     if isinstance(bias, Tensor):
         call.match(outputs, bias, 0)
-    places = prod((x if transposed else call.outputs[0]).shape[2:])
-    kind: Literal["transposed", "convolution"] = "transposed" if transposed else "convolution"
-    macs = places * x.shape[0] * weight.numel()
-    examples = call.along(x, 0)
-    if call.is_weight(weight):
-        call.layer(kind, weight, (out_dim, in_dim), groups, macs, applied_to)
-    else:
-        sizes = macs // weight.numel(), *weight.shape[:2], weight[0, 0].numel()
-        along = (None, call.along(weight, 0), call.along(weight, 1), None)
-        call.product(sizes, along)
+    _count_convolution(call, dims, applied_to)
     fields = {} if outputs is None else {1: as_field(outputs, 1, x.ndim)}
     if examples is not None:
         fields[0] = as_field(examples, 0, x.ndim)
     call.set_all(fields)
+
+
+def _by_channel(
+    call: Call, inputs: Tensor | None, examples: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """A depthwise convolution: every filter, along dimension 0, is its input's own.
+
+    Gives the labels put out, and those of what the weight is applied to one by one.
+    """
+    weight, transposed, groups = call.args[1], call.args[6], call.args[8]
+    multiplier = weight.shape[1] if transposed else weight.shape[0] // groups
+    several = inputs
+    if inputs is not None and multiplier > 1:
+        several = inputs.repeat_interleave(multiplier)
+    if transposed and (depth := call.along(weight, 1)) is not None:
+        call.pin(depth, "is a depth multiplier")
+    # one kernel laid out for as many channels as there are fits any number
+    expanded = not call.is_parameter(weight) and not weight.stride(0)
+    if call.decide(int(expanded), 1):
+        return several, several
+    own = call.match(inputs if transposed else several, weight, 0, "out")
+    return (several if transposed else own), examples
+
+
+def _over_channels(call: Call, inputs: Tensor | None, dims: tuple[int, int]) -> Tensor | None:
+    """A convolution over all inputs, or over those of a group; `dims` are out and in.
+
+    Gives the labels put out: the weight's, in a transposed one once for each group.
+    """
+    weight, transposed, groups = call.args[1], call.args[6], call.args[8]
+    out_dim, in_dim = dims
+    own = call.along(weight, out_dim)
+    call.role(weight, out_dim, "out")
+    if groups == 1:
+        call.match(inputs, weight, in_dim, "in")
+    else:
+        rows = None if inputs is None else inputs.view(groups, -1)
+        read = call.along(weight, in_dim)
+        call.role(weight, in_dim, "in")
+        call.contract(rows, read.view(groups, -1) if transposed and read is not None else read)
+        call.same_in_every_group(read if transposed else own, groups)
+    return own.repeat(groups) if transposed and own is not None else own
+
+
+def _count_convolution(call: Call, dims: tuple[int, int], applied_to: Tensor | None) -> None:
+    """Note a layer, whose weight is applied to `applied_to` one by one, or a product."""
+    x, weight = call.args[:2]
+    transposed, groups = call.args[6], call.args[8]
+    places = prod((x if transposed else call.outputs[0]).shape[2:])
+    macs = places * x.shape[0] * weight.numel()
+    if call.is_weight(weight):
+        kind: Literal["transposed", "convolution"] = "transposed" if transposed else "convolution"
+        call.layer(kind, weight, dims, groups, macs, applied_to)
+    else:
+        sizes = macs // weight.numel(), *weight.shape[:2], weight[0, 0].numel()
+        along = (None, call.along(weight, 0), call.along(weight, 1), None)
+        call.product(sizes, along)
 
 
 def matrix_product(call: Call) -> None:

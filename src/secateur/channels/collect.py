@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,16 +29,15 @@ if TYPE_CHECKING:
 Indices = NDArray[np.int64]
 
 
-def collect(notebook: Notebook, run: Run, digest: Any) -> ChannelMap:
-    """Turn one run's notebook into the channel map."""
+def collect(run: Run) -> ChannelMap:
+    """The channel map of a recorded run."""
+    notebook = run.notebook
     component = notebook.components()
     tracks = _tracks(notebook, component)
     reason = _reasons(notebook, component)
     parts = [component[labels.numpy()] for labels in notebook.parts]
     kind = _kinds([track.channels for track in tracks] + parts, reason < 0)
     groups, group_of = _groups(notebook, tracks, kind)
-    for group in groups:
-        _digest(digest, group)
     return ChannelMap(
         groups=groups,
         layers=_layers(run, component, groups, group_of),
@@ -48,7 +48,7 @@ def collect(notebook: Notebook, run: Run, digest: Any) -> ChannelMap:
         shapes=run.shapes,
         buffers=tuple(run.buffers),
         aliases=run.aliases,
-        fingerprint=digest.hexdigest(),
+        fingerprint=_fingerprint(run.shapes, groups),
     )
 
 
@@ -87,9 +87,8 @@ def _reasons(notebook: Notebook, component: Indices) -> Indices:
 def _kinds(tracks: list[Indices], free: NDArray[np.bool_]) -> Indices:
     """A number for every channel, equal for those that run along the same tracks equally often.
 
-    Tracks are parameters' dimensions and slices, as channels.
-
-    Kinds are numbered by first appearance; what is not free has -1.
+    Tracks are parameters' dimensions and slices, as channels. Kinds are numbered by first
+    appearance; what is not free has -1.
     """
     signature = np.zeros(len(free), dtype=np.uint64)
     if tracks:
@@ -149,14 +148,17 @@ def _rows(kinds: Indices, channels: Indices, n_of_kind: Indices) -> Iterator[tup
         start = end
 
 
-def _digest(digest: Any, group: ChannelGroup) -> None:
-    """Take a group into the fingerprint; positions that several members share, once."""
-    positions = {id(member.index): member.index for member in group.members}
-    number = {key: k for k, key in enumerate(positions)}
-    own = [f"{m.parameter} {m.dim} {number[id(m.index)]}" for m in group.members]
-    digest.update("\n".join([group.name, *own]).encode())
-    for index in positions.values():
-        digest.update(np.ascontiguousarray(index))
+def _fingerprint(shapes: Mapping[str, tuple[int, ...]], groups: Iterable[ChannelGroup]) -> str:
+    """SHA-256 of names, shapes and groups; positions that several members share count once."""
+    digest = hashlib.sha256(repr(sorted(shapes.items())).encode())
+    for group in groups:
+        positions = {id(member.index): member.index for member in group.members}
+        number = {key: k for k, key in enumerate(positions)}
+        own = [f"{m.parameter} {m.dim} {number[id(m.index)]}" for m in group.members]
+        digest.update("\n".join([group.name, *own]).encode())
+        for index in positions.values():
+            digest.update(np.ascontiguousarray(index).data)
+    return digest.hexdigest()
 
 
 def _group_name(members: tuple[Member, ...]) -> str:

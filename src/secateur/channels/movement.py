@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,6 +90,27 @@ def move(call: Call) -> None:
         new = call.function(marked, *rest, **call.kwargs).shape.index(2)
         fields[new] = call.function(labels.clone(), *rest, **call.kwargs)
     call.set(call.outputs[0], fields)
+
+
+TURNING = ("t", "transpose", "permute", "detach", "alias")
+"""Operators after which a parameter is still itself, its dimensions in another order."""
+
+
+def turned(name: str, args: Sequence[Any], ndim: int) -> list[int]:
+    """The input's dimensions in the order that one of `TURNING` gives them.
+
+    >>> turned("transpose", (torch.zeros(2, 3, 4), 0, -1), 3)
+    [2, 1, 0]
+    """
+    order = list(range(ndim))
+    if name == "t":
+        order.reverse()
+    elif name == "permute":
+        order = [k % ndim for k in args[1]]
+    elif name == "transpose":
+        one, other = (k % ndim for k in args[1:3])
+        order[one], order[other] = other, one
+    return order
 
 
 def squeeze(call: Call) -> None:

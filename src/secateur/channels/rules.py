@@ -2,8 +2,8 @@
 
 A rule sees one call of an ATen operator and the fields of its inputs, and writes down the fields
 of its outputs, who meets whom, and what is pinned: what it neither carries on nor unites, it pins.
-To add an operator, write a function of a `Call` (in `arithmetic` or `movement`) or re-use one of
-those, and enter it in the table.
+To add an operator, write a function of a `Call` (in the module of its kind) or re-use one that is
+there, and enter it in the table.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _KINDS: dict[Rule, str] = {
         pow reciprocal erf sign add sub mul div rsub maximum minimum where _prelu_kernel lerp
         addcmul addcdiv masked_fill eq ne lt le gt ge logical_and logical_or logical_not sin cos
         log_sigmoid_forward log1p expm1 floor ceil round isnan bitwise_and bitwise_or bitwise_not
-        copy fill zero native_dropout bernoulli sgn square atan atan2 acos asin cosh sinh tan
+        copy fill zero native_dropout bernoulli sgn atan atan2 acos asin cosh sinh tan
         logit exp2 log2 log10 trunc frac remainder fmod floor_divide nan_to_num hardshrink
         softshrink rrelu_with_noise logaddexp heaviside isfinite isinf xlogy angle
         complex polar _conj conj_physical resolve_conj""",
@@ -97,8 +97,7 @@ _KINDS: dict[Rule, str] = {
         upsample_nearest3d upsample_trilinear3d reflection_pad1d reflection_pad2d
         reflection_pad3d replication_pad1d replication_pad2d replication_pad3d
         _upsample_bilinear2d_aa _upsample_bicubic2d_aa _upsample_nearest_exact1d
-        _upsample_nearest_exact2d _upsample_nearest_exact3d adaptive_max_pool1d max_pool2d
-        max_pool3d avg_pool1d""",
+        _upsample_nearest_exact2d _upsample_nearest_exact3d max_pool2d max_pool3d""",
     view: "view _unsafe_view reshape _reshape_alias",
     move: "permute transpose t unsqueeze",
     squeeze: "squeeze",

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from secateur.channels.call import Call, place
+from secateur.channels.call import Call
 from secateur.channels.groups import Layer, Product
 from secateur.channels.labels import Fields, Notebook, Pin, as_field
+from secateur.channels.lines import place
+from secateur.channels.movement import TURNING, turned
 from secateur.channels.rules import COUNTED, IN_PLACE, Rule, unknown
 from secateur.channels.shapes import shape_rule
-from secateur.channels.walk import laid_out, modules_of
+from secateur.channels.walk import KINDS, laid_out, modules_of, tensors_at
 
 Situation = tuple[str | int, ...]
 """A line of the network's code, and numbers that tell calls on it apart."""
@@ -54,10 +56,6 @@ class Operator(NamedTuple):
 
 TAKES_PARTS = {"split", "split_with_sizes", "slice"}
 """Operators that take a part by position, in which other channels can come to lie unnoticed."""
-
-_SHOWN = ("t", "transpose", "permute", "detach", "alias")
-"""Operators after which a parameter is still itself, its dimensions in another order."""
-
 
 _LIFTING = {"exp", "exp2", "sigmoid", "hardsigmoid", "softplus", "log_sigmoid_forward", "cos"}
 _LIFTING |= {"cosh", "acos", "_softmax"}
@@ -105,40 +103,47 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         note_places: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        # what it is made with; `decided` are the original's decisions, `decisions` its own
         self.rules = rules
         self.given = given.labels if given else {}
         self._change = given.change if given else None
-        self.notebook = given.notebook if given else Notebook()
         self.decided: Mapping[Situation, Sequence[int]] = given.decisions if given else {}
-        self.decisions: dict[Situation, list[int]] = {}
+        self._note_places = note_places
+        # the network: modules by path and paths by identity, tensors and what stands in for them
         self.modules: dict[str, nn.Module] = {}
         self.module_names: dict[int, str] = {}
-        self.failed_at = ""
-        self.failed: Call | None = None
-        self.in_sight: tuple[Tensor, ...] = ()
-        self.place: tuple[str, ...] = ()
-        self.places: list[tuple[str, ...]] = []
-        self.calls: list[Call] = []
-        self._note_places = note_places
-        self.layers: list[Layer] = []
-        self.products: list[tuple[Product, tuple[Tensor | None, ...]]] = []
-        self.producer: dict[int, int] = {}
-        self.rows: dict[int, Tensor] = {}
-        self.mixings: list[tuple[Tensor, str, str, str]] = []
-        self.unknown: dict[str, str] = {}
-        self.batch_size = 1
-        self._has_input = False
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.buffers: list[str] = []
         self.aliases: dict[str, str] = {}
         self.tensors: dict[str, Tensor] = {}
         self.stand_ins: dict[int, Tensor] = {}
-        self.lifted: set[int] = set()
+        self.batch_size = 1
+        self._has_input = False
+        # tensors by identity: fields, the parameter each was made from, those that are one still,
+        # those that are not zero where their parameter is, and the layer that puts each out
+        self._fields: dict[int, tuple[Tensor, Fields]] = {}
         self._names: dict[int, str] = {}
         self._bare: dict[int, tuple[str, tuple[int, ...]]] = {}
-        self._takes_parts = False
         self._shown: list[Tensor] = []
-        self._fields: dict[int, tuple[Tensor, Fields]] = {}
+        self.lifted: set[int] = set()
+        self.producer: dict[int, int] = {}
+        # what is written down; `rows` are labels that a layer's weight is applied to one by one
+        self.notebook = given.notebook if given else Notebook()
+        self.decisions: dict[Situation, list[int]] = {}
+        self.layers: list[Layer] = []
+        self.rows: dict[int, Tensor] = {}
+        self.products: list[tuple[Product, tuple[Tensor | None, ...]]] = []
+        self.mixings: list[tuple[Tensor, str, str, str]] = []
+        self.unknown: dict[str, str] = {}
+        # the way it went: calls, whether one took a part by its position (a proof looks at it
+        # again), the lines they came from if these are noted, and where and how it failed
+        self.calls: list[Call] = []
+        self.takes_parts = False
+        self.places: list[tuple[str, ...]] = []
+        self.failed: Call | None = None
+        self.failed_at = ""
+        self.place: tuple[str, ...] = ()
+        self.in_sight: tuple[Tensor, ...] = ()
         self._operators: dict[Any, Operator] = {}
         with torch.inference_mode(False):  # in it operators would not be taken apart
             self._meta_parameters(model, given.shapes if given else {})
@@ -150,43 +155,34 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
             if self.module_names.setdefault(id(module), path) == path:
                 self.modules[path] = module
         first: dict[int, str] = {}
-        for kind in ("_parameters", "_buffers"):
-            for path, module in places:
-                for leaf, tensor in module.__dict__[kind].items():
-                    if tensor is None:
-                        continue
-                    name = f"{path}.{leaf}" if path else leaf
-                    if (known := first.setdefault(id(tensor), name)) != name:
-                        self.aliases[name] = known
-                        continue
-                    shape = given.get(name) or tuple(tensor.shape)
-                    meta = torch.empty(shape, dtype=tensor.dtype, device="meta")
-                    if (layout := laid_out(tensor)) is not None:
-                        meta = meta.contiguous(memory_format=layout)
-                    self.tensors[name] = meta
-                    self.stand_ins[id(tensor)] = meta
-                    self._names[id(meta)] = name
-                    self._bare[id(meta)] = name, tuple(range(meta.ndim))
-                    self.shapes[name] = shape
-                    if kind == "_buffers":
-                        self.buffers.append(name)
-
-    @property
-    def takes_parts(self) -> bool:
-        """Whether an operator took a part by its position, which a proof looks at again."""
-        return self._takes_parts
+        for kind in KINDS:
+            for name, tensor in tensors_at(places, kind):
+                if (known := first.setdefault(id(tensor), name)) != name:
+                    self.aliases[name] = known
+                    continue
+                shape = given.get(name) or tuple(tensor.shape)
+                meta = torch.empty(shape, dtype=tensor.dtype, device="meta")
+                if (layout := laid_out(tensor)) is not None:
+                    meta = meta.contiguous(memory_format=layout)
+                self.tensors[name] = meta
+                self.stand_ins[id(tensor)] = meta
+                self._names[id(meta)] = name
+                self._bare[id(meta)] = name, tuple(range(meta.ndim))
+                self.shapes[name] = shape
+                if kind == "_buffers":
+                    self.buffers.append(name)
 
     def forget(self) -> None:
         """Let go of the network and of all that went through it; labels and meetings stay."""
         self.calls.clear()  # calls know their run: without them it goes at once
-        kept: tuple[Any, ...] = (self._fields, self._shown, self.tensors, self.stand_ins)
-        for table in (*kept, self.modules, self._names, self._bare, self._operators):
+        of_tensors: tuple[Any, ...] = (self._fields, self._names, self._bare, self._shown)
+        for table in (*of_tensors, self.tensors, self.stand_ins, self.modules, self._operators):
             table.clear()
 
     def put_in_place(self) -> None:
         """Give the modules their stand-ins; `untouched` gives them their own tensors back."""
         for module in self.modules.values():
-            for kind in ("_parameters", "_buffers"):
+            for kind in KINDS:
                 if own := module.__dict__[kind]:
                     module.__dict__[kind] = {
                         leaf: None if tensor is None else self.stand_ins[id(tensor)]
@@ -275,9 +271,9 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
             out_dim = dims[0] if in_dim is None else 1 - in_dim
         return out_dim, 1 - out_dim if in_dim is None else in_dim
 
-    def pin(self, labels: Tensor, reason: str, source: str = "the network's interface") -> None:
-        """Pin labels for a reason that is no operator's."""
-        self.notebook.pins.append(Pin(labels.reshape(-1), reason, source))
+    def pin(self, labels: Tensor, reason: str) -> None:
+        """Pin labels for a reason that is no operator's but the network's interface."""
+        self.notebook.pins.append(Pin(labels.reshape(-1), reason, "the network's interface"))
 
     def dispatch(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Run one operator on shapes, then apply its rule."""
@@ -302,7 +298,7 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         rule = self.rules.get(name, unknown)
         if full.endswith("_") and rule not in IN_PLACE:
             rule = unknown
-        operator = Operator(name, rule, shape_rule(func), name in _SHOWN, name in COUNTED)
+        operator = Operator(name, rule, shape_rule(func), name in TURNING, name in COUNTED)
         self._operators[func] = operator
         return operator
 
@@ -326,7 +322,7 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
             outputs = (out,) if isinstance(out, Tensor) else tuple(_tensors((out,), {}))
             call = Call(self, func, operator.name, args, kwargs, tuple(tensors), outputs)
             self.calls.append(call)
-            self._takes_parts |= operator.name in TAKES_PARTS
+            self.takes_parts |= operator.name in TAKES_PARTS
             if self._note_places:
                 self.places.append(place())
             operator.rule(call)
@@ -345,15 +341,7 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         if (bare := self._bare.get(id(tensor))) is None or id(tensor) in self._fields:
             return False
         parameter, dims = bare
-        order = list(range(len(dims)))
-        if name == "permute":
-            order = [k % len(dims) for k in args[1]]
-        elif name == "t" and len(dims) == 2:
-            order = [1, 0]
-        elif name == "transpose":
-            one, other = (k % len(dims) for k in args[1:3])
-            order[one], order[other] = other, one
-        self._bare[id(out)] = parameter, tuple(dims[k] for k in order)
+        self._bare[id(out)] = parameter, tuple(dims[k] for k in turned(name, args, len(dims)))
         self._names[id(out)] = parameter
         self._shown.append(out)  # so that its identity stays its own
         return True

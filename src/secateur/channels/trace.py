@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import hashlib
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from secateur.channels.admit import check_example, check_network, explained
-from secateur.channels.call import raising_place
 from secateur.channels.collect import collect
 from secateur.channels.groups import ChannelMap
+from secateur.channels.lines import raising_place
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.run import Given, Run
 from secateur.channels.walk import tensors_of, tensors_within
@@ -48,15 +47,9 @@ def trace(
     """
     with without_collections():
         run = record(model, example_input, rules)
-        channels = channel_map(run)
+        channels = collect(run)
         run.forget()
     return replace(channels, recording=run)
-
-
-def channel_map(run: Run) -> ChannelMap:
-    """The channel map of a recorded run."""
-    digest = hashlib.sha256(repr(sorted(run.shapes.items())).encode())
-    return collect(run.notebook, run, digest)
 
 
 def record(
@@ -83,7 +76,7 @@ def recorded(
         if not known.takes_parts and now == known.shapes:
             return known, channels
     run = record(model, example_input, known.rules if isinstance(known, Run) else RULES)
-    return run, channel_map(run)
+    return run, collect(run)
 
 
 def replay(run: Run, model: nn.Module, example_input: Example) -> None:

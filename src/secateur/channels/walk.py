@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from types import FunctionType
 from typing import Any
 
@@ -40,14 +41,25 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     """Parameters, then buffers, each once under its first name."""
     modules = modules_of(model)
     found: dict[str, Tensor] = {}
-    for kind in ("_parameters", "_buffers"):
+    for kind in KINDS:
         seen: set[int] = set()
-        for path, module in modules:
-            for leaf, tensor in module.__dict__[kind].items():
-                if tensor is not None and id(tensor) not in seen:
-                    seen.add(id(tensor))
-                    found[f"{path}.{leaf}" if path else leaf] = tensor
+        for name, tensor in tensors_at(modules, kind):
+            if id(tensor) not in seen:
+                seen.add(id(tensor))
+                found[name] = tensor
     return found
+
+
+KINDS = ("_parameters", "_buffers")
+"""Where a module keeps its tensors."""
+
+
+def tensors_at(modules: Iterable[tuple[str, nn.Module]], kind: str) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of one of `KINDS` that modules with their paths hold themselves, by full name."""
+    for path, module in modules:
+        for leaf, tensor in module.__dict__[kind].items():
+            if tensor is not None:
+                yield f"{path}.{leaf}" if path else leaf, tensor
 
 
 def tensors_within(value: Any) -> list[Tensor]:

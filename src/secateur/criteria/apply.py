@@ -45,34 +45,16 @@ def at_sites(
     """
     found = {criterion.name: Found({}, {}, {}) for criterion in criteria}
     of_weights = [criterion for criterion in criteria if criterion.needs in ("filters", "pairs")]
-    room = _Room()
-    for name, layer in sites.layers.items():
-        n_filters = sites.channels.shapes[layer.weight][layer.out_dim]
-        if of_weights:
-            rows = filter_rows(layer, named[layer.weight])
-            for criterion, value in room.scored(of_weights, rows, name):
-                found[criterion.name].filters[name] = checked(criterion, name, value, n_filters)
-        for criterion in criteria:
-            if criterion.needs == "nothing":
-                value = worked_out(criterion, name, n_filters, generator(seed, name))
-                found[criterion.name].filters[name] = checked(criterion, name, value, n_filters)
     if of_weights:
-        for site, member in sites.inputs.items():
-            rows = input_rows(member, named[member.parameter])
-            for criterion, value in room.scored(of_weights, rows, site):
-                values = checked(criterion, site, value, len(rows))
-                found[criterion.name].inputs[site] = values
+        _of_weights(of_weights, sites, named, found)
     for criterion in criteria:
         own = found[criterion.name]
-        if criterion.update is not None:
+        if criterion.needs == "nothing":
+            _drawn(criterion, sites, seed, own)
+        elif criterion.update is not None:
             _of_sums(criterion, sites, sums[criterion.name], own)
         elif criterion.needs in OF_NORMS:
-            leaf = "weight" if criterion.needs == "bn_scale" else "bias"
-            for norm in sites.norms:
-                if (tensor := named.get(f"{norm}.{leaf}")) is not None:
-                    numbers = tensor.detach().to("cpu", torch.float64)
-                    value = worked_out(criterion, norm, numbers)
-                    own.norms[norm] = checked(criterion, norm, value, len(tensor))
+            _of_norms(criterion, sites, named, own)
         if criterion.needs in OF_NORMS:
             for name, layer in sites.layers.items():
                 if layer.norm in own.norms:
@@ -80,6 +62,39 @@ def at_sites(
         if criterion.shares:
             found[criterion.name] = _shares(own)
     return found
+
+
+def _of_weights(
+    criteria: Sequence[Criterion],
+    sites: Sites,
+    named: Mapping[str, Tensor],
+    found: Mapping[str, Found],
+) -> None:
+    room = _Room()
+    for name, layer in sites.layers.items():
+        rows = filter_rows(layer, named[layer.weight])
+        for criterion, value in room.scored(criteria, rows, name):
+            found[criterion.name].filters[name] = checked(criterion, name, value, len(rows))
+    for site, member in sites.inputs.items():
+        rows = input_rows(member, named[member.parameter])
+        for criterion, value in room.scored(criteria, rows, site):
+            found[criterion.name].inputs[site] = checked(criterion, site, value, len(rows))
+
+
+def _drawn(criterion: Criterion, sites: Sites, seed: int, own: Found) -> None:
+    for name in sites.layers:
+        n_filters = sites.n_filters(name)
+        value = worked_out(criterion, name, n_filters, generator(seed, name))
+        own.filters[name] = checked(criterion, name, value, n_filters)
+
+
+def _of_norms(criterion: Criterion, sites: Sites, named: Mapping[str, Tensor], own: Found) -> None:
+    leaf = "weight" if criterion.needs == "bn_scale" else "bias"
+    for norm in sites.norms:
+        if (tensor := named.get(f"{norm}.{leaf}")) is not None:
+            numbers = tensor.detach().to("cpu", torch.float64)
+            value = worked_out(criterion, norm, numbers)
+            own.norms[norm] = checked(criterion, norm, value, len(tensor))
 
 
 _PART = 2**18
@@ -120,17 +135,16 @@ class _Room:
 
 
 def _of_sums(criterion: Criterion, sites: Sites, sums: Mapping[str, Sums], own: Found) -> None:
-    shapes = sites.channels.shapes
     for site, known in sums.items():
         value = worked_out(criterion, site, known)
-        if (layer := sites.layers.get(site)) is not None:
-            n_filters = shapes[layer.weight][layer.out_dim]
-            own.filters[site] = checked(criterion, site, value, n_filters)
+        if site in sites.layers:
+            own.filters[site] = checked(criterion, site, value, sites.n_filters(site))
         elif site in sites.inputs:
             n_channels = len(sites.inputs[site].index)
             own.inputs[site] = checked(criterion, site, value, n_channels)
         elif site in sites.norms:
-            own.norms[site] = checked(criterion, site, value, shapes[f"{site}.weight"][0])
+            n_channels = sites.channels.shapes[f"{site}.weight"][0]
+            own.norms[site] = checked(criterion, site, value, n_channels)
 
 
 def _shares(own: Found) -> Found:

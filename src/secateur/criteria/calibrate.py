@@ -12,18 +12,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_iter, tree_map_only
+from torch.utils._pytree import tree_iter
 
 from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import call_arguments, untouched
 from secateur.criteria.base import STREAMED, Criterion, Sums
+from secateur.criteria.batches import LossFunction, check_inputs, divided, loss_of, moved
 from secateur.criteria.gradient import GateGradients, WeightGradients
 from secateur.criteria.sites import Members, Sites, filter_rows, input_rows
 from secateur.criteria.watch import Watch
 from secateur.errors import CriterionError, brief
-
-LossFunction = Callable[[Any, Any], Tensor]
-"""From the network's output and the batch's target to one number."""
 
 
 @dataclass(frozen=True)
@@ -105,22 +103,22 @@ def calibrate(
             )
         if loss_fn is None and "gradients" in criterion.needs:
             raise lacking(criterion)
-    taken = _Pass(streamed, Sites(channels, members), dict(model.named_parameters()))
+    this_pass = _Pass(streamed, Sites(channels, members), dict(model.named_parameters()))
     if isinstance(batches, (Tensor, Mapping, str)) or not isinstance(batches, Iterable):
         raise CriterionError(
             f"calibration is a {type(batches).__name__}; give batches, such as a data loader or "
             "a list [(input, target), ...]"
         )
     n_batches = 0
-    with _prepared(model, taken.differentiated):
+    with _prepared(model, this_pass.differentiated):
         for number, batch in enumerate(batches, start=1):
-            taken.batch(model, batch, number, loss_fn, device)
+            this_pass.batch(model, batch, number, loss_fn, device)
             n_batches = number
             if progress is not None:
                 progress(number)
     if n_batches == 0:
         raise CriterionError("calibration holds 0 batches; give at least one")
-    return Calibration(streamed, taken.sums, n_batches, channels.fingerprint, members)
+    return Calibration(streamed, this_pass.sums, n_batches, channels.fingerprint, members)
 
 
 def lacking(criterion: Criterion) -> CriterionError:
@@ -168,14 +166,14 @@ class _Pass:
         device: torch.device | str | None,
     ) -> None:
         """Run one batch, in both directions if anything is differentiated."""
-        inputs, target = _split(batch, number)
+        inputs, target = divided(batch, number)
         if device is not None:
-            inputs, target = _moved((inputs, target), device)
-        _check_inputs(inputs, self._named, number)
+            inputs, target = moved((inputs, target), device)
+        check_inputs(inputs, self._named, number)
         with torch.set_grad_enabled(bool(self.differentiated)):
             output = self._run(model, inputs, number)
             if self.differentiated and loss_fn is not None:
-                self._take_gradients(_loss(loss_fn, output, target, number), number)
+                self._take_gradients(loss_of(loss_fn, output, target, number), number)
 
     def _run(self, model: nn.Module, inputs: Any, number: int) -> Any:
         args, kwargs = call_arguments(inputs)
@@ -216,33 +214,33 @@ class _Pass:
             for name, tensor, gradient in zip(names, tensors, found, strict=True)
         }
         named = {name: tensor.detach() for name, tensor in self._named.items()}
-        for criterion_need in ("gradients", "gate_gradients"):
-            for site, given in self._gradients_at(criterion_need, named, gradients):
-                for criterion in self._of(criterion_need):
-                    self._update(criterion, site, given)
+        for need, gradients_at in (
+            ("gradients", self._weight_gradients),
+            ("gate_gradients", self._gate_gradients),
+        ):
+            if criteria := self._of(need):
+                for site, given in gradients_at(named, gradients):
+                    for criterion in criteria:
+                        self._update(criterion, site, given)
 
-    def _gradients_at(
-        self, need: str, named: Mapping[str, Tensor], gradients: Mapping[str, Tensor]
-    ) -> Iterator[tuple[str, WeightGradients | GateGradients]]:
-        if not self._of(need):
-            return
-        if need == "gate_gradients":
-            for norm in self._sites.norms:
-                scale, shift = f"{norm}.weight", f"{norm}.bias"
-                if scale in named and shift in named:
-                    yield (
-                        norm,
-                        GateGradients(
-                            named[scale], named[shift], gradients[scale], gradients[shift]
-                        ),
-                    )
-            return
+    def _weight_gradients(
+        self, named: Mapping[str, Tensor], gradients: Mapping[str, Tensor]
+    ) -> Iterator[tuple[str, WeightGradients]]:
         for name, layer in self._sites.layers.items():
             both = (filter_rows(layer, of[layer.weight]) for of in (named, gradients))
             yield name, WeightGradients(*both)
         for site, member in self._sites.inputs.items():
             both = (input_rows(member, of[member.parameter]) for of in (named, gradients))
             yield site, WeightGradients(*both)
+
+    def _gate_gradients(
+        self, named: Mapping[str, Tensor], gradients: Mapping[str, Tensor]
+    ) -> Iterator[tuple[str, GateGradients]]:
+        for norm in self._sites.norms:
+            scale, shift = f"{norm}.weight", f"{norm}.bias"
+            if scale in named and shift in named:
+                both = (of[name] for of in (named, gradients) for name in (scale, shift))
+                yield norm, GateGradients(*both)
 
     def _update(self, criterion: Criterion, site: str, given: Any) -> None:
         assert criterion.update is not None
@@ -254,98 +252,6 @@ class _Pass:
                 f"the update of criterion {criterion.name!r} failed for {site!r}: {brief(error)}; "
                 "secateur.testing.check_criterion tries it on a small network"
             ) from error
-
-
-def _split(batch: Any, number: int) -> tuple[Any, Any]:
-    """Input and target of a batch.
-
-    Raises:
-        CriterionError: it is neither an input nor a pair.
-    """
-    if isinstance(batch, (Tensor, Mapping)):
-        return batch, None
-    if isinstance(batch, (tuple, list)) and len(batch) in (1, 2):
-        return batch[0], batch[1] if len(batch) == 2 else None
-    size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
-    raise CriterionError(
-        f"batch {number} of the calibration is a {type(batch).__name__}{size}; "
-        "give (input, target), or an input alone"
-    )
-
-
-def _moved(batch: tuple[Any, Any], device: torch.device | str) -> Any:
-    """The batch on the device.
-
-    Raises:
-        CriterionError: there is no such device here.
-    """
-    try:
-        return tree_map_only(Tensor, lambda t: t.to(device), batch)
-    except (RuntimeError, AssertionError) as error:
-        raise CriterionError(
-            f"cannot move a batch to device {str(device)!r}: {brief(error)}; give the network's"
-        ) from error
-
-
-def _check_inputs(inputs: Any, named: Mapping[str, Tensor], number: int) -> None:
-    """Refuse inputs that are no tensors, not on the network's device, empty or not finite.
-
-    Raises:
-        CriterionError: naming the batch.
-    """
-    if not any(isinstance(tensor, Tensor) for tensor in tree_iter(inputs)):
-        raise CriterionError(
-            f"the input of batch {number} of the calibration is a {type(inputs).__name__} without "
-            "a tensor; give tensors, such as torch.from_numpy makes of arrays"
-        )
-    homes = {parameter.device for parameter in named.values()}
-    for tensor in tree_iter(inputs):
-        if not isinstance(tensor, Tensor):
-            continue
-        if tensor.device not in homes:
-            raise CriterionError(
-                f"batch {number} of the calibration is on {tensor.device} and the network on "
-                f"{', '.join(sorted(map(str, homes)))}; pass device= to move batches there"
-            )
-        if tensor.numel() == 0:
-            raise CriterionError(
-                f"batch {number} of the calibration is empty, shape {tuple(tensor.shape)}; "
-                "leave it out"
-            )
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise CriterionError(
-                f"batch {number} of the calibration holds NaN or infinite values; leave it out"
-            )
-
-
-def _loss(loss_fn: LossFunction, output: Any, target: Any, number: int) -> Tensor:
-    """The loss of a batch.
-
-    Raises:
-        CriterionError: it cannot be computed, or is not one finite number.
-    """
-    try:
-        loss = loss_fn(output, target)
-    except Exception as error:
-        missing = "; the batch has no target" if target is None else ""
-        raise CriterionError(
-            f"loss_fn failed on batch {number} of the calibration: {brief(error)}{missing}. "
-            "It is called with the network's output and the batch's target"
-        ) from error
-    if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
-        got = type(loss).__name__
-        if isinstance(loss, Tensor):
-            got = f"a {loss.dtype} of shape {tuple(loss.shape)}"
-        raise CriterionError(
-            f"loss_fn gave {got} on batch {number}; it must give a real scalar tensor: take the "
-            "mean over examples"
-        )
-    if not bool(torch.isfinite(loss)):
-        raise CriterionError(
-            f"the loss of batch {number} is {float(loss.detach()):g}; such a batch says nothing "
-            "about weights. Leave it out, or look at the network's output"
-        )
-    return loss.reshape(())
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from secateur.channels.groups import ChannelGroup, ChannelMap
 from secateur.criteria.apply import OF_NORMS, Found, at_sites, generator
 from secateur.criteria.base import STREAMED, Criterion, Need, Sums
-from secateur.criteria.calibrate import Calibration, LossFunction, calibrate, lacking
+from secateur.criteria.batches import LossFunction
+from secateur.criteria.calibrate import Calibration, calibrate, lacking
 from secateur.criteria.scores import Reduction, Scores
 from secateur.criteria.sites import Members, Sites, input_site, norm_of
 from secateur.errors import CriterionError, unknown_name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Literal
 
 import torch
@@ -38,6 +39,11 @@ class Sites:
             for weight, layer in self.channels.by_weight.items()
             if weight not in buffers and (layer.kind != "linear" or weight in prunable)
         }
+
+    def n_filters(self, layer: str) -> int:
+        """How many filters a layer has."""
+        use = self.layers[layer]
+        return self.channels.shapes[use.weight][use.out_dim]
 
     @cached_property
     def layer_of(self) -> dict[str, str]:
@@ -77,7 +83,7 @@ class Sites:
         return {
             group.name: sum(
                 member.index.shape[1]
-                * _numel(self.channels.shapes[member.parameter])
+                * prod(self.channels.shapes[member.parameter])
                 // self.channels.shapes[member.parameter][member.dim]
                 for member in group.members
                 if (member.role == "out" and member.parameter in self.layer_of)
@@ -107,7 +113,3 @@ def input_rows(member: Member, tensor: Tensor) -> Tensor:
     """One row a channel that is read, of a weight or of anything of its shape, (n_channels, d)."""
     index = torch.tensor(member.index, device=tensor.device)
     return tensor.movedim(member.dim, 0)[index].flatten(1)
-
-
-def _numel(shape: tuple[int, ...]) -> int:
-    return int(torch.Size(shape).numel())

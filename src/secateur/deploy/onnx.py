@@ -104,9 +104,7 @@ def _quiet() -> Iterator[None]:
     """Without what the exporter says about itself: none of it is about the network."""
     log = logging.getLogger("torch.onnx")
     level = log.level
-    log.setLevel(
-        logging.ERROR
-    )  # it warns that torchvision, of which no operator is used, is not there
+    log.setLevel(logging.ERROR)  # it misses torchvision, of which no operator is used
     try:
         with warnings.catch_warnings():
             # torch's own use of tree specifications, while it copies the exported program

@@ -13,6 +13,9 @@ from secateur.plan.room import Room, matching, rooms
 
 _UNITS = {"params": "parameters", "macs": "MACs", "latency_ms": "ms"}
 
+RATIO_OF = "ratio of "
+"""Stands before a pattern of `Budget.ratios` where it is asked or reached."""
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -110,14 +113,11 @@ def asked(channels: ChannelMap, budget: Budget) -> dict[str, float]:
     if budget.pruning_ratio is not None:
         found["pruning_ratio"] = budget.pruning_ratio
     found |= {name: at_most for name, (at_most, _) in limits(channels, budget).items()}
-    return found | {f"ratio of {name}": ratio for name, ratio in budget.ratios.items()}
+    return found | {RATIO_OF + name: ratio for name, ratio in budget.ratios.items()}
 
 
 def reached(channels: ChannelMap, budget: Budget, remove: Removal) -> dict[str, float]:
-    """What a removal comes to, in the terms of `asked`; share of channels, MACs and parameters too.
-
-    The share gone by a pattern of `ratios` is that of all channels it matches.
-    """
+    """What a removal comes to, in the terms of `asked`; share of channels, MACs and params too."""
     before, after = cost(channels), cost(channels, remove)
     found: dict[str, float] = {
         "pruning_ratio": share_gone(before, after),
@@ -125,17 +125,24 @@ def reached(channels: ChannelMap, budget: Budget, remove: Removal) -> dict[str, 
         "params": after.params,
     }
     found |= spent(channels, budget, remove)
-    for pattern in budget.ratios:
-        names = matching(pattern, channels)
-        n = sum(channels.by_name[name].n_channels for name in names)
-        gone = sum(len(remove.get(name, ())) for name in names)
-        found[f"ratio of {pattern}"] = gone / n if n else 0.0
-    return found
+    return found | {RATIO_OF + p: share_gone_of(p, channels, remove) for p in budget.ratios}
 
 
 def share_gone(before: Cost, after: Cost) -> float:
     """Share of the prunable channels that are gone."""
     return 1 - after.channels / before.channels if before.channels else 0.0
+
+
+def share_gone_of(pattern: str, channels: ChannelMap, remove: Removal) -> float:
+    """Share gone of all channels that a name or pattern of `Budget.ratios` matches.
+
+    Raises:
+        BudgetError: no group and no layer has such a name.
+    """
+    names = matching(pattern, channels)
+    n = sum(channels.by_name[name].n_channels for name in names)
+    gone = sum(len(remove.get(name, ())) for name in names)
+    return gone / n if n else 0.0
 
 
 def unit_of(name: str) -> str:

@@ -124,7 +124,8 @@ def limited(
         if room.ignored is not None:
             words[name] = f"left alone: ignore has {room.ignored!r}"
         elif n < budget.keep_multiple_of:
-            words[name] = f"left alone: fewer channels than keep_multiple_of {_of(budget)}"
+            step = budget.keep_multiple_of
+            words[name] = f"left alone: fewer channels than keep_multiple_of {step}"
         elif want != gone:
             words[name] = _why(room, want, gone, budget)
     return words
@@ -158,8 +159,4 @@ def _why(room: Room, want: int, gone: int, budget: Budget) -> str:
     rule, most = min(by_rule.items(), key=lambda item: item[1])
     if want > most and (budget.keep_multiple_of == 1 or most - gone < budget.keep_multiple_of):
         return said + rule
-    return f"{said}keep_multiple_of is {_of(budget)}"
-
-
-def _of(budget: Budget) -> str:
-    return str(budget.keep_multiple_of)
+    return f"{said}keep_multiple_of is {budget.keep_multiple_of}"

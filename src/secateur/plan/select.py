@@ -167,8 +167,7 @@ def _select(
         return all(now[name] <= at_most for name, at_most in allowed.items())
 
     least = budget.pruning_ratio or 0.0
-    shares = _shares(classes, least) if allowed else [least]
-    share = shares[_first(within, len(shares), shares)] if allowed else least
+    share = _first(within, _shares(classes, least)) if allowed else least
     taken, wanted = _taken(classes, found, share)
     remove = {name: tuple(sorted(gone)) for name, gone in removal(share).items()}
     return PruningPlan(
@@ -227,16 +226,16 @@ def _shares(classes: Iterable[_Class], least: float) -> list[float]:
     return [least, *shares[shares > least].tolist()]
 
 
-def _first(within: Callable[[float], bool], n: int, shares: Sequence[float]) -> int:
-    """Index of the first share that is within the budget; the last one is."""
-    low, high = 0, n - 1
+def _first(within: Callable[[float], bool], shares: Sequence[float]) -> float:
+    """The first share that is within the budget; the last one is."""
+    low, high = 0, len(shares) - 1
     while low < high:
         middle = (low + high) // 2
         if within(shares[middle]):
             high = middle
         else:
             low = middle + 1
-    return low
+    return shares[low]
 
 
 def _check_scores(scores: Scores, channels: ChannelMap) -> None:

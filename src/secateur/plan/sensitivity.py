@@ -137,12 +137,8 @@ def ratios_for(sensitivity: Sensitivity, channels: ChannelMap, budget: Budget) -
         ratios = {**others, **clipped, **budget.ratios}
         return replace(budget, pruning_ratio=None, ratios=ratios)
 
-    low, high = (
-        0.0,
-        max(
-            (float(sensitivity.losses(c).max(initial=0.0)) for c in sensitivity.curves), default=0.0
-        ),
-    )
+    losses = [sensitivity.losses(curve).max(initial=0.0) for curve in sensitivity.curves]
+    low, high = 0.0, float(max(losses, default=0.0))
     missed = [row for row in reach(channels, at(high)) if not row.met]
     if missed:
         raise BudgetError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -114,33 +114,15 @@ def _tau(root: Path, edition: Edition, problems: list[Problem], notes: list[str]
         "test": "evaluation_setup/fold1_evaluate.csv",
     }
     counts: dict[str, int] = {}
-    parsed: dict[str, Name] = {}
     members: dict[str, dict[str, Name]] = {}
     for role, n_expected in expected.items():
         if role not in found:
             problems.append(Problem("missing listing", official[role], "it is not there"))
             continue
-        try:
-            rows = table(found[role], ("filename",), "\t").values()
-        except DataError as error:
-            problems.append(Problem("bad listing", official[role], str(error)))
+        listed = _listed(found[role], official[role], edition, problems)
+        if listed is None:
             continue
-        members[role] = {}
-        for row in rows:
-            filename = row["filename"]
-            try:
-                name = parsed.setdefault(filename, parse(filename, edition))
-            except DataError as error:
-                problems.append(Problem("bad name", filename, str(error)))
-                continue
-            if filename in members[role]:
-                problems.append(Problem("duplicate", filename, f"listed twice in {official[role]}"))
-            members[role][filename] = name
-            label = row.get("scene_label") or name.scene
-            if label != name.scene:
-                problems.append(
-                    Problem("mislabelled", filename, f"{official[role]} says {label!r}")
-                )
+        members[role] = listed
         counts[f"clips in {official[role]}"] = len(members[role])
         if len(members[role]) != n_expected:
             words = f"{len(members[role])} clips, and {edition.title} has {n_expected}"
@@ -161,8 +143,35 @@ def _tau(root: Path, edition: Edition, problems: list[Problem], notes: list[str]
     if members.keys() == expected.keys():
         neither = members["meta"].keys() - members["train"].keys() - members["test"].keys()
         counts["clips in neither list"] = len(neither)
-    counts["audio files found"] = _present(root, parsed, problems)
+    every = {filename for listed in members.values() for filename in listed}
+    counts["audio files found"] = _present(root, every, problems)
     return counts
+
+
+def _listed(
+    listing: Path, official: str, edition: Edition, problems: list[Problem]
+) -> dict[str, Name] | None:
+    """What the names of a listing's clips say, by file; None if it cannot be read."""
+    try:
+        rows = table(listing, ("filename",), "\t").values()
+    except DataError as error:
+        problems.append(Problem("bad listing", official, str(error)))
+        return None
+    listed: dict[str, Name] = {}
+    for row in rows:
+        filename = row["filename"]
+        try:
+            name = parse(filename, edition)
+        except DataError as error:
+            problems.append(Problem("bad name", filename, str(error)))
+            continue
+        if filename in listed:
+            problems.append(Problem("duplicate", filename, f"listed twice in {official}"))
+        listed[filename] = name
+        label = row.get("scene_label") or name.scene
+        if label != name.scene:
+            problems.append(Problem("mislabelled", filename, f"{official} says {label!r}"))
+    return listed
 
 
 def _shares(
@@ -202,7 +211,7 @@ def _shares(
     return counts
 
 
-def _present(root: Path, names: Mapping[str, object], problems: list[Problem]) -> int:
+def _present(root: Path, names: Iterable[str], problems: list[Problem]) -> int:
     """How many named files are there; those that are not, or are empty, become problems."""
     n_found = 0
     for name in sorted(names):
@@ -252,7 +261,7 @@ def _esc(
                 problems.append(
                     Problem("count", f"{column} {value}", f"{n} rows, and {title} has {n_each}")
                 )
-    n_found = _present(root, {f"audio/{row['filename']}": None for row in rows}, problems)
+    n_found = _present(root, {f"audio/{row['filename']}" for row in rows}, problems)
     return {f"clips in {name}": len(rows), "audio files found": n_found}
 
 
@@ -263,7 +272,7 @@ def _folder(root: Path, problems: list[Problem]) -> dict[str, int]:
     counts: dict[str, int] = {"classes": len(folders)}
     for folder in folders:
         audio = {
-            file.relative_to(root).as_posix(): None
+            file.relative_to(root).as_posix()
             for file in folder.rglob("*")
             if file.is_file() and file.suffix.lower() in SUFFIXES
         }

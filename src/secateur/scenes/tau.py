@@ -8,11 +8,12 @@ list are held out for it, so that nothing need ever be chosen by the test list.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from secateur.errors import DataError
 from secateur.scenes.datasets import Clip, OnBad, SceneSet, Skipped, file_of, read_file
@@ -183,6 +184,72 @@ def tau(
         raise DataError(f"share={share} of {edition.title}: give {', '.join(map(str, allowed))}")
     if not 0 <= holdout < 1:
         raise DataError(f"holdout={holdout}: give 0 (no validation part) to below 1")
+    found = _lists_needed(root, edition, share)
+    meta = table(found["meta"], ("filename", "scene_label"), "\t") if "meta" in found else {}
+    said = {row["filename"]: row for row in meta.values()}
+    rows: dict[str, _Row] = {}
+    good: dict[str, Name] = {}
+    skipped: list[Skipped] = []
+    for row in _rows(found):
+        if (first := rows.setdefault(row.filename, row)) is not row:
+            raise DataError(
+                f"{row.where}: {row.filename!r} is listed already ({first.where}); "
+                "restore the original listings"
+            )
+        try:
+            both = (row.values, said.get(row.filename, {}))
+            good[row.filename] = _checked(root, row.filename, both, edition)
+        except DataError as error:
+            if on_bad == "raise":
+                raise DataError(f"{row.where}: {error}") from error
+            skipped.append(Skipped(row.filename, str(error)))
+    in_training = (name for file, name in good.items() if rows[file].role == "train")
+    held_out = _held_out(in_training, holdout, seed)
+    roles = ["train", "validation", "test"] if held_out else ["train", "test"]
+    paths = {filename: root / filename for filename in good}
+    return SceneSet(
+        name=edition.name,
+        classes=SCENES,
+        clips=tuple(
+            Clip(
+                filename,
+                SCENES.index(name.scene),
+                roles.index(_part(rows[filename].role, name.location in held_out)) + 1,
+                name.device,
+                name.location,
+                name.city,
+                _segment(filename, edition),
+            )
+            for filename, name in good.items()
+        ),
+        read=partial(read_file, paths),
+        content=content_hash((rows[f].role, path, rows[f].where) for f, path in paths.items()),
+        parts=dict(enumerate(roles, 1)),
+        skipped=tuple(skipped),
+        left_out={"in neither list": len(said.keys() - rows.keys())} if said else {},
+        path=partial(file_of, paths),
+    )
+
+
+class _Row(NamedTuple):
+    """One line of an official list: the clip, `train` or `test`, where it stands, what it says."""
+
+    filename: str
+    role: str
+    where: str
+    values: dict[str, str]
+
+
+def _rows(found: Mapping[str, Path]) -> Iterator[_Row]:
+    """The training list, then the test list."""
+    for role in ("train", "test"):
+        listing = found[role]
+        for line, values in table(listing, ("filename",), "\t").items():
+            yield _Row(values["filename"], role, f"{listing}, line {line}", values)
+
+
+def _lists_needed(root: Path, edition: Edition, share: int) -> dict[str, Path]:
+    """As `lists`, with a training and a test list surely among them."""
     found = lists(root, share)
     for role, wanted in (
         ("train", "fold1_train.csv" if share == 100 else f"split{share}.csv"),
@@ -193,54 +260,7 @@ def tau(
                 f"no {edition.title} in {root}: evaluation_setup/{wanted} is not there; "
                 "`secateur scenes check` says what else is missing"
             )
-    meta = table(found["meta"], ("filename", "scene_label"), "\t") if "meta" in found else {}
-    said = {row["filename"]: row for row in meta.values()}
-    rows: dict[str, tuple[str, str]] = {}
-    good: dict[str, Name] = {}
-    skipped: list[Skipped] = []
-    for role in ("train", "test"):
-        listing = found[role]
-        for line, row in table(listing, ("filename",), "\t").items():
-            filename, where = row["filename"], f"{listing}, line {line}"
-            if filename in rows:
-                raise DataError(
-                    f"{where}: {filename!r} is listed already ({rows[filename][1]}); "
-                    "restore the original listings"
-                )
-            rows[filename] = (role, where)
-            try:
-                good[filename] = _checked(root, filename, (row, said.get(filename, {})), edition)
-            except DataError as error:
-                if on_bad == "raise":
-                    raise DataError(f"{where}: {error}") from error
-                skipped.append(Skipped(filename, str(error)))
-    held_out = _held_out(
-        (name for file, name in good.items() if rows[file][0] == "train"), holdout, seed
-    )
-    roles = ["train", "validation", "test"] if held_out else ["train", "test"]
-    paths = {filename: root / filename for filename in good}
-    return SceneSet(
-        name=edition.name,
-        classes=SCENES,
-        clips=tuple(
-            Clip(
-                filename,
-                SCENES.index(name.scene),
-                roles.index(_part(rows[filename][0], name.location in held_out)) + 1,
-                name.device,
-                name.location,
-                name.city,
-                _segment(filename, edition),
-            )
-            for filename, name in good.items()
-        ),
-        read=partial(read_file, paths),
-        content=content_hash((rows[f][0], path, rows[f][1]) for f, path in paths.items()),
-        parts=dict(enumerate(roles, 1)),
-        skipped=tuple(skipped),
-        left_out={"in neither list": len(said.keys() - rows.keys())} if said else {},
-        path=partial(file_of, paths),
-    )
+    return found
 
 
 def _segment(filename: str, edition: Edition) -> str:

@@ -18,7 +18,8 @@ from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import trace
 from secateur.criteria.apply import OF_NORMS, at_sites
 from secateur.criteria.base import STREAMED, Criterion
-from secateur.criteria.calibrate import Calibration, LossFunction, calibrate, lacking, merge
+from secateur.criteria.batches import LossFunction
+from secateur.criteria.calibrate import Calibration, calibrate, lacking, merge
 from secateur.criteria.channel_weights import channel_weights
 from secateur.criteria.score import check_criteria, check_finite
 from secateur.criteria.sites import Sites

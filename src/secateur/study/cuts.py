@@ -64,7 +64,8 @@ def prune_and_tune(
         return among(scores[cell.criterion], channels, budget, cell.normalisation)
 
     example = data.x_train[:1]
-    plan = plan_that_fits(base, example, budget_of(cell.level, channels), select)
+    budget = budget_of(cell.level, channels)
+    plan = plan_that_fits(base, example, budget, select, channels=channels)
     small = cut(base, plan, example, channels=channels, hold_back=False)
     reestimate_batch_norm(small, data.x_train)
     after_cut = tested(small, data)
@@ -122,7 +123,8 @@ def train_from_scratch(
     channels = trace(large, data.x_train[:1])
     scores = score(large, channels, [l1])
     budget, example = budget_of(cell.level, channels), data.x_train[:1]
-    plan = plan_that_fits(large, example, budget, partial(uniform, scores["l1"]))
+    select = partial(uniform, scores["l1"])
+    plan = plan_that_fits(large, example, budget, select, channels=channels)
     small = cut(large, plan, example, channels=channels, hold_back=False)
     draw_anew(small, base_cell)
     history = fit(

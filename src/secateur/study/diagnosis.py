@@ -9,9 +9,8 @@ from itertools import combinations
 
 from secateur.analysis.distribution import DistributionSummary
 from secateur.analysis.global_pruning import GlobalPruning
-from secateur.analysis.inactive import INACTIVE_BELOW
 from secateur.analysis.similarity import SimilaritySummary
-from secateur.analysis.skewness import POOLED, SkewnessRow
+from secateur.analysis.skewness import INACTIVE_BELOW, POOLED, SkewnessRow
 from secateur.analysis.tables import GLOBAL
 from secateur.study.inspection import CONTROL, Analysis, clusters_of
 

@@ -9,7 +9,7 @@ a constant behind a zero-padded convolution is another number at the border.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -219,17 +219,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._made_of[id(one)] = frozenset().union(*(names or () for names in known))
         if (bare := self._bare.get(id(tensors[0]))) is None or len(tensors) > 1:
             return
-        order = list(range(tensors[0].ndim))
-        if name == "t":
-            order.reverse()
-        elif name == "permute":
-            order = [k % len(order) for k in args[1]]
-        elif name == "transpose":
-            one, other = (k % len(order) for k in args[1:3])
-            order[one], order[other] = other, one
-        elif name not in ("detach", "alias"):
-            return
-        self._bare[id(out)] = bare[0], tuple(bare[1][k] for k in order)
+        if name in movement.TURNING:
+            order = movement.turned(name, args, tensors[0].ndim)
+            self._bare[id(out)] = bare[0], tuple(bare[1][k] for k in order)
 
     def _read(
         self,
@@ -298,7 +290,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return Read(~arrives, ~used, nothing, constants)
 
 
-def _leaves(out: Any) -> Any:
+def _leaves(out: Any) -> Iterator[Tensor]:
     return (leaf for leaf in tree_iter(out) if isinstance(leaf, Tensor))
 
 
@@ -328,7 +320,7 @@ _MOVED: tuple[Rule | None, ...] = (
 )
 """Rules of operators that put numbers elsewhere and change none."""
 
-_MOVES: Mapping[str, None] = dict.fromkeys(("detach", "alias", "lift_fresh"))
+_MOVES = frozenset({"detach", "alias", "lift_fresh"})
 """Operators that move numbers nowhere, and share them."""
 
 _NOT_MOVED = frozenset({"index_select"})

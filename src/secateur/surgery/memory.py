@@ -61,9 +61,9 @@ def activation_peak(
     args, kwargs = call_arguments(
         tree_map_only(Tensor, lambda tensor: tensor.detach().to("meta"), example_input)
     )
-    alive = Alive(made)
-    alive.note(tree_leaves((args, kwargs)), "input")
-    with untouched(made.modules()), torch.no_grad(), torch.device("meta"), alive:
+    storages = Storages(made)
+    storages.note(tree_leaves((args, kwargs)), "input")
+    with untouched(made.modules()), torch.no_grad(), torch.device("meta"), storages:
         made.eval()
         try:
             made(*args, **kwargs)
@@ -72,7 +72,7 @@ def activation_peak(
                 f"{type(model).__name__}.forward failed on these shapes: "
                 f"{str(error).splitlines()[0]}; settle the plan first, and check example_input"
             ) from error
-    return alive.peak
+    return storages.peak
 
 
 _SAVES_STATISTICS = {
@@ -85,7 +85,7 @@ _SAVES_STATISTICS = {
 """Operators whose further outputs are for a backward pass, and empty or dropped at once here."""
 
 
-class Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Storages(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Inside, the storages that operators make are counted for as long as they live."""
 
     def __init__(self, model: nn.Module) -> None:

@@ -72,13 +72,13 @@ def objections(
         said = str(error).rpartition("; ")[0]
         text = f"the plan does not fit the network's code: {said}"
         blamed = witness.last_groups(run)
-        return [Objection(text, blamed, _key(run.failed, run.place))]
+        return [Objection(text, blamed, _place(run.failed, run.place))]
     return _misalignments(run, original, witness)
 
 
-def _key(call: Call | None, place: tuple[str, ...]) -> tuple[str, ...]:
+def _place(call: Call | None, lines: tuple[str, ...]) -> tuple[str, ...]:
     """Operator and lines of a call, to find its like in other blocks."""
-    return () if call is None else (str(call.function._schema.name), *place)
+    return () if call is None else (str(call.function._schema.name), *lines)
 
 
 def groups_of_places(
@@ -89,11 +89,11 @@ def groups_of_places(
     run = Run(model, original.rules, None, note_places=True)
     replay(run, model, example_input)
     labels: dict[tuple[str, ...], list[Labels]] = {}
-    for call, place in zip(run.calls, run.places, strict=True):
+    for call, lines in zip(run.calls, run.places, strict=True):
         for tensor in call.tensors:
             if not call.is_weight(tensor):
                 fields = call.fields(tensor).values()
-                known = labels.setdefault(_key(call, place), [])
+                known = labels.setdefault(_place(call, lines), [])
                 known.extend(f.reshape(-1).numpy() for f in fields)
     return {
         place: witness.groups(np.concatenate(found)) for place, found in labels.items() if found
@@ -107,13 +107,13 @@ def _misalignments(run: Run, original: Run, witness: Witness) -> list[Objection]
     pinned = np.zeros(channel.max(initial=-1) + 1, dtype=bool)
     for pin in original.notebook.pins:
         pinned[channel[pin.labels.numpy()]] = True
-    known = np.unique(_keys(*meeting_pairs(original.notebook.meetings), n_labels))
+    known = np.unique(_numbered(*meeting_pairs(original.notebook.meetings), n_labels))
     meetings = run.notebook.meetings
     first, second = meeting_pairs(meetings)
     at = np.repeat(np.arange(len(meetings)), [len(meeting.first) for meeting in meetings])
     fresh = (first >= n_labels) | (second >= n_labels)
     wrong = ~fresh & (first != second)
-    wrong[wrong] = ~np.isin(_keys(first[wrong], second[wrong], n_labels), known)
+    wrong[wrong] = ~np.isin(_numbered(first[wrong], second[wrong], n_labels), known)
     old = np.where(first >= n_labels, second, first)
     is_old = fresh & (old < n_labels)
     wrong[is_old] = ~pinned[channel[old[is_old]]]
@@ -141,7 +141,6 @@ def _wrong_pieces(
     run: Run, original: Run, witness: Witness, channel: Labels
 ) -> Iterable[Objection]:
     """Parts of a dimension that hold other channels than those that are left of the original's."""
-    n_labels = len(channel)
     taken: dict[tuple[str, str], list[Call]] = {}
     for call in run.calls:
         if call.name in TAKES_PARTS:
@@ -164,20 +163,27 @@ def _wrong_pieces(
                 f"after the cut {call.name} at {call.source} {text}", witness.groups(labels)
             )
             continue
-        for out, old in zip(call.outputs, before.outputs, strict=True):
-            for dim, field in before.fields(old).items():
-                labels = field.reshape(-1).numpy()
-                left = labels[witness.stays[labels]]
-                found = call.fields(out).get(dim)
-                here = left[:0] if found is None else found.reshape(-1).numpy()
-                if (here < n_labels).all() and not np.array_equal(channel[left], channel[here]):
-                    text = (
-                        f"after the cut {call.name} at {call.source} gives {len(here)} channels, "
-                        f"not the {len(left)} that are left of its {len(labels)}"
-                    )
-                    both = np.concatenate([labels, here])
-                    beside = before.fields(before.tensors[0])[dim].reshape(-1).numpy()
-                    yield Objection(text, witness.groups(both) or witness.groups(beside))
+        yield from _wrong_parts(call, before, witness, channel)
+
+
+def _wrong_parts(
+    call: Call, before: Call, witness: Witness, channel: Labels
+) -> Iterable[Objection]:
+    """Parts of one call that hold other channels than what is left of the original call's."""
+    for out, old in zip(call.outputs, before.outputs, strict=True):
+        for dim, field in before.fields(old).items():
+            labels = field.reshape(-1).numpy()
+            left = labels[witness.stays[labels]]
+            found = call.fields(out).get(dim)
+            here = left[:0] if found is None else found.reshape(-1).numpy()
+            if (here < len(channel)).all() and not np.array_equal(channel[left], channel[here]):
+                text = (
+                    f"after the cut {call.name} at {call.source} gives {len(here)} channels, "
+                    f"not the {len(left)} that are left of its {len(labels)}"
+                )
+                both = np.concatenate([labels, here])
+                beside = before.fields(before.tensors[0])[dim].reshape(-1).numpy()
+                yield Objection(text, witness.groups(both) or witness.groups(beside))
 
 
 def _left_out(call: Call) -> list[Labels]:
@@ -201,5 +207,6 @@ def _apart(found: list[Objection]) -> Iterable[Objection]:
         seen.update(objection.groups)
 
 
-def _keys(first: Labels, second: Labels, n_labels: int) -> Labels:
+def _numbered(first: Labels, second: Labels, n_labels: int) -> Labels:
+    """One number for every pair of labels, whichever stands first."""
     return np.minimum(first, second) * n_labels + np.maximum(first, second)

@@ -21,6 +21,7 @@ from secateur.channels.run import Run
 from secateur.channels.trace import Example, record, recorded
 from secateur.errors import ProofError, VerificationError
 from secateur.plan.plan import Numbers, PruningPlan
+from secateur.plan.reach import RATIO_OF, share_gone, share_gone_of
 from secateur.surgery.objections import Objection, groups_of_places, objections
 from secateur.surgery.rebuild import shrink
 from secateur.surgery.sizes import Survey, survey, told_its_width
@@ -173,20 +174,27 @@ def _without_objections(proof: _Proof, plan: PruningPlan) -> PruningPlan:
             limited[name] = f"{n} of {of} channels stay, or sizes at {line} would not fit"
         elif name not in held_back:
             held_back[name] = f"all of its channels are needed for sizes at {line} to fit"
-    before, after = cost(proof.channels), cost(proof.channels, remove)
-    reached = {
-        "pruning_ratio": 1 - after.channels / before.channels if before.channels else 0.0,
-        "macs": after.macs,
-        "params": after.params,
-    }
-    reached |= {f"bytes_{dtype}": after.bytes_at(dtype) for dtype in get_args(Dtype)}
-    reached = {name: value for name, value in reached.items() if name in plan.reached}
     return replace(
         plan,
         remove=remove,
-        after=after,
-        reached={**plan.reached, **reached},
+        after=cost(proof.channels, remove),
+        reached=_reached(plan, proof.channels, remove),
         held_back=held_back,
         limited=limited,
         attributes=attributes,
     )
+
+
+def _reached(plan: PruningPlan, channels: ChannelMap, remove: Removal) -> dict[str, float]:
+    """What a plan reached, with another removal; an estimated latency stands as it was."""
+    before, after = cost(channels), cost(channels, remove)
+    now: dict[str, float] = {
+        "pruning_ratio": share_gone(before, after),
+        "macs": after.macs,
+        "params": after.params,
+    }
+    now |= {f"bytes_{dtype}": after.bytes_at(dtype) for dtype in get_args(Dtype)}
+    for name in plan.reached:
+        if name.startswith(RATIO_OF):
+            now[name] = share_gone_of(name.removeprefix(RATIO_OF), channels, remove)
+    return {name: now.get(name, value) for name, value in plan.reached.items()}

@@ -9,8 +9,7 @@ from typing import Any
 from torch import nn
 
 from secateur.channels.groups import ChannelMap
-from secateur.channels.rules import RULES, Rule
-from secateur.channels.trace import Example, channel_map, record
+from secateur.channels.trace import Example, recorded
 from secateur.errors import BudgetError
 from secateur.plan.budget import Budget
 from secateur.plan.plan import PruningPlan
@@ -24,7 +23,7 @@ def plan_that_fits(
     budget: Budget,
     select: Callable[[ChannelMap, Budget], PruningPlan],
     *,
-    rules: Mapping[str, Rule] = RULES,
+    channels: ChannelMap | None = None,
 ) -> PruningPlan:
     """A plan that meets a budget and is proved; what is held back, other groups make up for.
 
@@ -32,11 +31,13 @@ def plan_that_fits(
     ignored and the rest is planned again, until nothing is held back; where channels stay so that
     sizes in the network's code fit, the rest is planned to a tighter budget.
 
+    `channels`, the map that `trace` made of this network, spares tracing it again and brings the
+    rules it was traced by.
+
     Raises:
         BudgetError: the budget cannot be met, at all or without the groups that are held back.
     """
-    run = record(model, example_input, rules)
-    channels = channel_map(run)
+    run, channels = recorded(model, example_input, channels)
     held: dict[str, str] = {}
     tight = budget
     for _ in range(len(channels.groups) + _TRIES):

@@ -18,9 +18,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from secateur.channels.arithmetic import meet
-from secateur.channels.call import Call, network_line
+from secateur.channels.call import Call
 from secateur.channels.cost import Removal
 from secateur.channels.groups import ChannelMap
+from secateur.channels.lines import network_line
 from secateur.channels.normalisation import groups_go_whole
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.run import Run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
@@ -22,29 +23,21 @@ from secateur.train.penalty_scales import BnL1, BnL1Proximal, Polarization, prun
 Make = Callable[[float, nn.Module, ChannelMap, float], Penalty]
 """(strength, model, its channels, ramp) -> a penalty on everything that can be pruned."""
 
+
+def _on(kind: Callable[..., Penalty], chosen: Callable[[ChannelMap], Any]) -> Make:
+    """A penalty on what `chosen` finds in the channel map."""
+    return lambda strength, _, channels, ramp: kind(strength, chosen(channels), ramp=ramp)
+
+
 PENALTIES: dict[str, Make] = {
-    "bn_l1": lambda strength, _, channels, ramp: BnL1(
-        strength, prunable_scales(channels), ramp=ramp
-    ),
-    "bn_l1_proximal": lambda strength, _, channels, ramp: BnL1Proximal(
-        strength, prunable_scales(channels), ramp=ramp
-    ),
-    "polarization": lambda strength, _, channels, ramp: Polarization(
-        strength, prunable_scales(channels), ramp=ramp
-    ),
-    "group_lasso": lambda strength, _, channels, ramp: GroupLasso(
-        strength, prunable_filters(channels), ramp=ramp
-    ),
-    "group_lasso_proximal": lambda strength, _, channels, ramp: GroupLassoProximal(
-        strength, prunable_filters(channels), ramp=ramp
-    ),
-    "deep_hoyer": lambda strength, _, channels, ramp: DeepHoyer(
-        strength, prunable_filters(channels), ramp=ramp
-    ),
+    "bn_l1": _on(BnL1, prunable_scales),
+    "bn_l1_proximal": _on(BnL1Proximal, prunable_scales),
+    "polarization": _on(Polarization, prunable_scales),
+    "group_lasso": _on(GroupLasso, prunable_filters),
+    "group_lasso_proximal": _on(GroupLassoProximal, prunable_filters),
+    "deep_hoyer": _on(DeepHoyer, prunable_filters),
     "growing_l2": lambda strength, model, channels, ramp: GrowingL2(
         strength, lowest_filters(model, channels), ramp=ramp
     ),
-    "group_norm": lambda strength, _, channels, ramp: GroupNorm(
-        strength, coupled_groups(channels), ramp=ramp
-    ),
+    "group_norm": _on(GroupNorm, coupled_groups),
 }

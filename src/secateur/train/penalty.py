@@ -14,7 +14,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from secateur.analysis.inactive import INACTIVE_BELOW
 from secateur.errors import TrainingError, unknown_name
 
 Parameters = Mapping[str, nn.Parameter]
@@ -124,21 +123,6 @@ def sparsity(weights: Iterable[Tensor]) -> dict[str, float | None]:
     pool = _magnitudes(weights).double().cpu().numpy()
     *_, pooled = skewness_rows({"all": pool}, "bn_scale")
     return {"ws": pooled.ws, "inactive": pooled.inactive_share, "gini": pooled.gini}
-
-
-def inactive_share(scales: Iterable[Tensor]) -> float:
-    """Share of scales whose magnitude is below 1 % of the largest over the network.
-
-    >>> inactive_share([torch.tensor([1.0, 0.0]), torch.tensor([-0.5, 0.009])])
-    0.5
-    """
-    magnitudes = _magnitudes(scales)
-    if not len(magnitudes):
-        return 0.0
-    largest = magnitudes.max()
-    if largest == 0:
-        return 1.0
-    return (magnitudes < INACTIVE_BELOW * largest).double().mean().item()
 
 
 def mean_of(weights: Iterable[Tensor]) -> float:

@@ -80,13 +80,7 @@ class GroupLassoProximal(_FilterPenalty):
     Reference: the proximal step of the same penalty, Yuan & Lin 2006; Beck & Teboulle 2009.
     """
 
-    filters: Chosen
-
     proximal: ClassVar[bool] = True
-
-    def check(self, parameters: Parameters) -> None:
-        """Refuse filters the model does not have (TrainingError)."""
-        _check(self.filters, parameters)
 
     @torch.no_grad()
     def after_step(self, parameters: Parameters, progress: float, lr: float) -> None:

@@ -45,5 +45,9 @@ def strength_for_shrink(
     *,
     proximal: bool = False,
 ) -> float:
-    """The strength at which `total_shrink` is `shrink`."""
+    """The strength at which `total_shrink` is `shrink`.
+
+    Raises:
+        TrainingError: as `total_shrink`.
+    """
     return shrink / total_shrink(1.0, training, n_examples, ramp, proximal=proximal)
