@@ -229,6 +229,7 @@ def test_tables_have_as_many_cells_as_columns_and_never_say_none(findings):
         comparison_tables.bd_rates,
         comparison_tables.shares,
         losses.relative,
+        losses.by_method,
         tables.sensitivity,
         run_tables.seconds,
     ):

@@ -5,11 +5,12 @@ import pytest
 
 from secateur.report.digest import digest, lines
 from secateur.report.findings import EPSILONS, MAIN_EPSILON, find
-from secateur.report.losses import RELATIVE, at_other_losses, hangs_on_loss, relative
+from secateur.report.losses import RELATIVE, at_other_losses, by_method, hangs_on_loss, relative
 from secateur.report.page import render
 from secateur.study.claims import NOT_TESTED, SUPPORTED, UNDECIDED, ws_regression
 from secateur.study.grid import blocks, tables
 from secateur.study.regression import lines as fitted
+from secateur.study.regression import lines_by_method
 from simulated_rows import dead_share, linear_rows, recipe, simulate
 
 
@@ -105,3 +106,16 @@ def test_the_secondary_analysis_has_a_warning_and_no_verdict(steady):
     assert page.index(RELATIVE) < page.index("Relative to the sparse network itself (secondary)")
     told = digest(steady)["slopes_relative_to_own_accuracy"]
     assert [row["epsilon"] for row in told] == sorted(EPSILONS * 3)
+
+
+def test_a_method_has_the_slope_of_its_own_rows(steady):
+    rows = linear_rows(np.random.default_rng(0), {"vgg": 0.05}, noise=0.0)
+    other = [row | {"accuracy": 0.1} if row.get("criterion") == "l2" else row for row in rows]
+    found = lines_by_method(blocks(tables(other)), 0.02)
+    slopes = {name: ws_regression(line).slope for (_, _, name), line in found.items()}
+    assert slopes.pop("l2") == pytest.approx(0.0, abs=0.01)
+    assert slopes == {"l1": pytest.approx(0.05)}
+    table = by_method(steady)
+    assert "secondary" in table.caption and "Verdict" not in table.columns
+    told = digest(steady)["slopes_by_method"]
+    assert len(told) == len(table.rows) == len({tuple(row[:3]) for row in table.rows})

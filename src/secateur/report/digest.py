@@ -43,6 +43,11 @@ def digest(findings: Findings) -> dict[str, Any]:
             for epsilon in EPSILONS
             for fit in findings.relative[epsilon]
         ],
+        "slopes_by_method": [
+            {"network": network, "scope": scope, "criterion": criterion}
+            | {name: getattr(fit, name) for name in ("n", "n_below", "slope", "low", "high", "r2")}
+            for (network, scope, criterion), fit in findings.by_method.items()
+        ],
         "sensitivity": sensitivity_figures.sensitivity(findings),
         "differences": figures.differences(findings),
         "fairness": comparison_figures.fairness(findings),

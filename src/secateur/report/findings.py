@@ -19,7 +19,7 @@ from secateur.study.claims import (
 )
 from secateur.study.grid import blocks, tables
 from secateur.study.methods import Measure, MethodDifference, method_differences
-from secateur.study.regression import Against, lines
+from secateur.study.regression import Against, lines, lines_by_method
 from secateur.study.tradeoff import Curve, PrunableRatio, Row, curves, prunable_rows
 
 EPSILONS = (0.01, 0.02, 0.05)
@@ -49,7 +49,8 @@ class Findings:
     and `regressions` are keyed by epsilon, the latter also by what the line is drawn against;
     `differences` by the measure (`accuracy`, `accuracy_cut`), over all ratios and for each.
     `relative` are the slopes on Weight Skewness with each network's own accuracy as the reference,
-    by epsilon; `claims_at` the claims that depend on epsilon.
+    by epsilon; `by_method` those of every network, scope and criterion at the main epsilon;
+    `claims_at` the claims that depend on epsilon.
     """
 
     recipe: Mapping[str, Any]
@@ -63,6 +64,7 @@ class Findings:
     prunable: Mapping[float, tuple[PrunableRatio, ...]]
     regressions: Mapping[tuple[float, str], tuple[Regression, ...]]
     relative: Mapping[float, tuple[Regression, ...]]
+    by_method: Mapping[tuple[str, str, str], Regression]
     differences: Mapping[str, tuple[MethodDifference, ...]]
     tested: tuple[str, ...]
     claims: tuple[Claim, ...]
@@ -162,6 +164,10 @@ def find(recipe: Mapping[str, Any], rows: Iterable[Row]) -> Findings:
         relative={
             epsilon: tuple(map(ws_regression, lines(fair, epsilon, reference="own")))
             for epsilon in EPSILONS
+        },
+        by_method={
+            method: ws_regression(line)
+            for method, line in lines_by_method(fair, MAIN_EPSILON).items()
         },
         differences=differences,
         tested=tested,

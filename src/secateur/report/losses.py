@@ -1,4 +1,4 @@
-"""Does a verdict hang on the loss of accuracy that is accepted, or on what it is measured from?"""
+"""Does a verdict hang on the accepted loss, on what it is measured from, or on the method?"""
 
 from __future__ import annotations
 
@@ -78,4 +78,25 @@ def relative(findings: Findings) -> Table:
             for fit, claimed in zip(fits, findings.regressions[epsilon, "ws"], strict=True)
         ),
         n_labels=2,
+    )
+
+
+def by_method(findings: Findings) -> Table:
+    """Slopes of every method by itself: what the line of a family averages, without verdicts."""
+    return Table(
+        f"Slope of prunable ratio on Weight Skewness by method, at a loss of {loss(MAIN_EPSILON)} "
+        "(secondary: as many looks as rows, not corrected)",
+        ("Network", "Scope", "Criterion", "Slope", "Interval", "R²"),
+        tuple(
+            (
+                network,
+                scope,
+                criterion,
+                number(fit.slope),
+                between(fit.low, fit.high),
+                number(fit.r2),
+            )
+            for (network, scope, criterion), fit in findings.by_method.items()
+        ),
+        n_labels=3,
     )

@@ -36,6 +36,7 @@ _TABLES = (
     tables.prunable,
     tables.regressions,
     losses.relative,
+    losses.by_method,
     tables.curves,
     tables.differences,
     tables.differences_by_ratio,

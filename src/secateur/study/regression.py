@@ -12,7 +12,7 @@ the second is Student's over the strengths, with 2 fewer than there are. The int
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -100,6 +100,23 @@ def lines(
     return tuple(
         _line(name, families[name], epsilon, against, seed, reference) for name in sorted(families)
     )
+
+
+def lines_by_method(
+    found: Iterable[Block], epsilon: float, against: Against = "ws", seed: int = 0
+) -> dict[tuple[str, str, str], Line]:
+    """The line of every network, scope and criterion but the control, by these names.
+
+    What the line of a family averages. As many looks as methods: no claim is judged by them.
+    """
+    return {
+        (block.network, block.scope, name): _line(
+            block.network, [_only(block, name)], epsilon, against, seed, "dense"
+        )
+        for block in found
+        for name in block.criteria
+        if name != CONTROL
+    }
 
 
 def interval(line: Line) -> tuple[float, float] | None:
@@ -225,6 +242,12 @@ def narrow(block: Block, seeds: Sequence[int], strengths: Sequence[float]) -> Bl
         ws=block.ws[place][:, line],
         inactive=block.inactive[place][:, line],
     )
+
+
+def _only(block: Block, criterion: str) -> Block:
+    k = block.criteria.index(criterion)
+    own = {name: values[k : k + 1] for name, values in block.values.items()}
+    return replace(block, criteria=(criterion,), values=own)
 
 
 def _means(values: Floats, weights: Floats) -> Floats:
