@@ -26,7 +26,7 @@ CODE = [code for code in blocks(PAGE, "python") if "recipe.yaml" not in code]
 def skip_without(text: str) -> None:
     for said, package in NEED.items():
         if said in text and not find_spec(package):
-            pytest.skip(f"{package} is not installed, which this needs: {text.strip()[:60]}")
+            pytest.skip(f"{package} is not installed, which this needs: {text.split(chr(10))[0]}")
 
 
 @pytest.fixture(scope="module")
