@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test quick nightly check format clean
+.PHONY: demo test quick nightly check format docs clean
 
 demo: .venv/runtime
 	$(BIN)/secateur demo --out out/demo
@@ -25,6 +25,10 @@ format: .venv/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: .venv/docs
+	$(BIN)/python -m sphinx -W --keep-going -q -E -b html docs out/docs
+	$(BIN)/python docs/check.py out/docs
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -35,6 +39,10 @@ format: .venv/dev
 .venv/dev: pyproject.toml constraints.txt | .venv/bin/python
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
 	$(BIN)/pip install -q -c constraints.txt --no-deps timm  # its torchvision is not needed
+	touch $@ .venv/runtime
+
+.venv/docs: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/pip install -q -c constraints.txt -e ".[docs]"
 	touch $@ .venv/runtime
 
 clean:
