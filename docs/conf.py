@@ -30,6 +30,7 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["deflist"]
 
 autodoc_typehints = "signature"
+autodoc_typehints_format = "fully-qualified"  # shortened by the line on unqualified names
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True

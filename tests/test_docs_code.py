@@ -34,7 +34,14 @@ def name(of: Any) -> str:
     return str(of.relative_to(ROOT)) if isinstance(of, Path) else str(of)
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if any(b.runs for b in blocks(p))], ids=name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow if page.stem == "tutorial" else (), id=name(page))
+        for page in PAGES
+        if any(block.runs for block in blocks(page))
+    ],
+)
 def test_a_page_runs_and_prints_what_it_says(page: Path, tmp_path: Path) -> None:
     ran = [block for block in blocks(page) if block.runs]
     code = tmp_path / f"{page.stem}_page.py"  # no name of Python's own
