@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test quick nightly test-min check format release-check clean
+.PHONY: demo test quick nightly test-min check format docs release-check clean
 
 demo: .venv/runtime
 	$(BIN)/secateur demo --out out/demo
@@ -31,6 +31,10 @@ format: .venv/dev
 release-check: .venv/dev
 	$(BIN)/python scripts/release_check.py
 
+docs: .venv/docs
+	$(BIN)/python -m sphinx -W --keep-going -q -E -b html docs out/docs
+	$(BIN)/python docs/check.py out/docs
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -47,6 +51,10 @@ release-check: .venv/dev
 	$(PYTHON) -m venv .venv-min
 	.venv-min/bin/pip install -q -c constraints-min.txt -e ".[dev]"
 	touch $@
+
+.venv/docs: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/pip install -q -c constraints.txt -e ".[docs]"
+	touch $@ .venv/runtime
 
 clean:
 	rm -rf .venv .venv-min out

@@ -1,4 +1,4 @@
-"""The code of docs/budgets.md runs as it is printed, and prints what stands there."""
+"""What docs/budgets.md says of the command line; its code is run by test_docs_code.py."""
 
 from __future__ import annotations
 
@@ -11,17 +11,6 @@ import pytest
 
 TEXT = (Path(__file__).parents[1] / "docs" / "budgets.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, flags=re.S | re.M)
-
-
-def test_python_runs_as_printed(tmp_path: Path) -> None:
-    code = "\n".join(block for kind, block in BLOCKS if kind == "python")
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    printed = next(block for kind, block in BLOCKS if not kind)
-    assert printed in done.stdout
-    assert "not prunable: classifier" in done.stdout
 
 
 def test_the_refusal_is_the_one_printed(tmp_path: Path) -> None:
