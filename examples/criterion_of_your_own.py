@@ -102,7 +102,7 @@ def main() -> None:
         own = f"criterion_of_your_own:{criterion.name.upper()}"
         options = f"{network} --macs 50% --criterion {own} {data_of} -o {OUT}/{criterion.name}"
         command = [sys.executable, "-m", "secateur.cli", "prune", *options.split()]
-        print("\nsecateur prune", options.replace(f"{OUT}", "out/examples"), flush=True)
+        print("\nsecateur prune", *options.replace(f"{OUT}", "out/examples").split(), flush=True)
         subprocess.run(command, check=True, cwd=Path(__file__).parent)
         theirs = sc.PruningPlan.from_json((OUT / criterion.name / "plan.json").read_text())
         plan = sc.uniform(scores[criterion.name], channels, sc.Budget(macs="50%"))
