@@ -22,7 +22,6 @@ extensions = [
     "command_pages",
     "python_pages",
 ]
-exclude_patterns = ["studies/*/**"]
 nitpicky = False
 highlight_language = "text"  # a fence that names no language holds commands or what they print
 

@@ -34,11 +34,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a reader stands: the page's recipe, tiny, and its study."""
     home = tmp_path_factory.mktemp("reader")
     (home / "recipes").mkdir()
-    tiny = TINY | {"networks": TINY["networks"][:1], "name": "esc10"}
-    (home / "recipes" / "esc10.yaml").write_text(json.dumps(tiny))
+    tiny = TINY | {"networks": TINY["networks"][:1], "name": "asc-claims"}
+    (home / "recipes" / "asc-claims.yaml").write_text(json.dumps(tiny))
     (home / "recipe.yaml").write_text(json.dumps(tiny))
     first = HERE[0]
-    assert first == "secateur study recipes/esc10.yaml"
+    assert first == "secateur study recipes/asc-claims.yaml"
     assert "10 cells done, 0 were there, 0 failed" in secateur(first, home)
     return home
 
@@ -51,9 +51,9 @@ def test_commands_run_as_printed(folder: Path, command: str) -> None:
     if "status" in command:
         assert re.search(r"^all +10 +0 +0$", printed, flags=re.M)
     elif "track" in command:
-        assert printed == "10 runs written, 0 were there: out/esc10/tensorboard\n"
+        assert printed == "10 runs written, 0 were there: out/asc-claims/tensorboard\n"
     elif "report" in command:
-        assert printed.splitlines()[-1] == "out/esc10/report.html"
+        assert printed.splitlines()[-1] == "out/asc-claims/report.html"
     else:
         assert "10 cells done" in printed
         assert json.loads((folder / "out/pilot/recipe.json").read_text())["training"]["epochs"] == 5
@@ -62,9 +62,9 @@ def test_commands_run_as_printed(folder: Path, command: str) -> None:
 def test_all_commands_are_known_here() -> None:
     verbs = [command.split()[1:3] for command in HERE[1:]]
     assert [" ".join(verb) for verb in verbs] == [
-        "study recipes/esc10.yaml",
+        "study recipes/asc-claims.yaml",
         "study status",
-        "report out/esc10",
+        "report out/asc-claims",
         "study track",
         "study track",
     ]

@@ -190,7 +190,7 @@ def test_an_id_stays_what_it_was() -> None:
 @pytest.mark.parametrize(
     ("path", "n", "digest"),
     [
-        ("recipes/esc10.yaml", 4575, "5f1491b88e60f8cd558fa2c7286a5a4a"),
+        ("recipes/asc-claims.yaml", 3915, "49dfb7a24d6c5a01c6df71ffdb9f06fa"),
         ("src/secateur/study/demo.yaml", 513, "ef2c71715d428b719322c18df2090da1"),
     ],
 )

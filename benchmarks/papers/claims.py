@@ -234,7 +234,7 @@ def sparsity() -> str:
     after = (
         f"\n\nWithin layers Weight Skewness rises in {sum(layers)} of the {len(layers)} where both "
         "networks define it. What sparsity buys in compression is asked by a "
-        "[study](studies/esc10.md), not here."
+        "[study](studies/asc-claims/reading.md), not here."
     )
     return text + table(["", "dense", "sparsified", ""], rows) + after
 
