@@ -246,7 +246,7 @@ def removed(findings: Findings) -> Figure:
         if not own:
             continue
         names = list(findings.criteria)
-        tilt = -40 if len(names) > 5 else 0
+        tilted = alt.Axis(labelAngle=-40 if len(names) > 5 else 0, labelOverlap=False)
         cells = (
             alt.Chart(alt.NamedData("own"))
             .transform_filter(
@@ -254,7 +254,7 @@ def removed(findings: Findings) -> Figure:
                 "abs(datum.ratio - ratio) < 0.0001"
             )
             .encode(
-                x=alt.X("first:N", sort=names, title=None, axis=alt.Axis(labelAngle=tilt)),
+                x=alt.X("first:N", sort=names, title=None, axis=tilted),
                 y=alt.Y("second:N", sort=names, title=None),
                 tooltip=tooltip(own, "first", "second", "shared", "least", "most", "n"),
             )
