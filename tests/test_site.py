@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,9 @@ def test_every_command_has_its_help_and_every_docstring_habit_is_known() -> None
         *("Of \\|x\\|.", "", "::", "", "        r = 1", ""),
         *("", "* ``one``: first", "  goes on", "* ``two``: second", "", "End."),
     ]
+
+
+def test_installing_names_every_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    table = re.findall(r"^\| (`[^|]*`) \|", (DOCS / "installing.md").read_text(), re.M)
+    assert set(re.findall(r"`(\w+)`", " ".join(table))) == {*project["optional-dependencies"]}
