@@ -54,6 +54,10 @@ def test_commands_run_as_printed(folder: Path, command: str) -> None:
         assert printed == "10 runs written, 0 were there: out/asc-claims/tensorboard\n"
     elif "report" in command:
         assert printed.splitlines()[-1] == "out/asc-claims/report.html"
+    elif "unpack" in command:
+        assert printed == "10 of 10 rows taken over, 0 left: out/again\n"
+    elif "pack" in command:
+        assert printed == "10 rows written: rows.jsonl.xz\n"
     else:
         assert "10 cells done" in printed
         assert json.loads((folder / "out/pilot/recipe.json").read_text())["training"]["epochs"] == 5
@@ -65,6 +69,8 @@ def test_all_commands_are_known_here() -> None:
         "study recipes/asc-claims.yaml",
         "study status",
         "report out/asc-claims",
+        "study pack",
+        "study unpack",
         "study track",
         "study track",
     ]

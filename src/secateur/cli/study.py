@@ -1,4 +1,4 @@
-"""`secateur demo`, `study init`, `run`, `status`, `track`, `schema`, `report`: runs, one page."""
+"""`secateur demo`, `study init`, `run`, `status`, `pack`, …, and `report`: many runs, one page."""
 
 from __future__ import annotations
 
@@ -130,6 +130,55 @@ def status(
         typer.echo(json.dumps(asdict(seen) | {"total": asdict(seen.total)}))
     else:
         typer.echo("\n".join(status_lines(seen)))
+
+
+@study.command()
+def pack(
+    folder: Annotated[Path, typer.Argument(help="Folder of a study.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="The file, .jsonl.xz.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Write all rows into one file, to keep or to go on with elsewhere."""
+    from secateur.study.archive import pack
+    from secateur.study.store import Store
+
+    store = Store(folder)
+    store.recipe()
+    n_rows = pack(store, file)
+    typer.echo(
+        json.dumps({"rows": n_rows, "out": str(file)})
+        if as_json
+        else f"{n_rows:,} rows written: {file}"
+    )
+
+
+@study.command()
+def unpack(
+    file: Annotated[Path, typer.Argument(help="What pack wrote.", show_default=False)],
+    recipe: Annotated[Path, typer.Argument(help="The recipe of its study.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the study. [default: out/NAME]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Take over packed rows; the recipe, run into this folder, does what is missing."""
+    from secateur.study.archive import unpack
+    from secateur.study.cells import units
+    from secateur.study.recipe import read_recipe
+    from secateur.study.store import Store
+
+    found = read_recipe(recipe)
+    store = Store(out or Path("out") / found.name)
+    store.open(found)
+    work = units(found)
+    taken, left = unpack(file, store, work)
+    n_cells = sum(len(unit.cells) for unit in work)
+    told = {"rows": taken, "left": left, "cells": n_cells, "out": str(store.folder)}
+    typer.echo(
+        json.dumps(told)
+        if as_json
+        else f"{taken:,} of {n_cells:,} rows taken over, {left:,} left: {store.folder}"
+    )
 
 
 class _Tracker(StrEnum):

@@ -1,0 +1,120 @@
+"""Rows in one file: whole, the same bytes again, taken over by whole units."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from secateur.errors import StudyError
+from secateur.study.archive import pack, unpack
+from secateur.study.cells import Unit, units
+from secateur.study.execute import execute
+from secateur.study.recipe import Recipe, recipe_from
+from secateur.study.store import Store
+
+RECIPE = {
+    "name": "packed",
+    "data": {"kind": "synthetic"},
+    "networks": [{"kind": "vgg", "width": 8}],
+    "sparsity": {"total_shrink": [0]},
+    "pruning": {"criteria": ["l1", "random"], "scopes": ["uniform"], "ratios": [0.5]},
+    "seeds": 3,
+}
+
+
+def write_rows(unit: Unit, folder: Path, recipe: Recipe) -> None:
+    """Rows with nested values, for what a unit lacks."""
+    store = Store(folder)
+    for cell in unit.cells:
+        store.write(cell.id, {"id": cell.id, "accuracy": 0.1, "epochs": [{"loss": 1 / 3}]})
+
+
+def opened(folder: Path) -> Store:
+    store = Store(folder)
+    store.open(recipe_from(RECIPE))
+    return store
+
+
+@pytest.fixture
+def half_done(tmp_path: Path) -> Store:
+    """Two whole units, and one that a kill stopped after its base network."""
+    store = opened(tmp_path / "there")
+    work = units(store.recipe())
+    for unit in work[:2]:
+        write_rows(unit, store.folder, store.recipe())
+    store.write(work[2].base.id, {"id": work[2].base.id, "accuracy": 0.2})
+    return store
+
+
+def test_whole_units_are_taken_over_and_the_rest_is_done(half_done: Store, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl.xz"
+    assert pack(half_done, file) == 7
+    here = opened(tmp_path / "here")
+    work = units(here.recipe())
+    assert unpack(file, here, work) == (6, 1)
+    assert [here.row(c.id) for u in work[:2] for c in u.cells] == [
+        half_done.row(c.id) for u in work[:2] for c in u.cells
+    ]
+    assert not here.has(work[2].base.id), "its network is not in the file"
+    outcome = execute(work, here, write_rows, workers=0)
+    assert (outcome.done, outcome.skipped, outcome.failed) == (3, 6, 0)
+
+
+def test_the_same_rows_make_the_same_bytes(half_done: Store, tmp_path: Path) -> None:
+    first, second = tmp_path / "a.jsonl.xz", tmp_path / "b.jsonl.xz"
+    pack(half_done, first)
+    again = opened(tmp_path / "again")
+    for row in reversed(half_done.rows()):
+        again.write(row["id"], dict(reversed(row.items())))
+    pack(again, second)
+    assert first.read_bytes() == second.read_bytes()
+    lines = lzma.decompress(first.read_bytes()).decode().splitlines()
+    assert [json.loads(line) for line in lines] == list(half_done.rows())
+
+
+def test_rows_that_stand_stay_and_foreign_ones_are_left(half_done: Store, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl.xz"
+    pack(half_done, file)
+    here = opened(tmp_path / "here")
+    own = units(here.recipe())[0].base.id
+    here.write(own, {"id": own, "accuracy": 0.9})
+    unpack(file, here, units(here.recipe()))
+    assert here.row(own)["accuracy"] == 0.9
+    other = Store(tmp_path / "other")
+    other.open(recipe_from(RECIPE | {"training": {"epochs": 3}}))
+    assert unpack(file, other, units(other.recipe())) == (0, 7)
+
+
+def test_what_is_no_pack_is_named(tmp_path: Path) -> None:
+    store = opened(tmp_path / "empty")
+    with pytest.raises(StudyError, match="has no rows yet"):
+        pack(store, tmp_path / "rows.jsonl.xz")
+    for content in (b"no", lzma.compress(b"[1]\n"), lzma.compress(b"{}\n")):
+        (tmp_path / "bad").write_bytes(content)
+        with pytest.raises(StudyError, match="bad holds no packed rows"):
+            unpack(tmp_path / "bad", store, ())
+    with pytest.raises(StudyError, match="missing holds no packed rows"):
+        unpack(tmp_path / "missing", store, ())
+
+
+def secateur(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "secateur.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_from_the_command_line(half_done: Store, tmp_path: Path) -> None:
+    file, recipe, out = tmp_path / "rows.jsonl.xz", tmp_path / "recipe.json", tmp_path / "here"
+    recipe.write_text(json.dumps(RECIPE))
+    assert secateur("study", "pack", half_done.folder, file).stdout == f"7 rows written: {file}\n"
+    done = secateur("study", "unpack", file, recipe, "-o", out)
+    assert done.stdout == f"6 of 9 rows taken over, 1 left: {out}\n"
+    again = secateur("study", "unpack", file, recipe, "-o", out, "--json")
+    assert json.loads(again.stdout) == {"rows": 6, "left": 1, "cells": 9, "out": str(out)}
+    assert len(Store(out).rows()) == 6
+    wrong = secateur("study", "pack", tmp_path / "none", file)
+    assert wrong.returncode == 2 and "holds no study" in wrong.stderr
