@@ -232,15 +232,20 @@ def init(
     network: Annotated[
         str | None, typer.Option(help="Your network, module:function.", show_default=False)
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Write a first recipe for own recordings and an own network, with a word on every line."""
     from secateur.study.starter import write_starter
 
     scenes = write_starter(file, data, network)
-    if scenes is not None:
-        each = Counter(scenes.classes[clip.label] for clip in scenes.clips)
+    found = [] if scenes is None else [scenes.classes[clip.label] for clip in scenes.clips]
+    each = Counter(found)
+    if as_json:
+        typer.echo(json.dumps({"out": str(file), "recordings": dict(each)}))
+        return
+    if each:
         shown = ", ".join(f"{name} {n:,}" for name, n in each.items())
-        typer.echo(f"{len(scenes.clips):,} recordings of {len(each)} classes: {shown}")
+        typer.echo(f"{len(found):,} recordings of {len(each)} classes: {shown}")
     typer.echo(f"wrote {file}; read it, then run: secateur study {file}")
 
 
