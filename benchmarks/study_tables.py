@@ -82,6 +82,22 @@ def prunable(study: Study) -> Iterator[str]:
         yield row(key[0], f"{key[1]:g}", *(ratio(table.get((*key, *one))) for one in COLUMNS))
 
 
+def budgets(study: Study) -> Iterator[str]:
+    """Accuracy at fewer MACs, of the criterion that sees the sparsity."""
+    columns = [(scope, times) for scope in ("uniform", "global") for times in (4, 8)]
+    yield from head("network", "strength", *(f"{scope}, {times}x" for scope, times in columns))
+    table = {
+        (r["network"], r["strength"], r["scope"], r["times"]): r
+        for r in study["accuracy_at_budgets"]
+        if r["criterion"] == "bn_scale" and r["cost"] == "macs" and r["accuracy"] is not None
+    }
+    for base in study["base_networks"]:
+        key = base["network"], base["strength"]
+        found = [table.get((*key, *one)) for one in columns]
+        cells = ["-" if f is None else points(f["accuracy"], f["low"], f["high"]) for f in found]
+        yield row(key[0], f"{key[1]:g}", *cells)
+
+
 def slopes(study: Study) -> Iterator[str]:
     networks = list(dict.fromkeys(base["network"] for base in study["base_networks"]))
     table = {
@@ -126,6 +142,7 @@ def tables(study: Study) -> str:
         "The claims": claims,
         "Networks before any cut": base_networks,
         f"Prunable ratio at a loss of {100 * EPSILON:g} points": prunable,
+        "Accuracy at 4 and 8 times fewer MACs, in %: bn_scale": budgets,
         "Slope of the prunable ratio on Weight Skewness, by method": slopes,
         "Whose doing the prunable ratio is": shares,
         "Against both controls, over all strengths and ratios": controls,

@@ -116,5 +116,7 @@ def test_from_the_command_line(half_done: Store, tmp_path: Path) -> None:
     again = secateur("study", "unpack", file, recipe, "-o", out, "--json")
     assert json.loads(again.stdout) == {"rows": 6, "left": 1, "cells": 9, "out": str(out)}
     assert len(Store(out).rows()) == 6
+    fewer = secateur("study", "unpack", file, recipe, "-o", tmp_path / "two", "--set", "seeds=2")
+    assert fewer.stdout == f"6 of 6 rows taken over, 1 left: {tmp_path / 'two'}\n"
     wrong = secateur("study", "pack", tmp_path / "none", file)
     assert wrong.returncode == 2 and "holds no study" in wrong.stderr

@@ -159,6 +159,9 @@ def unpack(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the study. [default: out/NAME]")
     ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Change the recipe: seeds=3. May be repeated.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Take over packed rows; the recipe, run into this folder, does what is missing."""
@@ -167,7 +170,7 @@ def unpack(
     from secateur.study.recipe import read_recipe
     from secateur.study.store import Store
 
-    found = read_recipe(recipe)
+    found = read_recipe(recipe, changes or ())
     store = Store(out or Path("out") / found.name)
     store.open(found)
     work = units(found)
