@@ -8,7 +8,7 @@ from secateur.study.cells import BaseCell
 from secateur.study.networks import OwnNetwork
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 FIRST_ANSWERS = "first_answers"
 """In the row of an own network: what it answered before it was trained."""
@@ -75,12 +75,8 @@ def first_answers(model: nn.Module, shape: tuple[int, ...]) -> list[list[float]]
     """Logits of a network for two inputs of noise that are always the same."""
     import torch
 
+    from secateur.train.evaluate import predict
+
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    with torch.no_grad():
-        logits: Tensor = model(x)
-    for module, mode in modes:
-        module.training = mode
-    found: list[list[float]] = logits.tolist()
+    found: list[list[float]] = predict(model, x).tolist()
     return found
