@@ -15,6 +15,7 @@ from secateur.errors import PackageError, StorageError
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.cut import cut
 from secateur.surgery.package import load, load_weights, read, save
+from secateur.surgery.restore import Removed
 from toys import TOYS, depthwise, image, plain, tied
 
 
@@ -40,6 +41,23 @@ def test_the_plan_travels_with_the_network(tmp_path: Path) -> None:
 
     with safe_open(path, framework="pt") as file:
         assert PruningPlan.from_json(file.metadata()["plan"]) == plan
+
+
+def test_a_damaged_plan_or_memory_of_a_cut_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    tensors = dict(plain().state_dict())
+    kept = {"format": "secateur.removed/1"}
+    for text in ("{", "[]", '{"shapes": 3, "kept": {}, "widths": {}}'):
+        save_file(tensors, tmp_path / "net.safetensors", {"plan": text})
+        with pytest.raises(PackageError, match=r"net.safetensors: this is not a pruning plan"):
+            load(tmp_path / "net.safetensors", plain)
+        save_file(tensors, tmp_path / "gone.safetensors", kept | {"removed": text})
+        with pytest.raises(PackageError, match=r"gone.safetensors: what it says .* is damaged"):
+            Removed.load(tmp_path / "gone.safetensors")
+    save_file(tensors, tmp_path / "gone.safetensors", kept)
+    with pytest.raises(PackageError, match=r"is damaged \(KeyError\('removed'\)\)"):
+        Removed.load(tmp_path / "gone.safetensors")
 
 
 def test_the_plan_in_the_file_is_held_against_the_factory(tmp_path: Path) -> None:

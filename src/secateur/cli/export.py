@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -58,7 +57,7 @@ def export(
     from secateur.deploy.quantise import quantise
     from secateur.deploy.session import check_installed
     from secateur.files import write_json, write_text
-    from secateur.surgery.package import load, read
+    from secateur.surgery.package import load, plan_in
 
     check_installed()
     if device is not None and device not in DEVICES:
@@ -75,9 +74,9 @@ def export(
         )
     example = example_of(input_shape)
     model = build_network(factory, None, arg)
-    metadata: Mapping[str, Any] = {}
+    plan = None if weights is None else plan_in(weights)
     if weights is not None:
-        fresh, metadata = model, read(weights)[1]
+        fresh = model
         model = load(weights, lambda: fresh).eval()
     inputs, labelled, used = None, None, UNKNOWN
     if calibration is not None:
@@ -108,7 +107,7 @@ def export(
         input_shape=tuple(example.shape[1:]),
         data=data,
         training=training,
-        plan=metadata.get("plan"),
+        plan=plan,
         params=whole.params,
         macs=whole.macs,
         calibration=used if int8 else "none: there is no INT8 file",

@@ -208,11 +208,9 @@ def answers(model: nn.Module, x: Tensor) -> Any:
 
 def _save(model: nn.Module, path: Path, weights: Path | None) -> None:
     """The network; one that was cut before keeps its plan beside it."""
-    from secateur.plan.plan import PruningPlan
-    from secateur.surgery.package import read, save
+    from secateur.surgery.package import plan_in, save
 
-    plan = None if weights is None else read(weights)[1].get("plan")
-    save(model, path, None if plan is None else PruningPlan.from_json(json.dumps(plan)))
+    save(model, path, None if weights is None else plan_in(weights))
 
 
 def _write_calibration(path: Path, split: Split, seed: int) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from secateur.deploy.device import Fit, Stored
 from secateur.deploy.session import Latency
+from secateur.plan.plan import PruningPlan
 
 UNKNOWN = "unknown"
 """Stands wherever a fact was not given."""
@@ -48,7 +50,7 @@ class Card:
     input_shape: tuple[int, ...]
     data: str
     training: str
-    plan: Mapping[str, Any] | None
+    plan: PruningPlan | None
     params: int
     macs: int
     calibration: str
@@ -59,6 +61,7 @@ class Card:
     def as_json(self) -> dict[str, Any]:
         """The card as plain data."""
         answer = {"format": "secateur.card/1"} | asdict(self)
+        answer["plan"] = None if self.plan is None else json.loads(self.plan.to_json())
         for file, own in zip(answer["files"], self.files, strict=True):
             for fit, one in zip(file["fits"], own.fits, strict=True):
                 fit["fits"] = one.fits
@@ -125,14 +128,14 @@ def _row(file: File) -> tuple[str, ...]:
     )
 
 
-def _plan_text(plan: Mapping[str, Any] | None) -> str:
+def _plan_text(plan: PruningPlan | None) -> str:
     if plan is None:
         return "The file of weights holds no pruning plan: whether it was pruned is unknown."
-    before, after = plan["before"], plan["after"]
+    before, after = asdict(plan.before), asdict(plan.after)
     rows = [
         (name, f"{before[name]:,}", f"{after[name]:,}") for name in ("channels", "params", "macs")
     ]
-    return f"How: {plan['how']}.\n\n{_table(('', 'before', 'after'), rows)}"
+    return f"How: {plan.how}.\n\n{_table(('', 'before', 'after'), rows)}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

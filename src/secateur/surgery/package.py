@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -100,7 +98,16 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     model.load_state_dict(tensors, strict=False)
 
 
-def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def plan_in(path: str | Path) -> PruningPlan | None:
+    """The plan that cut the network of a file, if the file has one.
+
+    Raises:
+        PackageError: the file is not readable, or its plan is none.
+    """
+    return _plan(Path(path), read(path)[1])
+
+
+def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All tensors of a safetensors file and its metadata.
 
     Raises:
@@ -118,17 +125,14 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise PackageError(f"{path}: {name!r} holds NaN or infinite values; train again")
-    if "plan" in metadata:
-        metadata["plan"] = json.loads(metadata["plan"])
     return tensors, metadata
 
 
-def _plan(path: Path, metadata: dict[str, Any]) -> PruningPlan | None:
-    """The plan in a file, if there is one."""
+def _plan(path: Path, metadata: Mapping[str, str]) -> PruningPlan | None:
     if "plan" not in metadata:
         return None
     try:
-        return PruningPlan.from_json(json.dumps(metadata["plan"]))
+        return PruningPlan.from_json(metadata["plan"])
     except PlanError as error:
         raise PackageError(f"{path}: {error}") from error
 

@@ -68,19 +68,28 @@ class Removed:
                 f"{path} holds {metadata.get('format', 'plain tensors')}, not what a cut removed; "
                 "write it with Removed.save"
             )
-        plain: dict[str, dict[str, Any]] = json.loads(metadata["removed"])
-        return cls(
-            values=tensors,
-            shapes={name: tuple(shape) for name, shape in plain["shapes"].items()},
-            kept={
-                name: {int(dim): tuple(positions) for dim, positions in dims.items()}
-                for name, dims in plain["kept"].items()
-            },
-            widths={
-                name: {k: as_numbers(v) for k, v in attributes.items()}
-                for name, attributes in plain["widths"].items()
-            },
-        )
+        try:
+            return cls(tensors, **_as_written(metadata["removed"]))
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise PackageError(
+                f"{path}: what it says of the cut is damaged ({error!r}); take another copy"
+            ) from error
+
+
+def _as_written(text: str) -> dict[str, Any]:
+    """Shapes, what was kept and widths, from JSON."""
+    plain: dict[str, dict[str, Any]] = json.loads(text)
+    return {
+        "shapes": {name: tuple(shape) for name, shape in plain["shapes"].items()},
+        "kept": {
+            name: {int(dim): tuple(positions) for dim, positions in dims.items()}
+            for name, dims in plain["kept"].items()
+        },
+        "widths": {
+            name: {k: as_numbers(v) for k, v in attributes.items()}
+            for name, attributes in plain["widths"].items()
+        },
+    }
 
 
 def remember(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> Removed:
