@@ -21,7 +21,8 @@ from secateur.errors import ReportError
 from secateur.report import inspection_figures as figures
 from secateur.report import inspection_tables as tables
 from secateur.report.inspection import build, draw, render
-from secateur.study.inspection import Analysis, LeftOut, NetworkFacts, analysis_of
+from secateur.study.from_scores import analysis_of
+from secateur.study.inspection import Analysis, LeftOut, NetworkFacts
 
 Visit = Callable[..., tuple[str, list[str]]]
 

@@ -16,7 +16,8 @@ from real_networks import DATA, REAL
 from secateur.errors import CriterionError, ReportError
 from secateur.study.analyse import analyse
 from secateur.study.diagnosis import findings, rho_text, undefined
-from secateur.study.inspection import Analysis, LeftOut, NetworkFacts, analysis_of
+from secateur.study.from_scores import analysis_of
+from secateur.study.inspection import Analysis, LeftOut, NetworkFacts
 from secateur.study.screen import LINES, WIDTH, screen
 from secateur.surgery.package import load_weights
 

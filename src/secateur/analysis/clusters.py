@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from scipy.cluster import hierarchy
@@ -44,6 +45,23 @@ class Clusters:
     joins: tuple[Join, ...]
     together_from: float
     undefined_pairs: tuple[tuple[str, str], ...]
+
+
+def clusters_of(
+    criteria: tuple[str, ...],
+    similarity: tuple[SimilaritySummary, ...],
+    together_from: float = TOGETHER_FROM,
+) -> Clusters:
+    """Clusters of all criteria; two that share no layer count as unrelated."""
+    if len(criteria) < 2:
+        return Clusters(criteria, tuple((name,) for name in criteria), (), together_from, ())
+    known = {frozenset((row.first, row.second)) for row in similarity}
+    apart = [
+        SimilaritySummary(first, second, None, None, None, None, 0, 0)
+        for first, second in combinations(criteria, 2)
+        if frozenset((first, second)) not in known
+    ]
+    return cluster_criteria([*similarity, *apart], together_from)
 
 
 def cluster_criteria(

@@ -1,4 +1,4 @@
-"""From a network to its diagnosis: the arrays that `study.inspection` needs, taken with torch."""
+"""From a network to its diagnosis: the arrays that `study.from_scores` needs, taken with torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from secateur.criteria.score import check_criteria, check_finite
 from secateur.criteria.sites import Sites
 from secateur.criteria.table import CRITERIA
 from secateur.errors import CriterionError
-from secateur.study.inspection import Analysis, LeftOut, NetworkFacts, analysis_of
+from secateur.study.from_scores import analysis_of
+from secateur.study.inspection import Analysis, LeftOut, NetworkFacts
 
 LayerArrays = dict[str, np.ndarray]
 

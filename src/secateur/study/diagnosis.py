@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from secateur.analysis.clusters import clusters_of
 from secateur.analysis.distribution import DistributionSummary
 from secateur.analysis.global_pruning import GlobalPruning
 from secateur.analysis.similarity import SimilaritySummary
 from secateur.analysis.skewness import INACTIVE_BELOW, POOLED, SkewnessRow
 from secateur.analysis.tables import GLOBAL
-from secateur.study.inspection import CONTROL, Analysis, clusters_of
+from secateur.study.inspection import CONTROL, Analysis
 
 SAME_FROM = 0.9
 """Mean rank correlation from which criteria are said to order filters the same way (ours)."""
