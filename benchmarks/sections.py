@@ -16,9 +16,10 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "benchmarks.md"
+PAGE = Path(os.environ.get("SECATEUR_BENCHMARKS", ROOT / "docs" / "benchmarks.md"))
 TITLE = (
-    "# Benchmarks\n\nEvery section was written by the command at its head; run it to renew it.\n"
+    "# Benchmarks\n\n`python benchmarks/page.py` renews this page. Every section was written by "
+    "the command at its head.\n"
 )
 VERSIONS_OF = ("torch", "torch-pruning")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import time
@@ -18,8 +19,10 @@ import secateur as sc
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import engine_measures
+from anchors import WEIGHTS
 from engine_page import growth_page, networks_page, slope
 from sections import ROOT, provenance, write_section
+from summary import write_summary
 
 
 def test_sections_are_written_once_and_then_replaced_in_place(tmp_path: Path) -> None:
@@ -149,11 +152,57 @@ def test_the_parts_of_a_prune_add_up() -> None:
     assert 0.9 * seconds < sum(row.values()) <= seconds
 
 
+SECTIONS = """<!-- begin engine -->
+## Engine: beside it
+
+| trace, geometric mean at least 3x | 6.43x over 12 networks | yes |
+| whole prune with verification, geometric mean | 0.77x over 12 | |
+| nasnetalarge | 10.80x | 0.124 | 1.341 | 1.45x | 32 | 20 | 1000 | all met |
+<!-- end engine -->
+
+<!-- begin features -->
+## Features
+
+| preset | times |
+| --- | --- |
+| one | 2.9 |
+| two | 1.8 |
+<!-- end features -->
+"""
+ZOO = "\n{} of the 9 architectures asked for have been run: 6 exact, {}.\nRows stay."
+
+
+def test_the_summary_stands_in_front_and_says_what_it_did_not_find(tmp_path: Path) -> None:
+    page, zoo = tmp_path / "benchmarks.md", tmp_path / "zoo.md"
+    page.write_text("# Benchmarks\n\nwords\n\n" + SECTIONS)
+    zoo.write_text(ZOO.format(9, "2 mixing, 1 wrong"))
+    missing = write_summary(page, zoo)
+    again = page.read_text()
+    assert write_summary(page, zoo) == missing and page.read_text() == again
+    assert again.index("words") < again.index("begin summary") < again.index("begin engine")
+    assert again.endswith(SECTIONS[-10:]) and again.count("begin summary") == 1
+    found = {line.split(" | ")[0]: line.split(" | ")[1:] for line in again.splitlines()}
+    link = "[Engine: beside it](#engine-beside-it) |"
+    first = "| which channels move together, torch-pruning / secateur, geometric mean"
+    assert found[first] == ["6.43x over 12 networks", link]
+    assert found["| memory for NASNet-A large, torch-pruning / secateur"] == ["50x", link]
+    assert found["| log-mels, librosa / secateur, one thread"][0] == "1.80x to 2.90x"
+    assert found["| architectures of a public zoo cut wrong, or not to be cut"][0] == "1 of 9"
+    assert "a study by two workers / by one" in missing and len(missing) == 6
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
-def test_a_quick_run_measures_both_sides(tmp_path: Path) -> None:
-    script = str(ROOT / "benchmarks" / "engine.py")
-    subprocess.run([sys.executable, script, "--quick", "--out", str(tmp_path)], check=True)
+def test_the_short_form_of_the_page_measures_both_sides(tmp_path: Path) -> None:
+    script = str(ROOT / "benchmarks" / "page.py")
+    subprocess.run([sys.executable, script, "--short", "--out", str(tmp_path)], check=True)
+    page = (tmp_path / "benchmarks.md").read_text()
+    names = ["summary", "engine", "engine growth", "latency", "anchors", "features", "comparison"]
+    assert re.findall(r"<!-- begin (.+) -->", page) == names
+    (ratios,) = _cells(page, "vgg ")
+    assert all(float(ratio.removesuffix("x")) > 0 for ratio in ratios[1:])
+    if WEIGHTS.exists():
+        assert len(_cells(page, "torch-pruning, L1 by groups, inside blocks")) == 1
     lines = (tmp_path / "engine.jsonl").read_text().splitlines()
     rows = {row["name"]: row for row in map(json.loads, lines)}
     assert list(rows) == ["test_resnet", "depth-20", "chain-40"]
@@ -167,6 +216,5 @@ def test_a_quick_run_measures_both_sides(tmp_path: Path) -> None:
     assert row["cut"]["ours"]["params"] < row["params"]
     assert row["eager"]["forward"] > 0 and row["first"].keys() == {"ours", "theirs"}
     assert row["memory"].keys() == {"ours", "theirs"}
-    page = (tmp_path / "benchmarks.md").read_text()
     assert len(_cells(page, "test_resnet ")) == 3
     assert len(_cells(page, "20 ")) == len(_cells(page, "40 ")) == 1
