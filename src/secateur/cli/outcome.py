@@ -4,19 +4,92 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from secateur.channels.groups import ChannelMap
+    from secateur.deploy.device import Fit
     from secateur.plan.plan import PruningPlan
     from secateur.surgery.lossless import FreeChannels, Lossless
     from secateur.surgery.verify import Verification
 
 _MOST = 5
 """How many groups with one reason are named."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A network that was cut, and how it was checked: for JSON, and in lines.
+
+    `calibrated_on` says which data were taken, if any; `alike` are layers in which the criterion
+    scores all filters the same.
+    """
+
+    plan: PruningPlan
+    network: nn.Module
+    verified: Mapping[str, Any]
+    checks: Sequence[str]
+    calibrated_on: str | None = None
+    alike: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that a prune came to. Milliseconds are measured; `table_of` is the budget's machine."""
+
+    cut: Cut
+    criterion: str
+    free: Mapping[str, int]
+    re_estimated_on: int | None
+    fit: Fit | None
+    measured_ms: Mapping[str, float] | None
+    table_of: str | None
+    costs: Sequence[Mapping[str, Any]]
+    files: tuple[Path, ...]
+
+    def as_json(self) -> str:
+        """The outcome as JSON text."""
+        answer = {
+            "plan": json.loads(self.cut.plan.to_json()),
+            "verified": self.cut.verified,
+            "free": self.free,
+            "re_estimated_on": self.re_estimated_on,
+            "device": self.fit and asdict(self.fit) | {"fits": self.fit.fits},
+            "measured_ms": self.measured_ms,
+            "calibration": self.cut.calibrated_on,
+            "costs": self.costs,
+            "files": [str(file) for file in self.files],
+        }
+        return json.dumps(answer, allow_nan=False)
+
+    def lines(self) -> list[str]:
+        """The outcome in lines."""
+        from secateur.channels.table import shortened
+
+        lines = [*summary(self.cut.plan), *self.cut.checks, free_line(self.free)]
+        if self.cut.alike:
+            names = shortened(self.cut.alike, 60)
+            lines.append(
+                f"{self.criterion} scores all filters the same, and cannot choose, in {names}"
+            )
+        if self.cut.calibrated_on is not None:
+            lines.append(f"calibrated on {self.cut.calibrated_on}")
+        if self.measured_ms is not None:
+            if self.table_of is not None:
+                lines.append(f"milliseconds by the table of {self.table_of}")
+            before, after = self.measured_ms["before"], self.measured_ms["after"]
+            lines.append(f"measured here, one thread: {before:.3g} ms before, {after:.3g} ms after")
+        if self.re_estimated_on is not None:
+            lines.append(f"batch-norm statistics estimated anew on {self.re_estimated_on} examples")
+        lines += [str(self.fit)] if self.fit is not None else []
+        return [*lines, f"wrote {', '.join(map(str, self.files))}"]
 
 
 def cost_rows(channels: ChannelMap, plan: PruningPlan) -> list[dict[str, Any]]:

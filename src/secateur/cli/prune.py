@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,18 +28,22 @@ from secateur.cli.calibration import read_calibration, scores_of
 from secateur.cli.criterion import find_criterion
 from secateur.cli.network import Arguments, Factory, InputShape, Weights, build_network, example_of
 from secateur.cli.outcome import (
+    Cut,
+    Outcome,
     as_csv,
     cost_rows,
-    free_line,
     free_outcome,
     lossless_outcome,
-    summary,
     verified_outcome,
 )
 from secateur.errors import SecateurError, unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from secateur.channels.groups import ChannelMap
+    from secateur.criteria.scores import Scores
+    from secateur.plan.budget import Budget
 
 _CHOICE = "Which channels go"
 
@@ -109,17 +111,12 @@ def prune(
     """Cut a network to a budget; write the plan, the smaller network and what each layer costs."""
     from rich.console import Console
 
-    from secateur.channels.table import shortened
     from secateur.channels.trace import trace
     from secateur.deploy.device import DEVICES
     from secateur.files import write_text
     from secateur.plan.budget import Budget
-    from secateur.plan.reach import check_reach, reach
-    from secateur.surgery.cut import cut
-    from secateur.surgery.lossless import cut_lossless, free_channels
+    from secateur.surgery.lossless import free_channels
     from secateur.surgery.package import save
-    from secateur.surgery.replan import plan_that_fits
-    from secateur.surgery.verify import verify
     from secateur.train.batch_norm import reestimate_batch_norm
 
     chosen = find_criterion(criterion)
@@ -148,77 +145,85 @@ def prune(
     model = build_network(factory, weights, arg)
     example = example_of(input_shape)
     anew = _data_to_re_estimate_on(calibration, example) if re_estimate else None
-    alike: tuple[str, ...] = ()
     with Console(stderr=True).status("tracing") as shown:
         channels = trace(model, example)
         if budget is None:
             shown.update("cutting what is free, and verifying")
-            done = cut_lossless(model, example)
-            plan, small, data = done.plan, done.network, None
-            verified, checks = lossless_outcome(done)
+            done = _cut_lossless(model, example)
         else:
-            check_reach(channels, budget)
-            for row in () if as_json else reach(channels, budget):
-                typer.echo(str(row))
-            scores, data = scores_of(
-                model,
-                channels,
-                chosen,
-                example,
-                calibration=calibration,
-                loss=loss,
-                seed=seed,
-                progress=shown.update,
-            )
-            alike += scores.constant
-            shown.update("planning and proving")
-            plan = plan_that_fits(model, example, budget, partial(select, scores))
-            shown.update("cutting and verifying")
-            small = cut(model, plan, example, channels=channels)
-            checked = verify(model, small, plan, channels, example)
-            verified, checks = verified_outcome(checked)
+            _say_reach(channels, budget, quiet=as_json)
+            given: dict[str, Any] = {"calibration": calibration, "loss": loss, "seed": seed}
+            scored = partial(scores_of, model, channels, chosen, example, **given)
+            done = _cut_to(budget, model, channels, example, scored, select, shown.update)
         shown.update("looking for what was free")
-        free = free_outcome(free_channels(model, channels, example), plan)
+        free = free_outcome(free_channels(model, channels, example), done.plan)
         if anew is not None:
             shown.update("estimating batch-norm statistics anew")
-            reestimate_batch_norm(small, anew)
-        timed = None if latency_ms is None else _timed(model, small, example)
-    fit = None if device is None else DEVICES[device].check(plan.after)
-    costs = cost_rows(channels, plan)
-    files = [out / name for name in ("plan.json", "network.safetensors", "costs.csv")]
-    write_text(files[0], plan.to_json())
-    save(small, files[1], plan)
-    write_text(files[2], as_csv(costs))
-    if as_json:
-        answer = {
-            "plan": json.loads(plan.to_json()),
-            "verified": verified,
-            "free": free,
-            "re_estimated_on": None if anew is None else len(anew),
-            "device": fit and asdict(fit) | {"fits": fit.fits},
-            "measured_ms": timed,
-            "calibration": data,
-            "costs": costs,
-            "files": [str(file) for file in files],
-        }
-        typer.echo(json.dumps(answer, allow_nan=False))
-    else:
-        lines = [*summary(plan), *checks, free_line(free)]
-        if alike:
-            names = shortened(alike, 60)
-            lines.append(f"{criterion} scores all filters the same, and cannot choose, in {names}")
-        lines += [f"calibrated on {data}"] if data is not None else []
-        if timed is not None:
-            if budget is not None and budget.latency_table is not None:
-                lines.append(f"milliseconds by the table of {budget.latency_table.machine}")
-            before, after = timed["before"], timed["after"]
-            lines.append(f"measured here, one thread: {before:.3g} ms before, {after:.3g} ms after")
-        if anew is not None:
-            lines.append(f"batch-norm statistics estimated anew on {len(anew)} examples")
-        lines += [str(fit)] if fit is not None else []
-        typer.echo("\n".join([*lines, f"wrote {', '.join(map(str, files))}"]))
-    if fit is not None and not fit.fits:
+            reestimate_batch_norm(done.network, anew)
+        timed = None if latency_ms is None else _timed(model, done.network, example)
+    table = None if budget is None else budget.latency_table
+    outcome = Outcome(
+        done,
+        criterion=criterion,
+        free=free,
+        re_estimated_on=None if anew is None else len(anew),
+        fit=None if device is None else DEVICES[device].check(done.plan.after),
+        measured_ms=timed,
+        table_of=None if table is None else table.machine,
+        costs=cost_rows(channels, done.plan),
+        files=tuple(out / name for name in ("plan.json", "network.safetensors", "costs.csv")),
+    )
+    write_text(outcome.files[0], done.plan.to_json())
+    save(done.network, outcome.files[1], done.plan)
+    write_text(outcome.files[2], as_csv(outcome.costs))
+    typer.echo(outcome.as_json() if as_json else "\n".join(outcome.lines()))
+    if outcome.fit is not None and not outcome.fit.fits:
         raise typer.Exit(1)
+
+
+def _cut_lossless(model: nn.Module, example: Tensor) -> Cut:
+    """Cut what is free, and verify."""
+    from secateur.surgery.lossless import cut_lossless
+
+    done = cut_lossless(model, example)
+    verified, lines = lossless_outcome(done)
+    return Cut(done.plan, done.network, verified, lines)
+
+
+def _cut_to(
+    budget: Budget,
+    model: nn.Module,
+    channels: ChannelMap,
+    example: Tensor,
+    scored: Callable[..., tuple[Scores, str | None]],
+    select: Any,
+    progress: Callable[[str], None],
+) -> Cut:
+    """Score, plan, cut, and verify."""
+    from secateur.surgery.cut import cut
+    from secateur.surgery.replan import plan_that_fits
+    from secateur.surgery.verify import verify
+
+    scores, data = scored(progress=progress)
+    progress("planning and proving")
+    plan = plan_that_fits(model, example, budget, partial(select, scores), channels=channels)
+    progress("cutting and verifying")
+    small = cut(model, plan, example, channels=channels)
+    verified, lines = verified_outcome(verify(model, small, plan, channels, example))
+    return Cut(plan, small, verified, lines, calibrated_on=data, alike=scores.constant)
+
+
+def _say_reach(channels: ChannelMap, budget: Budget, *, quiet: bool) -> None:
+    """Print what the budget asks and what can be reached, before any work.
+
+    Raises:
+        BudgetError: it cannot be met.
+    """
+    from secateur.plan.reach import check_reach, reach
+
+    check_reach(channels, budget)
+    for row in () if quiet else reach(channels, budget):
+        typer.echo(str(row))
 
 
 def _selection(scope: str, normalisation: str) -> Any:
