@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import altair as alt
 
 from secateur.report import figures
@@ -23,7 +25,6 @@ _SHOWN = (
 def front(findings: Findings) -> Figure:
     """Accuracy over the share of MACs or parameters that is left, with what nothing beats."""
     data = fronts(findings)
-    cuts = [row for row in data if row["strength"] is not None]
     dense = {
         row["network"]: row["accuracy"]
         for row in figures.base_networks(findings)
@@ -32,77 +33,20 @@ def front(findings: Findings) -> Figure:
     scratch = (SCRATCH,) if findings.scratch else ()
     names = (*findings.criteria, *scratch)
     colours = colours_of(names)
-    strengths = sorted({row["strength"] for row in cuts})
+    strengths = sorted({row["strength"] for row in data if row["strength"] is not None})
     y = alt.Scale(domain=_range(data, dense))
     panels = []
-    for network in findings.networks if cuts else ():
-        own = [row for row in data if row["network"] == network]
-        if not own:
-            continue
-        chosen = (
-            alt.Chart(alt.NamedData("own"))
-            .transform_filter(_SHOWN)
-            .transform_calculate(
-                shown="datum[measure]",
-                left="datum[cost + '_left']",
-                best="datum['front_' + cost] && measure === 'accuracy'",
+    for network in findings.networks if strengths else ():
+        if own := [row for row in data if row["network"] == network]:
+            level = dense.get(network)
+            layered = _panel(own, level is not None, colours, y).add_params(
+                alt.param(name="cost", value="macs"),
+                alt.param(name="strength", value=strengths[0]),
+                alt.param(name="scope", value=findings.scopes[0]),
+                alt.param(name="measure", value="accuracy"),
             )
-            .encode(
-                x=alt.X(
-                    "left:Q",
-                    title="Cost left, of the unpruned network (log scale)",
-                    scale=alt.Scale(type="log", base=2, nice=False),
-                    axis=alt.Axis(format=".0~%", values=_TICKS),
-                ),
-                color=colour("criterion", colours),
-            )
-        )
-        line = chosen.mark_line().encode(
-            y=alt.Y("shown:Q", title="Accuracy", scale=y, axis=alt.Axis(format="%")),
-            order="ratio:Q",
-            strokeDash=alt.condition(
-                f"datum.criterion === '{SCRATCH}'", alt.value([4, 3]), alt.value([1, 0])
-            ),
-        )
-        dots = chosen.mark_point(size=46, strokeWidth=1.5, cursor="pointer").encode(
-            y="shown:Q",
-            fill=colour("criterion", colours, "fill"),
-            fillOpacity=alt.condition("datum.best", alt.value(1), alt.value(0)),
-            tooltip=tooltip(
-                own,
-                *("criterion", "scope", "ratio", "macs", "params"),
-                *("accuracy", "low", "high", "accuracy_cut", "n_seeds"),
-            ),
-        )
-        spans = (
-            chosen.transform_filter("measure === 'accuracy'")
-            .mark_rule(opacity=0.45)
-            .encode(y="low:Q", y2="high:Q")
-        )
-        parts: list[alt.Chart] = [spans, line, dots]
-        levels = [{"level": dense[network] - MAIN_EPSILON}] if network in dense else []
-        if levels:
-            rule = alt.Chart(alt.NamedData("allowed"))
-            dotted = rule.mark_rule(color="currentColor", strokeDash=[2, 4], opacity=0.6)
-            parts.insert(0, dotted.encode(y="level:Q"))
-        layered = alt.layer(*parts).add_params(
-            alt.param(name="cost", value="macs"),
-            alt.param(name="strength", value=strengths[0]),
-            alt.param(name="scope", value=findings.scopes[0]),
-            alt.param(name="measure", value="accuracy"),
-        )
-        named = {"own": own} | ({"allowed": levels} if levels else {})
-        panels.append(spec(layered, network, datasets=named))
-    controls = (
-        (
-            Control("cost", "Cost", tuple(COSTS.items()), "macs"),
-            Control("strength", "Strength", tuple((s, f"{s:g}") for s in strengths), strengths[0]),
-            Control("scope", "Scope", tuple((s, s) for s in findings.scopes), findings.scopes[0]),
-            Control("measure", "Accuracy", tuple(MEASURES.items()), "accuracy"),
-        )
-        if panels
-        else ()
-    )
+            allowed = {} if level is None else {"allowed": [{"level": level - MAIN_EPSILON}]}
+            panels.append(spec(layered, network, datasets={"own": own} | allowed))
     beside = (
         "The dashed line is training from scratch: new weights in the sizes of uniform cuts. "
         if scratch
@@ -117,8 +61,68 @@ def front(findings: Findings) -> Figure:
         f"data. {beside}The dotted line lies {loss(MAIN_EPSILON)} below the dense network trained "
         "without sparsification. A click on a mark lists its runs below.",
         tuple(panels),
-        controls=controls,
+        controls=_controls(strengths, findings.scopes) if panels else (),
         legend=(*keys(names, colours), Key("not on the front", "currentColor", "hollow")),
+    )
+
+
+def _panel(
+    own: Data, with_level: bool, colours: dict[str, str], y: alt.Scale
+) -> alt.LayerChart | alt.FacetChart:
+    """The lines of one network, above the level that is still allowed if there is one."""
+    chosen = (
+        alt.Chart(alt.NamedData("own"))
+        .transform_filter(_SHOWN)
+        .transform_calculate(
+            shown="datum[measure]",
+            left="datum[cost + '_left']",
+            best="datum['front_' + cost] && measure === 'accuracy'",
+        )
+        .encode(
+            x=alt.X(
+                "left:Q",
+                title="Cost left, of the unpruned network (log scale)",
+                scale=alt.Scale(type="log", base=2, nice=False),
+                axis=alt.Axis(format=".0~%", values=_TICKS),
+            ),
+            color=colour("criterion", colours),
+        )
+    )
+    line = chosen.mark_line().encode(
+        y=alt.Y("shown:Q", title="Accuracy", scale=y, axis=alt.Axis(format="%")),
+        order="ratio:Q",
+        strokeDash=alt.condition(
+            f"datum.criterion === '{SCRATCH}'", alt.value([4, 3]), alt.value([1, 0])
+        ),
+    )
+    dots = chosen.mark_point(size=46, strokeWidth=1.5, cursor="pointer").encode(
+        y="shown:Q",
+        fill=colour("criterion", colours, "fill"),
+        fillOpacity=alt.condition("datum.best", alt.value(1), alt.value(0)),
+        tooltip=tooltip(
+            own,
+            *("criterion", "scope", "ratio", "macs", "params"),
+            *("accuracy", "low", "high", "accuracy_cut", "n_seeds"),
+        ),
+    )
+    spans = (
+        chosen.transform_filter("measure === 'accuracy'")
+        .mark_rule(opacity=0.45)
+        .encode(y="low:Q", y2="high:Q")
+    )
+    if not with_level:
+        return alt.layer(spans, line, dots)
+    rule = alt.Chart(alt.NamedData("allowed"))
+    dotted = rule.mark_rule(color="currentColor", strokeDash=[2, 4], opacity=0.6)
+    return alt.layer(dotted.encode(y="level:Q"), spans, line, dots)
+
+
+def _controls(strengths: Sequence[float], scopes: Sequence[str]) -> tuple[Control, ...]:
+    return (
+        Control("cost", "Cost", tuple(COSTS.items()), "macs"),
+        Control("strength", "Strength", tuple((s, f"{s:g}") for s in strengths), strengths[0]),
+        Control("scope", "Scope", tuple((s, s) for s in scopes), scopes[0]),
+        Control("measure", "Accuracy", tuple(MEASURES.items()), "accuracy"),
     )
 
 
