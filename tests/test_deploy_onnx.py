@@ -17,7 +17,7 @@ from secateur.deploy.device import DEVICES, Stored
 from secateur.deploy.onnx import export_onnx
 from secateur.deploy.quantise import quantise
 from secateur.deploy.session import Session, relative_error, stored
-from secateur.errors import DeployError, ExportError
+from secateur.errors import DeployError, ExportError, SecateurError
 from secateur.networks.bc_resnet import SubSpectralNorm
 from secateur.networks.families import NETWORKS
 from secateur.surgery.cut import cut
@@ -131,7 +131,9 @@ def test_a_network_for_one_example_at_a_time(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_exported_is_one_error(tmp_path: Path) -> None:
-    with pytest.raises(DeployError, match="torch cannot export Unfollowed to ONNX"):
+    # an older torch takes the branch that its own input takes, and is found out
+    said = "torch cannot export Unfollowed to ONNX|answers for Unfollowed differ"
+    with pytest.raises(SecateurError, match=said):
         export_onnx(Unfollowed(), torch.zeros(1, 1, 4, 4), tmp_path / "m.onnx")
     (tmp_path / "no.onnx").write_bytes(b"no")
     with pytest.raises(DeployError, match="ONNX Runtime cannot run"):

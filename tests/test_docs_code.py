@@ -54,6 +54,7 @@ def test_a_page_runs_and_prints_what_it_says(page: Path, tmp_path: Path) -> None
     assert len(said) == len(ran) + 1
     for block, printed in zip(ran, said, strict=False):
         if block.printed is not None and block.mark != "not held":
+            printed = re.sub(r"^\[Gloo\] .*\n", "", printed, flags=re.M)  # torch 2.8 greets
             assert printed == block.printed, f"{block} prints something else"
 
 

@@ -6,8 +6,9 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,8 @@ def _quiet() -> Iterator[None]:
     level = log.level
     log.setLevel(logging.ERROR)  # it misses torchvision, of which no operator is used
     try:
-        with warnings.catch_warnings():
+        # some versions of onnxscript print what their optimiser did
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
             # torch's own use of tree specifications, while it copies the exported program
             warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
             # converters of onnxscript and torch.onnx use names that torch and Python retire
