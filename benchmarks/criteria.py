@@ -199,15 +199,13 @@ def clusters(n_images: int) -> str:
     return "\n".join(lines)
 
 
-def images(sample: Any) -> tuple[Any, Any]:
-    """Training images of the sample, normalised as the network wants them, and labels."""
+def images(sample: Any, part: str = "train") -> tuple[Any, Any]:
+    """Images of a part of the sample, normalised as the network wants them, and labels."""
     import torch
 
     mean, sd = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    x = torch.from_numpy(sample["x_train"]).float() / 255
-    return ((x - mean) / sd).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(
-        sample["y_train"]
-    ).long()
+    x = (torch.from_numpy(sample[f"x_{part}"]).float() / 255 - mean) / sd
+    return x.permute(0, 3, 1, 2).contiguous(), torch.from_numpy(sample[f"y_{part}"]).long()
 
 
 def over_layers(one: dict[str, Any], other: dict[str, Any]) -> Iterable[float]:

@@ -136,10 +136,10 @@ def workers(text: str) -> tuple[float, str]:
 
 
 def accuracy(text: str) -> tuple[float, str]:
-    """Accuracy after fine-tuning, L1 norm of both packages."""
+    """Accuracy after fine-tuning, L1 norm of both packages, of all weights of a channel."""
     table = table_with(text, "cut by", "fine-tuned")
     after = dict(zip(table.column("cut by"), map(number, table.column("fine-tuned")), strict=True))
-    ours, theirs = after.get("secateur, l1"), after.get("torch-pruning, l1")
+    ours, theirs = after.get("secateur, l1, all members"), after.get("torch-pruning, l1")
     if not ours or not theirs:
         raise LookupError("no accuracies of both")
     return ours / theirs, "ResNet-56"
