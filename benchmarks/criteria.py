@@ -43,8 +43,8 @@ def best(rounds: int, **tasks: Callable[[], object]) -> dict[str, float]:
     return found
 
 
-def speed(rounds: int) -> str:
-    """Scoring ResNet-50 by all criteria of weights, and one calibration pass for all of data."""
+def speed(rounds: int, network: str) -> str:
+    """Scoring a network by all criteria of weights, and one calibration pass for all of data."""
     import torch
     import torch.nn.functional as F
     import torch_pruning as tp
@@ -58,7 +58,7 @@ def speed(rounds: int) -> str:
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = import_timm().create_model("resnet50").eval()
+    model = import_timm().create_model(network).eval()
     example = torch.randn(1, 3, 64, 64)
     channels = trace(model, example)
     of_weights = [c for c in CRITERIA.values() if c.update is None]
@@ -111,8 +111,8 @@ def speed(rounds: int) -> str:
     lines = [
         "## Criteria",
         "",
-        "ResNet-50 of timm, one thread, CPU seconds, best of "
-        f"{rounds} rounds by turns; groups and graphs are made before. FPGM of torch-pruning takes",
+        f"{network} of timm, one thread, CPU seconds, best of {rounds} "
+        "rounds by turns; groups and graphs are made before. FPGM of torch-pruning takes",
         'the weights that read a channel as well, as secateur does with members "all".',
         "",
         "| what | seconds | times |",
@@ -199,15 +199,13 @@ def clusters(n_images: int) -> str:
     return "\n".join(lines)
 
 
-def images(sample: Any) -> tuple[Any, Any]:
-    """Training images of the sample, normalised as the network wants them, and labels."""
+def images(sample: Any, part: str = "train") -> tuple[Any, Any]:
+    """Images of a part of the sample, normalised as the network wants them, and labels."""
     import torch
 
     mean, sd = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    x = torch.from_numpy(sample["x_train"]).float() / 255
-    return ((x - mean) / sd).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(
-        sample["y_train"]
-    ).long()
+    x = (torch.from_numpy(sample[f"x_{part}"]).float() / 255 - mean) / sd
+    return x.permute(0, 3, 1, 2).contiguous(), torch.from_numpy(sample[f"y_{part}"]).long()
 
 
 def over_layers(one: dict[str, Any], other: dict[str, Any]) -> Iterable[float]:
@@ -227,10 +225,11 @@ def main() -> None:
     parser.add_argument("--clusters", action="store_true", help="rank agreement instead of speed")
     parser.add_argument("--print", action="store_true", dest="printed", help="write nothing")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--network", default="resnet50", help="of timm, for speed")
     parser.add_argument("--images", type=int, default=256)
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
-    text = clusters(asked.images) if asked.clusters else speed(asked.rounds)
+    text = clusters(asked.images) if asked.clusters else speed(asked.rounds, asked.network)
     if asked.printed:
         print(text)
     else:

@@ -2,17 +2,22 @@
 
     python benchmarks/planning.py                        the networks below
     python benchmarks/planning.py resnet18 …             these
+    python benchmarks/planning.py --print                print the section and write nothing
 
-Prints a Markdown table; writes nothing. One thread, median of five. Needs timm (not torchvision).
+Writes the section of docs/benchmarks.md. One thread, median of five. Needs timm (not torchvision).
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+
+from sections import write_section
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -50,8 +55,33 @@ def rows(name: str) -> list[str]:
     return lines
 
 
+def section(names: Sequence[str]) -> str:
+    """The table as Markdown."""
+    return "\n".join(
+        [
+            "## Planning",
+            "",
+            "One plan for half the MACs, L1 norm: CPU seconds of one thread, median of "
+            f"{REPETITIONS}.",
+            "",
+            "| network | groups | channels | scope | seconds | MACs left |",
+            "|" + " --- |" * 6,
+            *(line for name in names for line in rows(name)),
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="*", help="networks of timm")
+    parser.add_argument("--print", action="store_true", dest="printed", help="write nothing")
+    asked = parser.parse_args()
+    text = section(asked.names or NETWORKS)
+    if asked.printed:
+        print(text)
+    else:
+        write_section("planning", text)
+
+
 if __name__ == "__main__":
-    print("| network | groups | channels | scope | seconds | MACs left |")
-    print("|" + " --- |" * 6)
-    for asked in sys.argv[1:] or NETWORKS:
-        print("\n".join(rows(asked)), flush=True)
+    main()

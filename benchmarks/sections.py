@@ -1,7 +1,8 @@
 """The page docs/benchmarks.md, which several benchmark scripts share: each writes its own section.
 
 A section stands between `<!-- begin NAME -->` and `<!-- end NAME -->` and starts with the command
-that made it, the machine, the versions, the commit and the date.
+that made it, the machine, the versions, the commit and the date. `BENCHMARKS_PAGE` in the
+environment names another page to write.
 """
 
 from __future__ import annotations
@@ -16,33 +17,49 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGE = Path(os.environ.get("SECATEUR_BENCHMARKS", ROOT / "docs" / "benchmarks.md"))
-TITLE = (
-    "# Benchmarks\n\n`python benchmarks/page.py` renews this page. Every section was written by "
-    "the command at its head.\n"
-)
+PAGE = Path(os.environ.get("BENCHMARKS_PAGE") or ROOT / "docs" / "benchmarks.md")
+TITLE = """\
+# Benchmarks
+
+Every section was written by the command at its head; run it to renew it.
+`python benchmarks/page.py` runs them all, one after the other, and draws the summary from them.
+"""
 VERSIONS_OF = ("torch", "torch-pruning")
 
 
-def write_section(name: str, text: str, *, origin: str | None = None, page: Path = PAGE) -> None:
+def write_section(
+    name: str, text: str, *, origin: str | None = None, page: Path = PAGE, first: bool = False
+) -> None:
     """Replace the section `name` of the page, or append it; a heading at its start stays there.
 
     `origin` is what `provenance` said when the figures were measured; without it, what it says now.
+    A new section goes to the end of the page, or with `first` before all others.
     """
     head, _, rest = text.strip().partition("\n")
     origin = origin or provenance()
     body = f"{head}\n\n{origin}\n{rest}" if head.startswith("#") else f"{origin}\n\n{text.strip()}"
     section = f"<!-- begin {name} -->\n{body.rstrip()}\n<!-- end {name} -->\n"
     before = page.read_text() if page.exists() else TITLE
-    place = re.compile(
-        rf"<!-- begin {re.escape(name)} -->\n.*?<!-- end {re.escape(name)} -->\n", re.S
-    )
-    if place.search(before):
+    at = before.find("<!-- begin ")
+    if (place := _place(name)).search(before):
         after = place.sub(lambda _: section, before)
+    elif first and at >= 0:
+        after = f"{before[:at]}{section}\n{before[at:]}"
     else:
         after = f"{before.rstrip()}\n\n{section}"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(after)
+
+
+def sections_of(text: str) -> dict[str, str]:
+    """The sections of a page by name, without their marks."""
+    return {found[1]: found[2] for found in _place().finditer(text)}
+
+
+def _place(name: str | None = None) -> re.Pattern[str]:
+    """A section with its marks: the one of this name, or any."""
+    shown = r"[^\n]+?" if name is None else re.escape(name)
+    return re.compile(rf"<!-- begin ({shown}) -->\n(.*?)<!-- end \1 -->\n", re.S)
 
 
 def provenance(command: str | None = None) -> str:
@@ -70,7 +87,15 @@ def cpu_model() -> str:
 
 
 def current_commit() -> str:
-    """The commit whose code runs, marked where files differ from it, or "no commit"."""
-    asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude", "*"]
-    said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-    return said.replace("-dirty", " with changes") or "no commit"
+    """The commit whose code runs, marked where files differ from it, or "no commit".
+
+    What is written in docs/ changes no figure, so it does not count.
+    """
+    name = _git("describe", "--always", "--exclude", "*")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
+    return f"{name} with changes" if changed else name or "no commit"
+
+
+def _git(*asked: str) -> str:
+    command = ["git", "-C", str(ROOT), *asked]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

@@ -5,18 +5,23 @@ trains a network in a loop of its own.
 
     python benchmarks/study.py                 print it
     python benchmarks/study.py --write         into docs/benchmarks.md, too
+    python benchmarks/study.py --short         a smoke test: few cells, short trainings
 
 The load average stands beside the figures: times by the clock mean little on a busy machine.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+
+from sections import write_section
 
 from secateur.study.cells import Unit, units
 from secateur.study.execute import execute
@@ -57,6 +62,12 @@ REAL = {
     "fine_tuning": {"epochs": 4},
     "seeds": 12,
 }
+SHORT = {
+    "seeds": 2,
+    "training": {"epochs": 2, "batch_size": 32},
+    "fine_tuning": {"epochs": 1},
+}
+"""What a smoke test has instead."""
 ALONE = """
 import sys
 import torch
@@ -70,7 +81,7 @@ torch.manual_seed(0)
 x, y = torch.randn(240, 1, 32, 32), torch.randint(0, 10, (240,))
 print("ready", flush=True)
 sys.stdin.readline()
-fit(vgg(width=8), x, y, Training(epochs=60, batch_size=32), seed=0)
+fit(vgg(width=8), x, y, Training(epochs=int(sys.argv[1]), batch_size=32), seed=0)
 print("done", flush=True)
 """
 
@@ -83,18 +94,18 @@ def nothing(unit: Unit, folder: Path, recipe: Recipe) -> None:  # noqa: ARG001
             store.write(cell.id, {"kind": "nothing", "id": cell.id, "accuracy": 0.5})
 
 
-def opened(folder: Path, mapping: dict[str, object]) -> tuple[Store, tuple[Unit, ...]]:
+def opened(folder: Path, mapping: Mapping[str, object]) -> tuple[Store, tuple[Unit, ...]]:
     """A new study."""
     store = Store(folder)
     store.open(recipe_from(mapping))
     return store, units(store.recipe())
 
 
-def overhead(folder: Path) -> list[str]:
+def overhead(folder: Path, recipe: Mapping[str, object]) -> list[str]:
     """Milliseconds a cell that does nothing, without the start of the workers."""
     lines = []
     for workers in (0, 1, 2):
-        store, work = opened(folder / f"empty{workers}", EMPTY)
+        store, work = opened(folder / f"empty{workers}", recipe)
         cpu = time.process_time()
         outcome = execute(work, store, nothing, workers=workers)
         cpu = time.process_time() - cpu
@@ -108,11 +119,11 @@ def overhead(folder: Path) -> list[str]:
     return lines
 
 
-def real(folder: Path) -> tuple[dict[int, float], dict[int, float]]:
+def real(folder: Path, recipe: Mapping[str, object]) -> tuple[dict[int, float], dict[int, float]]:
     """Seconds of a small real study, and the share that is no cell's own, by number of workers."""
     seconds, share = {}, {}
     for workers in (1, 2):
-        store, work = opened(folder / f"real{workers}", REAL)
+        store, work = opened(folder / f"real{workers}", recipe)
         run_features(store)
         outcome = execute(work, store, run_unit, workers=workers)
         assert not outcome.failed
@@ -123,11 +134,11 @@ def real(folder: Path) -> tuple[dict[int, float], dict[int, float]]:
     return seconds, share
 
 
-def ceiling() -> float:
+def ceiling(epochs: int) -> float:
     """How many times the work of one process two get done in the same time, sharing nothing."""
     took = {}
     for n in (1, 2):
-        command = [sys.executable, "-c", ALONE]
+        command = [sys.executable, "-c", ALONE, str(epochs)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         processes = [subprocess.Popen(command, **pipes) for _ in range(n)]  # type: ignore[call-overload]
         for process in processes:
@@ -164,8 +175,13 @@ def planning(folder: Path) -> str:
     return f"{n_cells:,} cells: {took}."
 
 
-def main(write: bool) -> None:
+def main() -> None:
     """Measure, print, and write the section."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md, too")
+    parser.add_argument("--short", action="store_true", help="few cells, short trainings")
+    asked = parser.parse_args()
+    empty, recipe = (EMPTY | {"seeds": 5}, REAL | SHORT) if asked.short else (EMPTY, REAL)
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -178,13 +194,13 @@ def main(write: bool) -> None:
             "| cells that do nothing | cells | ms a cell | ms of driver CPU a cell "
             "| start and end, s |",
             "| --- | --- | --- | --- | --- |",
-            *overhead(folder),
+            *overhead(folder, empty),
             "",
             planning(folder),
         ]
-        free = ceiling()
-        seconds, share = real(folder)
-        n_cells = sum(len(unit.cells) for unit in units(recipe_from(REAL)))
+        free = ceiling(5 if asked.short else 60)
+        seconds, share = real(folder, recipe)
+        n_cells = sum(len(unit.cells) for unit in units(recipe_from(recipe)))
         said += [
             "",
             f"A real study of {n_cells} cells: {seconds[1]:.1f} s by one worker, "
@@ -196,11 +212,9 @@ def main(write: bool) -> None:
         ]
     text = "\n".join(said)
     print(text)
-    if write:
-        from sections import write_section
-
+    if asked.write:
         write_section("study", text)
 
 
 if __name__ == "__main__":
-    main("--write" in sys.argv[1:])
+    main()

@@ -1,163 +1,209 @@
-"""The ratios in front of docs/benchmarks.md, read out of its own sections and of the zoo's page."""
+"""The ratios of the benchmark page in one table, read from the tables of its sections.
+
+Every line names its section and is read by a small function of that section's text. A section that
+is not there, or does not hold what is looked for, gives no line.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from math import exp, isfinite, log
 
-from sections import ROOT, write_section
+Find = Callable[[str], tuple[float, str]]
+"""A section's text -> the ratio, and over what it was taken; LookupError where it is not there."""
 
-ZOO = ROOT / "docs" / "zoo.md"
-
-Found = Callable[[str], str | None]
-"""The text of a section to what it says, or None if it says nothing of the kind."""
+INTRO = """\
+Ratios only, and above 1 is in Secateur's favour; a mean over networks is the geometric one.
+They are read from the sections below, which have the times, the settings, and at their heads
+machine, versions and commit of their own."""
+PEERS = """\
+Other packages are in [peers.md](peers.md). TinyNeuralNetwork is compared there from reading
+it: it is not on PyPI, and where these figures were measured it could not be installed."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row of the summary: what is compared, and where and how its figure is found."""
+    """One ratio: which section has it, what it is, and how it is found there."""
 
-    what: str
     section: str
-    found: Found
+    what: str
+    find: Find
 
 
-def first(pattern: str) -> Found:
-    """What the first group of a pattern matches."""
+@dataclass(frozen=True)
+class Table:
+    """A Markdown table: its head and its rows, as texts."""
 
-    def found(text: str) -> str | None:
-        match = re.search(pattern, text)
-        return match[1] if match else None
+    head: list[str]
+    rows: list[list[str]]
 
+    def column(self, name: str, after: str = "") -> list[str]:
+        """The cells under a head; of heads with the same name, the first from `after` on."""
+        at = self.head.index(name, self.head.index(after) if after else 0)
+        return [row[at] for row in self.rows]
+
+
+def tables(text: str) -> list[Table]:
+    """All tables of a text.
+
+    >>> tables("| a | b |\\n| --- | --- |\\n| 1 | 2x |\\n")[0].column("b")
+    ['2x']
+    """
+    found = []
+    for block in re.findall(r"(?:^\|.*\|\n?)+", text, re.M):
+        lines = [
+            [cell.strip() for cell in line.strip("|").split("|")] for line in block.split("\n")
+        ]
+        rows = [row for row in lines[2:] if len(row) == len(lines[0])]
+        found.append(Table(lines[0], rows))
     return found
 
 
-def column(head: str) -> Found:
-    """The lowest and the highest ratio in a column of the section's first table that has it."""
-
-    def found(text: str) -> str | None:
-        rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
-        place = next((k for k, row in enumerate(rows) if head in row), None)
-        if place is None:
-            return None
-        at = rows[place].index(head)
-        values = []
-        for row in rows[place + 2 :]:
-            if len(row) <= at:
-                break
-            if re.fullmatch(r"[\d.]+x?", row[at]):
-                values.append(float(row[at].rstrip("x")))
-        ends = dict.fromkeys(f"{end:.2f}x" for end in (min(values), max(values))) if values else ()
-        return " to ".join(ends) or None
-
-    return found
+def table_with(text: str, *heads: str) -> Table:
+    """The first table that has all of these heads."""
+    for table in tables(text):
+        if set(heads) <= set(table.head):
+            return table
+    raise LookupError(f"no table with {', '.join(heads)}")
 
 
-def times_less_memory(text: str) -> str | None:
-    """How many times more memory the peer takes for the largest network of the engine's table."""
-    match = re.search(r"\| nasnetalarge (?:\|[^|\n]*){5}\| (\d+) \| (\d+) \|", text)
-    return f"{int(match[2]) / int(match[1]):.0f}x" if match else None
+def number(cell: str) -> float | None:
+    """The number that a cell starts with, if it is positive and finite.
+
+    >>> number("6.37x"), number("> 180 s"), number("0")
+    (6.37, None, None)
+    """
+    found = re.match(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?", cell)
+    value = float(found[0]) if found else 0.0
+    return value if value > 0 and isfinite(value) else None
 
 
-def none_wrong(text: str) -> str | None:
-    """How many architectures of the zoo were cut wrong or could not be cut."""
-    match = re.search(r"\n(\d+) of the \d+ architectures[^:]*: ([^.]*)\.", text)
-    if match is None:
-        return None
-    bad = sum(int(n) for n in re.findall(r"(\d+) (?:wrong|failed)", match[2]))
-    return f"{bad} of {match[1]}"
+def mean_of(cells: Iterable[float | None]) -> tuple[float, str]:
+    """Geometric mean of the ratios there are."""
+    values = [value for value in cells if value is not None]
+    if not values:
+        raise LookupError("no ratio")
+    over = f"{len(values)} networks" if len(values) > 1 else "1 network"
+    return exp(sum(map(log, values)) / len(values)), over
 
 
+def column(heads: tuple[str, ...], name: str) -> Find:
+    """The mean of a column of the table that has these heads."""
+    return lambda text: mean_of(map(number, table_with(text, *heads, name).column(name)))
+
+
+def memory(text: str) -> tuple[float, str]:
+    """Theirs over ours, of the columns of memory."""
+    table = table_with(text, "memory, ours")
+    pairs = zip(table.column("memory, ours"), table.column("theirs", "memory, ours"), strict=True)
+    known = [(number(ours), number(theirs)) for ours, theirs in pairs]
+    return mean_of(theirs / ours if ours and theirs else None for ours, theirs in known)
+
+
+def deepest(text: str) -> tuple[float, str]:
+    """The deepest network that both have traced."""
+    table = table_with(text, "depth", "theirs / ours")
+    known = [(row[0], value) for row in table.rows if (value := number(row[1]))]
+    if not known:
+        raise LookupError("no network that both have traced")
+    return known[-1][1], f"{known[-1][0]} layers"
+
+
+def weights(text: str) -> tuple[float, str]:
+    """One criterion of the peer over all of ours that need no data."""
+    took = {what: number(seconds) for what, seconds, *_ in table_with(text, "what", "times").rows}
+    theirs = took.get("torch-pruning: FPGM alone")
+    ours, what = next((s, w) for w, s in took.items() if w.endswith(" together"))
+    if not ours or not theirs:
+        raise LookupError("no times of weights")
+    return theirs / ours, f"{what.count(',') + 1} criteria"
+
+
+def presets(text: str) -> tuple[float, str]:
+    """librosa over ours, over the presets of the log-mels."""
+    value, over = column(("preset", "librosa"), "times")(text)
+    return value, over.replace("network", "preset")
+
+
+def workers(text: str) -> tuple[float, str]:
+    """What two workers gain in a real study."""
+    found = re.search(r"real study of (\d+) cells.*?([\d.]+) times as fast", text, re.S)
+    if not found:
+        raise LookupError("no real study")
+    return float(found[2]), f"{found[1]} cells"
+
+
+def accuracy(text: str) -> tuple[float, str]:
+    """Accuracy after fine-tuning, L1 norm of both packages, of all weights of a channel."""
+    table = table_with(text, "cut by", "fine-tuned")
+    after = dict(zip(table.column("cut by"), map(number, table.column("fine-tuned")), strict=True))
+    ours, theirs = after.get("secateur, l1, all members"), after.get("torch-pruning, l1")
+    if not ours or not theirs:
+        raise LookupError("no accuracies of both")
+    return ours / theirs, "ResNet-56"
+
+
+def exactly(text: str) -> tuple[float, str]:
+    """Small networks that were cut exactly: ours over the best of the others."""
+    row = next((r for t in tables(text) for r in t.rows if r[0] == "exact, all of it"), None)
+    if row is None:
+        raise LookupError("no count of exact cuts")
+    ours, *others = (int(cell) for cell in row[1:])
+    return ours / max(others), f"{ours} and {max(others)} networks"
+
+
+def zoo(text: str) -> tuple[float, str]:
+    """Share of the zoo's architectures that were cut and not wrong."""
+    found = re.search(r"of the (\d+) architectures asked for have been run: (.*?)\.\n", text, re.S)
+    if not found:
+        raise LookupError("no count of architectures")
+    right = sum(int(n) for n in re.findall(r"(\d+) (?:exact|mixing)", found[2]))
+    return right / int(found[1]), f"{found[1]} architectures"
+
+
+TRACE, PRUNE = ("network", "eager"), ("network", "verified")
 LINES = (
-    Line(
-        "which channels move together, torch-pruning / secateur, geometric mean",
-        "engine",
-        first(r"\| trace, geometric mean[^|]*\| ([\d.]+x over \d+ networks)"),
-    ),
-    Line(
-        "the whole prune, not verified, likewise",
-        "engine",
-        first(r"\| whole prune, geometric mean[^|]*\| ([\d.]+x over \d+ networks)"),
-    ),
-    Line(
-        "the whole prune with the verification that torch-pruning does not do",
-        "engine",
-        first(r"\| whole prune with verification[^|]*\| ([\d.]+x)"),
-    ),
-    Line("memory for NASNet-A large, torch-pruning / secateur", "engine", times_less_memory),
-    Line(
-        "time by depth, exponent (1 is linear)",
-        "engine growth",
-        first(r"\| depth \|(?:.*\n)+?\| exponent \|  \| ([\d.]+) \|"),
-    ),
-    Line(
-        "architectures of a public zoo cut wrong, or not to be cut",
-        "zoo",
-        none_wrong,
-    ),
-    Line("ONNX Runtime, uncut / cut by half of the channels", "latency", column("uncut / ours")),
-    Line("the same cut by torch-pruning / by secateur", "latency", column("theirs / ours")),
-    Line(
-        "nine criteria together / torch-pruning's FPGM alone",
-        "criteria",
-        first(r"\| secateur: [^|]*together \| [\d.]+ \| ([\d.]+) \|"),
-    ),
-    Line("log-mels, librosa / secateur, one thread", "features", column("times")),
-    Line(
-        "a study by two workers / by one",
-        "study",
-        first(r"by two, ([\d.]+) times as fast"),
-    ),
-)
+    Line("engine", "which channels move together: torch-pruning / Secateur, time",
+         column(TRACE, "theirs / ours")),
+    Line("engine", "the same, extra memory", memory),
+    Line("engine growth", "the same, time of the deepest network", deepest),
+    Line("engine", "whole prune of half of the channels: torch-pruning / Secateur, time",
+         column(PRUNE, "theirs / ours")),
+    Line("engine", "the same, with the verification that only Secateur does",
+         column(PRUNE, "verified")),
+    Line("latency", "ONNX Runtime, half of the channels gone: uncut / cut by Secateur",
+         column(("network", "theirs / ours"), "uncut / ours")),
+    Line("latency", "the same: cut by torch-pruning / cut by Secateur",
+         column(("network", "uncut / ours"), "theirs / ours")),
+    Line("anchors", "accuracy after fine-tuning, L1: Secateur / torch-pruning", accuracy),
+    Line("criteria", "scores: FPGM of torch-pruning / all of weights together, time", weights),
+    Line("features", "log-mels: librosa / Secateur, time", presets),
+    Line("study", "a real study: one worker / two, time", workers),
+    Line("peers.md", "small networks cut exactly: Secateur / the best other package", exactly),
+    Line("zoo.md", "architectures of timm that were cut and not wrong / all", zoo),
+)  # fmt: skip
 
 
-def write_summary(page: Path, zoo: Path = ZOO) -> list[str]:
-    """Write the section at the head of the page; what was looked for in vain."""
-    text = page.read_text()
-    rows, missing = [], []
+def summary(sections: Mapping[str, str]) -> tuple[str, list[str]]:
+    """The table as Markdown, and in words which lines were left out."""
+    lines = [
+        "## Summary",
+        "",
+        INTRO,
+        "",
+        "| what | ratio | over | section |",
+        "| --- | --- | --- | --- |",
+    ]
+    missing = []
     for line in LINES:
-        own = zoo.read_text() if line.section == "zoo" else section_of(text, line.section)
-        figure = line.found(own)
-        if figure is None:
-            missing.append(line.what)
-        else:
-            rows.append(f"| {line.what} | {figure} | {place_of(line.section, own)} |")
-    table = ["| what | figure | from |", "| --- | --- | --- |", *rows]
-    note = (
-        "Ratios, measured side by side in one run; the sections say on which machine and how.\n"
-        "TinyNeuralNetwork could not be installed where they were measured ([peers](peers.md))."
-    )
-    write_section("summary", "\n".join(["## In short", "", note, "", *table]), page=page)
-    to_front(page)
-    return missing
-
-
-def section_of(text: str, name: str) -> str:
-    """The text between a section's marks; nothing if the page has no such section."""
-    name = re.escape(name)
-    found = re.search(rf"<!-- begin {name} -->\n(.*?)<!-- end {name} -->", text, re.S)
-    return found[1] if found else ""
-
-
-def place_of(section: str, text: str) -> str:
-    """A link to where a figure comes from."""
-    if section == "zoo":
-        return "[the zoo](zoo.md)"
-    heading = re.search(r"^## (.+)$", text, re.M)
-    title = heading[1] if heading else section
-    anchor = re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
-    return f"[{title}](#{anchor})"
-
-
-def to_front(page: Path) -> None:
-    """Put the summary before all other sections."""
-    text = page.read_text()
-    own = re.search(r"<!-- begin summary -->\n.*?<!-- end summary -->\n", text, re.S)
-    if own is None:
-        return
-    rest = text.replace(own[0], "")
-    head, mark, tail = rest.partition("<!-- begin ")
-    joined = f"{head.rstrip()}\n\n{own[0]}\n{mark}{tail.rstrip()}\n"
-    page.write_text(re.sub(r"\n{3,}", "\n\n", joined))
+        try:
+            value, over = line.find(sections[line.section])
+        except (LookupError, StopIteration, ValueError):
+            missing.append(f"{line.what}: not found in {line.section}")
+            continue
+        section = line.section
+        shown = f"[{section}]({section})" if section.endswith(".md") else section
+        lines.append(f"| {line.what} | {value:.2f} | {over} | {shown} |")
+    return "\n".join([*lines, "", PEERS]), missing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import re
+import math
 import subprocess
 import sys
 import time
@@ -19,10 +19,12 @@ import secateur as sc
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import engine_measures
-from anchors import WEIGHTS
+import page as benchmark_page
+from anchors_public import told
 from engine_page import growth_page, networks_page, slope
-from sections import ROOT, provenance, write_section
-from summary import write_summary
+from page import JOBS, Job, data_at_hand, run_all
+from sections import ROOT, provenance, sections_of, write_section
+from summary import LINES, summary
 
 
 def test_sections_are_written_once_and_then_replaced_in_place(tmp_path: Path) -> None:
@@ -49,6 +51,16 @@ def test_a_section_leaves_the_rest_of_the_page_alone(tmp_path: Path) -> None:
     assert text.startswith("# Mine\n\nwords\n\n<!-- begin a -->\nMade by hand:\n\nnew\n")
     assert text.endswith("\nnew\n<!-- end a -->\n\nlast words\n")
     assert "old" not in text
+
+
+def test_a_section_may_stand_before_all_others(tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    for name in ("last one", "summary", "summary"):
+        write_section(name, f"## {name}\n\nwords", page=page, first=name == "summary")
+    text = page.read_text()
+    assert list(sections_of(text)) == ["summary", "last one"]
+    assert text.startswith("# Benchmarks\n") and text.count("## summary") == 1
+    assert sections_of(text)["last one"].startswith("## last one\n")
 
 
 def _row(name: str, ours: float, theirs: float | str) -> dict[str, object]:
@@ -152,43 +164,96 @@ def test_the_parts_of_a_prune_add_up() -> None:
     assert 0.9 * seconds < sum(row.values()) <= seconds
 
 
-SECTIONS = """<!-- begin engine -->
-## Engine: beside it
+SECTIONS = {
+    "engine": """
+| network | theirs / ours | eager | memory, ours | theirs |
+| --- | --- | --- | --- | --- |
+| a | 4.00x | 1.0x | 3 | 6 |
+| b | 9.00x | 1.0x | 0 | 50 |
+| c |  | 1.0x | crash: x | 50 |
+""",
+    "latency": """
+| network | uncut / ours | theirs / ours | ours |
+| --- | --- | --- | --- |
+| a | 2.50x |  | 1.5 |
+""",
+    "anchors": """
+| cut by | bn | fine-tuned |
+| --- | --- | --- |
+| secateur, l1, all members | 60.0 | 81.0 ± 0.4 |
+| torch-pruning, l1 | 60.0 | 90.0 ± 0.2 |
+""",
+    "study": "A real study of 20 cells: 5.8 s by one, 4.1 s by two, 1.44 times as fast.",
+    "peers.md": """
+| network | secateur | x | y |
+| --- | --- | --- | --- |
+| exact, all of it | 9 | 6 | 3 |
+""",
+    "zoo.md": "4 of the 4 architectures asked for have been run: 3 exact, held back, 1 wrong.\n",
+}
 
-| trace, geometric mean at least 3x | 6.43x over 12 networks | yes |
-| whole prune with verification, geometric mean | 0.77x over 12 | |
-| nasnetalarge | 10.80x | 0.124 | 1.341 | 1.45x | 32 | 20 | 1000 | all met |
-<!-- end engine -->
 
-<!-- begin features -->
-## Features
+def test_the_summary_reads_ratios_from_the_sections_and_says_what_it_did_not_find() -> None:
+    text, missing = summary(SECTIONS)
+    found = [cells[1:] for cells in _cells(text, "")[2:]]
+    assert found == [
+        ["6.00", "2 networks", "engine"],  # of 4 and 9
+        ["2.00", "1 network", "engine"],
+        ["2.50", "1 network", "latency"],
+        ["0.90", "ResNet-56", "anchors"],
+        ["1.44", "20 cells", "study"],
+        ["1.50", "9 and 6 networks", "[peers.md](peers.md)"],
+        ["0.75", "4 architectures", "[zoo.md](zoo.md)"],
+    ]
+    assert len(missing) == len(LINES) - len(found)
+    assert any("librosa" in line and line.endswith("not found in features") for line in missing)
+    assert "TinyNeuralNetwork" in text
 
-| preset | times |
-| --- | --- |
-| one | 2.9 |
-| two | 1.8 |
-<!-- end features -->
-"""
-ZOO = "\n{} of the 9 architectures asked for have been run: 6 exact, {}.\nRows stay."
+
+def test_every_section_of_the_page_is_read_where_the_summary_looks_for_it() -> None:
+    text = (ROOT / "docs" / "benchmarks.md").read_text()
+    written = {name for job in JOBS for name in job.sections}
+    assert set(sections_of(text)) <= written | {"summary"}
+    looked_for = {line.section for line in LINES}
+    assert {name for name in looked_for if not name.endswith(".md")} <= written
 
 
-def test_the_summary_stands_in_front_and_says_what_it_did_not_find(tmp_path: Path) -> None:
-    page, zoo = tmp_path / "benchmarks.md", tmp_path / "zoo.md"
-    page.write_text("# Benchmarks\n\nwords\n\n" + SECTIONS)
-    zoo.write_text(ZOO.format(9, "2 mixing, 1 wrong"))
-    missing = write_summary(page, zoo)
-    again = page.read_text()
-    assert write_summary(page, zoo) == missing and page.read_text() == again
-    assert again.index("words") < again.index("begin summary") < again.index("begin engine")
-    assert again.endswith(SECTIONS[-10:]) and again.count("begin summary") == 1
-    found = {line.split(" | ")[0]: line.split(" | ")[1:] for line in again.splitlines()}
-    link = "[Engine: beside it](#engine-beside-it) |"
-    first = "| which channels move together, torch-pruning / secateur, geometric mean"
-    assert found[first] == ["6.43x over 12 networks", link]
-    assert found["| memory for NASNet-A large, torch-pruning / secateur"] == ["50x", link]
-    assert found["| log-mels, librosa / secateur, one thread"][0] == "1.80x to 2.90x"
-    assert found["| architectures of a public zoo cut wrong, or not to be cut"][0] == "1 of 9"
-    assert "a study by two workers / by one" in missing and len(missing) == 6
+def test_a_script_that_fails_is_named_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    jobs = [
+        Job("bad", ("bad",), "planning.py no_such_network", ""),
+        Job("missing", ("missing",), "no.py", "", needs_data=True),
+        Job("good", ("comparison",), "", "comparison.py 3 4"),
+    ]
+    monkeypatch.setattr(benchmark_page, "data_at_hand", lambda: False)
+    failed = run_all(jobs[:2], tmp_path / "benchmarks.md", short=False)
+    failed += run_all(jobs[2:], tmp_path / "benchmarks.md", short=True)
+    said = capfd.readouterr().err
+    assert failed == ["bad"] and "1 of 2: bad: exit code 1" in said
+    assert "2 of 2: missing: skipped" in said and "1 of 1: good: done" in said
+    assert list(sections_of((tmp_path / "benchmarks.md").read_text())) == ["comparison"]
+
+
+def test_repeated_runs_are_told_by_their_mean_and_spread() -> None:
+    assert told((1.0, 2.0, 3.0)) == "2.00 ± 1.00 (1, 2, 3)"
+    assert told("93.1 ± 0.2") == "93.1 ± 0.2"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
+def test_the_short_form_writes_every_section_and_a_finite_ratio_of_each(tmp_path: Path) -> None:
+    script = str(ROOT / "benchmarks" / "page.py")
+    subprocess.run([sys.executable, script, "--short", "--out", str(tmp_path)], check=True)
+    text = (tmp_path / "benchmarks.md").read_text()
+    jobs = [job for job in JOBS if data_at_hand() or not job.needs_data]
+    written = {name for job in jobs for name in job.sections}
+    assert set(sections_of(text)) == {"summary", *written}
+    ratios = [(cells[3], float(cells[1])) for cells in _cells(sections_of(text)["summary"], "")[2:]]
+    assert all(0 < ratio < math.inf for _, ratio in ratios)
+    of_none = {"criteria-clusters", "planning", "comparison"}  # correlations, and times alone
+    assert {section for section, _ in ratios} >= written - of_none
+    assert all("| --- |" in section for section in sections_of(text).values())
 
 
 @pytest.mark.slow
