@@ -3,7 +3,7 @@
     python examples/asc_network_into_128_kb.py
 
 A ResNet nearly four times too large for the rule of 2022 is cut to it, fine-tuned and, where the
-extra is there (pip install secateur[onnx]), written as ONNX and as INT8 with a model card.
+extra is there (docs/installing.md), written as ONNX and as INT8 with a model card.
 
 It prints, with torch 2.13.0 on one CPU (the digits of a training may differ on another):
 

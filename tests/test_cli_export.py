@@ -124,4 +124,4 @@ def test_without_the_extra(run, capsys, monkeypatch):
     )
     assert run("export", VGG, *SHAPE) == 2
     said = capsys.readouterr().err
-    assert "pip install secateur[onnx]" in said and said.count("\n") == 1
+    assert "pip install '.[onnx]' in the folder" in said and said.count("\n") == 1

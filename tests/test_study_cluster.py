@@ -42,7 +42,7 @@ from test_study_run import TINY, settled
 
 needs_ray = pytest.mark.skipif(
     not shutil.which("ray", path=str(Path(sys.executable).parent)),
-    reason="Ray is not installed: pip install 'secateur[ray]'",
+    reason="Ray is not installed: pip install '.[ray]'",
 )
 HEAD = "127.0.0.2:6391"
 
@@ -335,7 +335,7 @@ def refusal(store: Store, cluster: Cluster, before: str = "") -> str:
 def test_without_ray_its_extra_is_named(tmp_path: Path) -> None:
     store, _ = study(tmp_path / "study")
     last = refusal(store, Cluster("local"), "sys.modules['ray'] = None")
-    assert last.endswith("needs Ray, which is not installed; pip install 'secateur[ray]'")
+    assert "needs Ray, which is not installed; run pip install '.[ray]'" in last
 
 
 @needs_ray

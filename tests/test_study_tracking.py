@@ -66,7 +66,7 @@ def test_a_run_is_a_row_and_its_cell(store: Store) -> None:
 
 
 def test_tensorboard_shows_every_row_once(store: Store) -> None:
-    pytest.importorskip("tensorboard", reason="pip install 'secateur[tensorboard]'")
+    pytest.importorskip("tensorboard", reason="pip install '.[tensorboard]'")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
@@ -103,7 +103,7 @@ def test_mlflow_has_every_row_once(
 ) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     if importlib.util.find_spec("mlflow") is None:
-        pytest.skip("MLflow is not installed: pip install 'secateur[mlflow]'")
+        pytest.skip("MLflow is not installed: pip install '.[mlflow]'")
     from mlflow import MlflowClient
 
     uri = (tmp_path / "mlruns").as_uri()
@@ -143,4 +143,4 @@ def test_without_its_library_the_extra_is_named(
     asked = ["study", "track", str(store.folder), "--to", tracker, "--out", str(store.folder / "x")]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code != 0
-    assert f"pip install 'secateur[{tracker}]'" in str(done.exception)
+    assert f"pip install '.[{tracker}]'" in str(done.exception)

@@ -119,6 +119,15 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> str:
     return f"no {kind} {name!r}; there are {', '.join(names) or 'none'}{hint}"
 
 
+def install(extra: str) -> str:
+    """How to install what an extra of the package brings, from its sources as it is not released.
+
+    >>> install("ray")
+    "pip install '.[ray]' in the folder of secateur's sources"
+    """
+    return f"pip install '.[{extra}]' in the folder of secateur's sources"
+
+
 def brief(error: BaseException) -> str:
     r"""Kind and first line of an exception, without the colours of a terminal.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.errors import DeployError, brief
+from secateur.errors import DeployError, brief, install
 
 if TYPE_CHECKING:
     from secateur.deploy.device import Stored
@@ -41,7 +41,7 @@ def check_installed() -> None:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise DeployError(
-            f"export needs {', '.join(missing)}, not installed here; run pip install secateur[onnx]"
+            f"export needs {', '.join(missing)}, not installed here; run {install('onnx')}"
         )
 
 

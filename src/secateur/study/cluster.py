@@ -19,7 +19,7 @@ from math import floor, isfinite
 from pathlib import Path
 from typing import Any
 
-from secateur.errors import SecateurError, StudyError, brief
+from secateur.errors import SecateurError, StudyError, brief, install
 from secateur.files import write_text
 from secateur.networks.factory import find_factory
 from secateur.study.cells import Unit
@@ -169,7 +169,7 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
         import ray
     except ImportError as error:
         raise StudyError(
-            "a cluster needs Ray, which is not installed; pip install 'secateur[ray]'"
+            f"a cluster needs Ray, which is not installed; run {install('ray')}"
         ) from error
     if ray.is_initialized():
         yield ray

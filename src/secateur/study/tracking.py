@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from secateur.errors import StudyError, brief
+from secateur.errors import StudyError, brief, install
 from secateur.study.cells import Unit
 from secateur.study.rows import Row, flat
 from secateur.study.store import Store
@@ -72,9 +72,7 @@ def to_tensorboard(runs: Iterator[Run], out: Path) -> tuple[int, int]:
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
     except ImportError as error:
-        raise StudyError(
-            "TensorBoard is not installed; pip install 'secateur[tensorboard]'"
-        ) from error
+        raise StudyError(f"TensorBoard is not installed; run {install('tensorboard')}") from error
     written = stood = 0
     for run in runs:
         folder = out / _slug(run.group) / _slug(run.name)
@@ -105,7 +103,7 @@ def to_mlflow(runs: Iterator[Run], uri: str, experiment: str) -> tuple[int, int]
     try:
         from mlflow.exceptions import MlflowException
     except ImportError as error:
-        raise StudyError("MLflow is not installed; pip install 'secateur[mlflow]'") from error
+        raise StudyError(f"MLflow is not installed; run {install('mlflow')}") from error
     try:
         return _to_mlflow(runs, uri, experiment)
     except (MlflowException, ImportError) as error:
