@@ -63,7 +63,8 @@ before it was timed. The thread's own time of one call on one example, medians o
 which every file is called once, in an order drawn anew."""
 SAME_SIZE = """\
 Before the cut, and what each cut left; the counts are Secateur's, of the cut networks as they
-are. Where ours and theirs differ, so does what is compared above."""
+are. Where ours and theirs differ, so does what is compared above. Where *ours* and *in eights*
+have the same counts they are the same network, and their ratio is what chance does."""
 
 Row = dict[str, Any]
 
