@@ -59,8 +59,8 @@ COLUMNS = """\
 Accuracy in percent, mean ± standard deviation over seeds ({seeds} of them) where there is
 chance: the order of images in fine-tuning, and the random criterion. *bn*: batch norm
 re-estimated on the training images, from which fine-tuning starts. Epochs: {epochs}, learning rate
-{lr:g} (0.01 was tried too, on torch-pruning's cut, and was worse). Seconds: one thread, CPU, of one
-fine-tuning."""
+{lr:g} (0.01 was tried too, on torch-pruning's cut, and was worse on the same test images).
+Seconds: one thread, CPU, of one fine-tuning."""
 
 
 @dataclass(frozen=True)
