@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -106,3 +107,18 @@ def test_every_name_of_the_facade_is_there_and_listed() -> None:
         assert getattr(secateur, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         secateur.nothing  # noqa: B018
+
+
+@each
+def test_every_module_has_its_place_in_the_picture(path: Path) -> None:
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text()
+    if not path.stem.startswith("__"):
+        assert f"{path.name}`" in page, f"docs/architecture.md says nothing of {path.name}"
+
+
+def test_the_picture_names_no_module_that_is_gone() -> None:
+    root = SOURCE.parents[1]
+    named = set(re.findall(r"`([a-z_]+/[a-z_]+\.py)`", (root / "docs/architecture.md").read_text()))
+    places = (SOURCE, SOURCE.parent, root)
+    gone = [name for name in sorted(named) if not any((p / name).exists() for p in places)]
+    assert named and not gone
