@@ -167,7 +167,7 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         "secateur.deploy.session.find_spec",
         lambda name: None if name == "onnxruntime" else found(name),
     )
-    with pytest.raises(DeployError, match=r"onnxruntime.*pip install secateur\[onnx\]"):
+    with pytest.raises(DeployError, match=r"onnxruntime.*pip install '\.\[onnx\]'"):
         export_onnx(small("vgg"), EXAMPLE, tmp_path / "m.onnx")
 
 
