@@ -1,14 +1,19 @@
-"""What every test shares: one torch thread, so that parallel tests do not slow each other down.
+"""What every test shares: one thread, here and in the commands and pages that a test starts.
+
+Two pytest workers of two threads each on two cores wait for each other: a page of eleven seconds
+then takes minutes.
 
 A network named by its file leaves the file's folder on the path: no test finds that of another.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 
 import pytest
 import torch
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(page: Path, *names: str, data: str | None = None) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     if data:
         env["SECATEUR_DATA"] = data
     script = ROOT / "benchmarks" / "papers" / "tables.py"

@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from secateur.networks.families import NETWORKS, SIZES
 from secateur.study.networks import Family
 
-torch.set_num_threads(1)  # steps this small only lose by a second thread
-
 PARAMETERS = {
     "vgg": {8: 18_482, 16: 72_666, 40: 449_490},
     "resnet": {8: 19_810, 16: 77_754, 40: 480_450},

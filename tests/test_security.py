@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,7 +95,6 @@ def test_a_session_works_without_sockets_and_unpickling(tmp_path: Path) -> None:
         [sys.executable, "-W", "error", str(script), str(tmp_path)],
         capture_output=True,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("done\n")

@@ -17,8 +17,6 @@ from secateur.train.distil import Distillation, distillation, soft_loss
 from secateur.train.fit import Epoch, fit, predict
 from secateur.train.schedule import Training
 
-torch.set_num_threads(1)  # steps this small only lose by a second thread
-
 TRAINING = Training(epochs=20, batch_size=16, lr=0.1)
 
 

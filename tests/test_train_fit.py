@@ -22,8 +22,6 @@ from secateur.train.fit import Epoch, evaluate, fit
 from secateur.train.penalty_scales import BnL1
 from secateur.train.schedule import Training, course
 
-torch.set_num_threads(1)  # steps this small only lose by a second thread
-
 TRAINING = Training(epochs=6, batch_size=8, lr=0.1)
 
 

@@ -39,8 +39,6 @@ from secateur.train.penalty_scales import BnL1, BnL1Proximal, Polarization, prun
 from secateur.train.schedule import Training
 from toys import TOYS
 
-torch.set_num_threads(1)  # steps this small only lose by a second thread
-
 
 @dataclass(frozen=True)
 class Case:

@@ -21,8 +21,6 @@ from secateur.train.penalties import PENALTIES
 from secateur.train.processes import Processes
 from secateur.train.schedule import Training
 
-torch.set_num_threads(1)  # steps this small only lose by a second thread
-
 TRAINING = Training(epochs=4, batch_size=9, lr=0.05)
 
 
@@ -100,7 +98,7 @@ def outcomes(tmp_path_factory: Any) -> Path:
         timeout=180,
         capture_output=True,
         text=True,
-        env=environment | {"OMP_NUM_THREADS": "1"},
+        env=environment,
     )
     assert done.returncode == 0, done.stderr
     for norm in (False, True):

@@ -24,8 +24,6 @@ from secateur.train.penalty_scales import BnL1, BnL1Proximal, Polarization
 from secateur.train.schedule import Training
 from secateur.train.shrink import strength_for_shrink, total_shrink
 
-torch.set_num_threads(1)  # steps this small only lose by a second thread
-
 X, Y = torch.randn(24, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 3
 
 

@@ -17,8 +17,6 @@ from secateur.study.data import Split, split
 from secateur.study.recipe import Recipe, Sparsity, recipe_from
 from secateur.train.penalties import PENALTIES
 
-torch.set_num_threads(1)  # steps this small only lose by a second thread
-
 
 def recipe(penalty: str = "bn_l1", **changes: Any) -> Recipe:
     return recipe_from(
