@@ -97,7 +97,7 @@ def test_answers_beyond_the_tolerance_are_exit_code_1_and_write_nothing(run, cap
 BAD = [
     (["--int8"], "--int8 needs inputs"),
     (["--device", "dcase2024"], "no device 'dcase2024'"),
-    (["--repetitions", "0"], "--repetitions is a whole number from 1"),
+    (["--repetitions", "0"], "repetitions must be a whole number from 1"),
     (["--weights", "none.safetensors"], "no file none.safetensors"),
     (["--test", "x.npy"], "--test x.npy holds no class for each input"),
     (["--calibration", "none.npz"], "no calibration file none.npz"),
@@ -115,6 +115,7 @@ def test_bad_input_is_one_line_and_writes_nothing(run, capsys, options, says):
 def test_targets_that_do_not_fit_the_outputs(run, capsys):
     assert run("export", VGG, *SHAPE, "--test", "far.npz") == 2
     assert "targets 10 to 10 do not fit outputs of shape (10,)" in capsys.readouterr().err
+    assert not Path("out").exists()
 
 
 def test_without_the_extra(run, capsys, monkeypatch):

@@ -339,7 +339,7 @@ def test_all_criteria_share_one_pass_and_agree_with_each_alone(network: nn.Modul
         list(CRITERIA.values()),
         calibration=loader(),
         loss_fn=F.cross_entropy,
-        progress=done.append,
+        on_progress=done.append,
     )
     assert read == [0, 1, 2] and done == [1, 2, 3]
     for name, criterion in CRITERIA.items():

@@ -58,6 +58,9 @@ if TYPE_CHECKING:
     from secateur.criteria.weight import l2 as l2
     from secateur.criteria.weight import lamp as lamp
     from secateur.criteria.weight import random as random
+    from secateur.deploy.card import Card as Card
+    from secateur.deploy.card import Origin as Origin
+    from secateur.deploy.export import export as export
     from secateur.deploy.latency import measure_latencies as measure_latencies
     from secateur.deploy.latency import measured_latency_ms as measured_latency_ms
     from secateur.deploy.onnx import export_onnx as export_onnx
@@ -129,6 +132,8 @@ _HOME = {
     "criteria.scores": ("Scores",),
     "criteria.weight": ("bn_scale", "bn_shift", "l1", "l2", "lamp", "random"),
     "errors": ("SecateurError",),
+    "deploy.card": ("Card", "Origin"),
+    "deploy.export": ("export",),
     "deploy.latency": ("measure_latencies", "measured_latency_ms"),
     "deploy.onnx": ("export_onnx",),
     "deploy.quantise": ("quantise",),

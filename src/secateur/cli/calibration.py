@@ -93,7 +93,7 @@ def scores_of(
     calibration: str | None = None,
     loss: str = "cross_entropy",
     seed: int = 0,
-    progress: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Scores, str | None]:
     """Score by a criterion; where it needs data, in words which were taken.
 
@@ -106,14 +106,14 @@ def scores_of(
             and none are named.
         loss: the name of the loss, for criteria of gradients.
         seed: of criteria that draw.
-        progress: called with what is being done.
+        on_progress: called with what is being done.
 
     Raises:
         SecateurError: the data or the loss are of no use to the criterion.
     """
     from secateur.criteria.score import score
 
-    progress(f"scoring by {criterion.name}")
+    on_progress(f"scoring by {criterion.name}")
     loss_fn = loss_of(loss)
     if criterion.update is None:
         return score(model, channels, [criterion], seed=seed)[criterion.name], None
@@ -137,7 +137,7 @@ def scores_of(
         calibration=batches,
         loss_fn=loss_fn,
         seed=seed,
-        progress=lambda done: progress(
+        on_progress=lambda done: on_progress(
             f"scoring by {criterion.name}: {done} of {len(starts)} batches"
         ),
     )

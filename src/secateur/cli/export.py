@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,24 +49,15 @@ def export(
     """Write model.onnx, model.int8.onnx and a card, checked in ONNX Runtime on one thread."""
     from rich.console import Console
 
-    from secateur.channels.cost import cost
-    from secateur.channels.trace import trace
-    from secateur.deploy.card import UNKNOWN, Card
+    from secateur.deploy.card import UNKNOWN, Origin
     from secateur.deploy.device import DEVICES
-    from secateur.deploy.onnx import export_onnx
-    from secateur.deploy.quantise import quantise
+    from secateur.deploy.export import export as export_to
     from secateur.deploy.session import check_installed
-    from secateur.files import write_json, write_text
     from secateur.surgery.package import load, plan_in
 
     check_installed()
     if device is not None and device not in DEVICES:
         raise SecateurError(unknown_name("device", device, DEVICES))
-    if repetitions < 1 or not tolerance >= 0:
-        raise SecateurError(
-            f"--repetitions is a whole number from 1 and --tolerance a number from 0; got "
-            f"{repetitions} and {tolerance}"
-        )
     if int8 and calibration is None:
         raise DeployError(
             "--int8 needs inputs to find the ranges of activations; name a file with `input`, or "
@@ -85,38 +76,29 @@ def export(
     tested = UNKNOWN if labelled is None else f"{used}, the calibration data themselves"
     if test is not None:
         labelled, tested = _test_data(test, example)
-    with Console(stderr=True).status("exporting") as shown:
-        whole = cost(trace(model, example))
-
-        def measured(path: Path, error: float, beside: str, same: float | None) -> File:
-            shown.update(f"measuring {path.name}")
-            return _measured(path, error, beside, same, labelled, whole.macs, example, repetitions)
-
-        done = export_onnx(model, example, out / "model.onnx", tolerance=tolerance)
-        files = [measured(done.path, done.relative_error, "torch", None)]
-        if int8 and inputs is not None:
-            shown.update("quantising")
-            small = quantise(done.path, out / "model.int8.onnx", inputs.numpy())
-            error, same = small.relative_error, small.same_answer
-            files.append(measured(small.path, error, "model.onnx", same))
-    card = Card(
+    origin = Origin(
         network=factory,
         arguments=tuple(arg or ()),
         weights=UNKNOWN if weights is None else weights.name,
-        weights_sha256=UNKNOWN if weights is None else _sha256(weights),
-        input_shape=tuple(example.shape[1:]),
+        weights_sha256=UNKNOWN if weights is None else sha256(weights.read_bytes()).hexdigest(),
         data=data,
         training=training,
         plan=plan,
-        params=whole.params,
-        macs=whole.macs,
-        calibration=used if int8 else "none: there is no INT8 file",
+        calibration=used,
         labelled_data=tested,
-        files=tuple(files),
-        made_with=_versions(),
     )
-    write_json(out / "card.json", card.as_json())
-    write_text(out / "card.md", card.as_markdown())
+    with Console(stderr=True).status("exporting") as shown:
+        card = export_to(
+            model,
+            example,
+            out,
+            calibration=inputs if int8 else None,
+            labelled=labelled,
+            origin=origin,
+            tolerance=tolerance,
+            repetitions=repetitions,
+            on_progress=shown.update,
+        )
     if as_json:
         typer.echo(json.dumps(card.as_json(), allow_nan=False))
     else:
@@ -124,50 +106,10 @@ def export(
             typer.echo(_line(file))
             for fit in file.fits:
                 typer.echo(f"  {fit}")
-        typer.echo(f"wrote {', '.join(str(out / f.name) for f in files)}, card.md, card.json")
-    last = {fit.device: fit for fit in files[-1].fits}
-    if device is not None and not last[device].fits:
+        written = ", ".join(str(out / file.name) for file in card.files)
+        typer.echo(f"wrote {written}, card.md, card.json")
+    if device is not None and not all(f.fits for f in card.files[-1].fits if f.device == device):
         raise typer.Exit(1)
-
-
-def _measured(
-    path: Path,
-    error: float,
-    beside: str,
-    same: float | None,
-    labelled: tuple[Tensor, Tensor] | None,
-    macs: int,
-    example: Tensor,
-    repetitions: int,
-) -> File:
-    from secateur.deploy.card import File
-    from secateur.deploy.device import DEVICES
-    from secateur.deploy.session import Session, stored
-
-    session = Session(path)
-    found = stored(path)
-    accuracy = None
-    if labelled is not None:
-        x, y = (tensor.numpy() for tensor in labelled)
-        answers = session.predict(x)
-        if answers.ndim != 2 or not 0 <= y.min() <= y.max() < answers.shape[1]:
-            raise DeployError(
-                f"targets {y.min()} to {y.max()} do not fit outputs of shape "
-                f"{answers.shape[1:]}; a class of its own for each output, from 0"
-            )
-        accuracy = float((answers.argmax(1) == y).mean())
-    return File(
-        name=path.name,
-        bytes=path.stat().st_size,
-        sha256=_sha256(path),
-        stored=found,
-        relative_error=error,
-        compared_with=beside,
-        same_answer=same,
-        accuracy=accuracy,
-        latency=session.latency(example.numpy(), repetitions),
-        fits=tuple(device.hold(found, macs) for device in DEVICES.values()),
-    )
 
 
 def _labelled(inputs: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor] | None:
@@ -197,16 +139,3 @@ def _line(file: File) -> str:
         f"{right}, {time.median_ms:.3g} ms ({time.lower_quartile_ms:.3g} to "
         f"{time.upper_quartile_ms:.3g})"
     )
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    from secateur.version import __version__
-
-    names = ("torch", "onnx", "onnxruntime")
-    return {"secateur": __version__} | {name: version(name) for name in names}

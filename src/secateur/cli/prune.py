@@ -197,17 +197,17 @@ def _cut_to(
     example: Tensor,
     scored: Callable[..., tuple[Scores, str | None]],
     select: Any,
-    progress: Callable[[str], None],
+    on_progress: Callable[[str], None],
 ) -> Cut:
     """Score, plan, cut, and verify."""
     from secateur.surgery.cut import cut
     from secateur.surgery.replan import plan_that_fits
     from secateur.surgery.verify import verify
 
-    scores, data = scored(progress=progress)
-    progress("planning and proving")
+    scores, data = scored(on_progress=on_progress)
+    on_progress("planning and proving")
     plan = plan_that_fits(model, example, budget, partial(select, scores), channels=channels)
-    progress("cutting and verifying")
+    on_progress("cutting and verifying")
     small = cut(model, plan, example, channels=channels)
     verified, lines = verified_outcome(verify(model, small, plan, channels, example))
     return Cut(plan, small, verified, lines, calibrated_on=data, alike=scores.constant)

@@ -77,7 +77,7 @@ def sensitivity(
             example,
             calibration=calibration,
             loss=loss,
-            progress=shown.update,
+            on_progress=shown.update,
         )
         found = measure_sensitivity(
             model,

@@ -76,7 +76,7 @@ def calibrate(
     loss_fn: LossFunction | None = None,
     members: Members = "producer",
     device: torch.device | str | None = None,
-    progress: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> Calibration:
     """Run the network over the batches once and update the sums of all criteria.
 
@@ -89,7 +89,7 @@ def calibrate(
         loss_fn: `loss_fn(output, target)`, one number a batch.
         members: as in `score`.
         device: where batches are moved to first.
-        progress: called with the number of batches done, after each.
+        on_progress: called with the number of batches done, after each.
 
     Raises:
         CriterionError: a criterion lacks what it needs, or the batches or the loss are of no use.
@@ -114,8 +114,8 @@ def calibrate(
         for number, batch in enumerate(batches, start=1):
             this_pass.batch(model, batch, number, loss_fn, device)
             n_batches = number
-            if progress is not None:
-                progress(number)
+            if on_progress is not None:
+                on_progress(number)
     if n_batches == 0:
         raise CriterionError("calibration holds 0 batches; give at least one")
     return Calibration(streamed, this_pass.sums, n_batches, channels.fingerprint, members)

@@ -41,7 +41,7 @@ def score(
     members: Members = "producer",
     seed: int = 0,
     device: torch.device | str | None = None,
-    progress: Callable[[int], None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Scores]:
     """Score every convolution's filters and every group's channels under each criterion.
 
@@ -60,7 +60,7 @@ def score(
             read it, where the criterion is one of weights or their gradients.
         seed: of criteria that draw.
         device: where batches are moved to first.
-        progress: called with the number of batches done, after each.
+        on_progress: called with the number of batches done, after each.
 
     Raises:
         CriterionError: a weight is not finite, a criterion lacks what it needs, or the calibration
@@ -87,7 +87,7 @@ def score(
                 loss_fn=loss_fn,
                 members=members,
                 device=device,
-                progress=progress,
+                on_progress=on_progress,
             )
         _check_made_for(calibration, channels, members)
         sums = calibration.sums

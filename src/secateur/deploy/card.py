@@ -36,32 +36,44 @@ class File:
 
 
 @dataclass(frozen=True)
-class Card:
-    """All that is known of a network and its files; texts that were not given are "unknown".
+class Origin:
+    """Where a network comes from, as far as nobody can measure it; what is not given is "unknown".
 
-    `params` and `macs` are those of the network in torch, before batch norms are folded. `plan`
-    is the pruning plan that the weights' file holds, in short, or None.
+    `network` is its factory, called with `arguments`. `plan` is the pruning plan that the file of
+    weights holds, or None.
     """
 
-    network: str
-    arguments: tuple[str, ...]
-    weights: str
-    weights_sha256: str
+    network: str = UNKNOWN
+    arguments: tuple[str, ...] = ()
+    weights: str = UNKNOWN
+    weights_sha256: str = UNKNOWN
+    data: str = UNKNOWN
+    training: str = UNKNOWN
+    plan: PruningPlan | None = None
+    calibration: str = UNKNOWN
+    labelled_data: str = UNKNOWN
+
+
+@dataclass(frozen=True)
+class Card:
+    """All that is known of a network and its files.
+
+    `params` and `macs` are those of the network in torch, before batch norms are folded.
+    """
+
+    origin: Origin
     input_shape: tuple[int, ...]
-    data: str
-    training: str
-    plan: PruningPlan | None
     params: int
     macs: int
-    calibration: str
-    labelled_data: str
     files: tuple[File, ...]
     made_with: Mapping[str, str]
 
     def as_json(self) -> dict[str, Any]:
         """The card as plain data."""
         answer = {"format": "secateur.card/1"} | asdict(self)
-        answer["plan"] = None if self.plan is None else json.loads(self.plan.to_json())
+        answer |= answer.pop("origin")
+        plan = self.origin.plan
+        answer["plan"] = None if plan is None else json.loads(plan.to_json())
         for file, own in zip(answer["files"], self.files, strict=True):
             for fit, one in zip(file["fits"], own.fits, strict=True):
                 fit["fits"] = one.fits
@@ -69,24 +81,24 @@ class Card:
 
     def as_markdown(self) -> str:
         """The card to be read."""
-        shape = "x".join(map(str, self.input_shape))
+        of, shape = self.origin, "x".join(map(str, self.input_shape))
         facts = [
-            ("network", f"`{self.network}` {' '.join(self.arguments)}".strip()),
-            ("weights", f"{self.weights}, sha256 {self.weights_sha256}"),
+            ("network", f"`{of.network}` {' '.join(of.arguments)}".strip()),
+            ("weights", f"{of.weights}, sha256 {of.weights_sha256}"),
             ("input", f"{shape}, float32, one example"),
-            ("data", self.data),
-            ("training", self.training),
+            ("data", of.data),
+            ("training", of.training),
             ("parameters", f"{self.params:,} in torch, zeros included"),
             ("multiply-accumulates", f"{self.macs:,} of one example"),
-            ("calibration of INT8", self.calibration),
-            ("labelled data", self.labelled_data),
+            ("calibration of INT8", of.calibration),
+            ("labelled data", of.labelled_data),
             ("made with", ", ".join(f"{name} {v}" for name, v in self.made_with.items())),
         ]
         parts = [
             "# Model card",
             _table(("fact", ""), facts),
             "## Pruning",
-            _plan_text(self.plan),
+            _plan_text(of.plan),
             "## Files",
             _table(_HEAD, [_row(file) for file in self.files]),
             f"Latency: {self.files[0].latency.machine}; median (quartiles) of "

@@ -83,6 +83,20 @@ class Session:
         ]
         return np.concatenate(parts)
 
+    def accuracy(self, x: Floats, classes: NDArray[np.int64]) -> float:
+        """The share of inputs (n, …) whose largest output is that of their class (n,).
+
+        Raises:
+            DeployError: the outputs are no row for each input, or there is none for a class.
+        """
+        answers = self.predict(x)
+        if answers.ndim != 2 or not 0 <= classes.min() <= classes.max() < answers.shape[1]:
+            raise DeployError(
+                f"targets {classes.min()} to {classes.max()} do not fit outputs of shape "
+                f"{answers.shape[1:]}; a class of its own for each output, from 0"
+            )
+        return float((answers.argmax(1) == classes).mean())
+
     def latency(self, example: Floats, repetitions: int = 50, warm_up: int = 10) -> Latency:
         """Time calls with one example, (1, …), by the thread's own clock.
 
