@@ -23,8 +23,6 @@ import altair as alt
 import torch
 
 import secateur as sc
-from secateur.analysis.skewness import skewness_rows
-from secateur.criteria.channel_weights import channel_weights
 from secateur.networks.vgg import vgg
 from secateur.scenes.features import LogMel, prepare
 from secateur.scenes.synthesis import synthetic_scenes
@@ -65,7 +63,7 @@ def main() -> None:
             if (value := epoch.sparsity[name]) is not None
         ]
         # The last epoch with every index, and the channels that make no difference to any answer.
-        *_, found = skewness_rows(channel_weights(model, channels, "bn_scale"), "bn_scale")
+        *_, found = sc.skewness(model, channels)
         free = sc.free_channels(model, channels, example)
         plan = sc.lossless(channels, free)
         right = sc.evaluate(model, data.x_test, data.y_test).accuracy

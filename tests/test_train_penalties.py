@@ -23,7 +23,7 @@ from secateur.errors import TrainingError
 from secateur.networks.families import NETWORKS
 from secateur.train.fit import Epoch, fit
 from secateur.train.penalties import PENALTIES
-from secateur.train.penalty import Penalty, ramped, sparsity
+from secateur.train.penalty import Penalty, ramped
 from secateur.train.penalty_filters import (
     DeepHoyer,
     Filters,
@@ -37,6 +37,7 @@ from secateur.train.penalty_filters import (
 from secateur.train.penalty_groups import Coupled, GroupNorm, Slices, coupled_groups
 from secateur.train.penalty_scales import BnL1, BnL1Proximal, Polarization, prunable_scales
 from secateur.train.schedule import Training
+from secateur.train.sparsity import sparsity
 from toys import TOYS
 
 

@@ -31,9 +31,8 @@ from secateur.analysis.distribution import (
 )
 from secateur.analysis.overlap import bottom_overlaps, overlap_summary
 from secateur.analysis.similarity import rank_correlations, summary
-from secateur.analysis.skewness import skewness_rows
 from secateur.channels.trace import trace
-from secateur.criteria.channel_weights import channel_weights
+from secateur.train.sparsity import skewness
 
 ALIKE = 0.9
 
@@ -213,7 +212,7 @@ def sparsity() -> str:
     for title in (DENSE, SPARSE):
         one = contrast(title)
         channels = trace(one.model, one.example)
-        pools[title] = skewness_rows(channel_weights(one.model, channels, "bn_scale"), "bn_scale")
+        pools[title] = skewness(one.model, channels)
     dense, sparse = (pools[title][-1] for title in (DENSE, SPARSE))
     rows = []
     for name, what in (

@@ -18,14 +18,9 @@ from pages import table
 from scipy import stats
 from torch import nn
 
-from secateur.analysis.skewness import (
-    LIMITS,
-    Definition,
-    skewness_rows,
-    skewness_summary,
-)
+from secateur.analysis.skewness import LIMITS, Definition, skewness_summary
 from secateur.channels.trace import trace
-from secateur.criteria.channel_weights import channel_weights
+from secateur.train.sparsity import skewness
 
 DEFINITIONS: tuple[Definition, ...] = ("bn_scale", "filter_l1")
 
@@ -37,13 +32,12 @@ def section() -> str:
     for one in subjects:
         channels = trace(one.model, one.example)
         for definition in DEFINITIONS:
-            weights = channel_weights(one.model, channels, definition)
-            if not weights:
+            found = skewness(one.model, channels, definition)
+            pool = found[-1]
+            if not pool.n:
                 rows.append([one.title, definition, 0, *["-"] * 8])
                 continue
-            found = skewness_rows(weights, definition)
             (whole,) = skewness_summary(found)
-            pool = found[-1]
             rows.append(
                 [
                     one.title,

@@ -118,6 +118,7 @@ if TYPE_CHECKING:
     from secateur.train.schedule import Training as Training
     from secateur.train.sensitivity import measure_sensitivity as measure_sensitivity
     from secateur.train.shrink import strength_for_shrink as strength_for_shrink
+    from secateur.train.sparsity import skewness as skewness
 
 _HOME = {
     "channels.cost": ("Cost", "cost", "layer_costs"),
@@ -174,6 +175,7 @@ _HOME = {
     "train.penalty_scales": ("BnL1", "BnL1Proximal", "Polarization", "prunable_scales"),
     "train.schedule": ("Training",),
     "train.shrink": ("strength_for_shrink",),
+    "train.sparsity": ("skewness",),
     "train.sensitivity": ("measure_sensitivity",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}

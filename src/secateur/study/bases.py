@@ -110,12 +110,11 @@ def measure(model: nn.Module, channels: ChannelMap) -> dict[str, Any]:
     Criteria are compared over the layers that all of them score.
     """
     from secateur.analysis.similarity import rank_correlations
-    from secateur.analysis.skewness import skewness_rows
-    from secateur.criteria.channel_weights import channel_weights
+    from secateur.train.sparsity import skewness
 
-    skewness = [
-        *skewness_rows(channel_weights(model, channels, "bn_scale"), "bn_scale"),
-        *skewness_rows(channel_weights(model, channels, "filter_l1"), "filter_l1"),
+    sparse = [
+        *skewness(model, channels, "bn_scale"),
+        *skewness(model, channels, "filter_l1"),
     ]
     filters = {name: values.filters for name, values in _scores(model, channels).items()}
     common = {  # layers that no batch norm follows are scored by some only
@@ -123,10 +122,10 @@ def measure(model: nn.Module, channels: ChannelMap) -> dict[str, Any]:
         for name, own in filters.items()
     }
     similarity = rank_correlations(common)
-    pooled = next(r for r in skewness if (r.layer, r.definition) == ("pooled", "bn_scale"))
+    pooled = next(r for r in sparse if (r.layer, r.definition) == ("pooled", "bn_scale"))
     return {
         "inactive": pooled.inactive_share,
-        "skewness": [asdict(row) for row in skewness],
+        "skewness": [asdict(row) for row in sparse],
         "similarity": [asdict(row) for row in similarity],
     }
 

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from secateur.errors import TrainingError, unknown_name
+from secateur.train.sparsity import magnitudes
 
 Parameters = Mapping[str, nn.Parameter]
 """Parameters by their name in the model."""
@@ -112,24 +112,7 @@ def check_positions(
         )
 
 
-def sparsity(weights: Iterable[Tensor]) -> dict[str, float | None]:
-    """Weight Skewness `ws`, `inactive` share and `gini` of channel weights, pooled.
-
-    Each tensor holds the weights of some channels; their sign does not count. `ws` and `gini` are
-    None where they are undefined: of fewer than three weights, or of equal ones.
-    """
-    from secateur.analysis.skewness import skewness_rows  # scipy takes a second to import
-
-    pool = _magnitudes(weights).double().cpu().numpy()
-    *_, pooled = skewness_rows({"all": pool}, "bn_scale")
-    return {"ws": pooled.ws, "inactive": pooled.inactive_share, "gini": pooled.gini}
-
-
 def mean_of(weights: Iterable[Tensor]) -> float:
     """The mean magnitude over all tensors, 1 if they hold nothing but zeros or nothing at all."""
-    magnitudes = _magnitudes(weights)
-    return magnitudes.mean().item() if magnitudes.any() else 1.0
-
-
-def _magnitudes(weights: Iterable[Tensor]) -> Tensor:
-    return torch.cat([w.detach().flatten().abs() for w in weights] or [torch.empty(0)])
+    found = magnitudes(weights)
+    return found.mean().item() if found.any() else 1.0

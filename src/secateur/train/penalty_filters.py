@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from secateur.channels.groups import ChannelMap
 from secateur.errors import TrainingError
-from secateur.train.penalty import Parameters, Penalty, check_positions, known, mean_of, sparsity
+from secateur.train.penalty import Parameters, Penalty, check_positions, known, mean_of
+from secateur.train.sparsity import sparsity
 
 
 @dataclass(frozen=True)

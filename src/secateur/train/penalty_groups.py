@@ -11,8 +11,9 @@ from torch import Tensor
 
 from secateur.channels.groups import ChannelMap, Member
 from secateur.errors import TrainingError
-from secateur.train.penalty import Parameters, Penalty, check_positions, known, sparsity
+from secateur.train.penalty import Parameters, Penalty, check_positions, known
 from secateur.train.penalty_filters import along
+from secateur.train.sparsity import sparsity
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from secateur.channels.groups import ChannelMap
 from secateur.errors import TrainingError
-from secateur.train.penalty import Parameters, Penalty, check_positions, known, mean_of, sparsity
+from secateur.train.penalty import Parameters, Penalty, check_positions, known, mean_of
+from secateur.train.sparsity import sparsity
 
 Scales = Mapping[str, tuple[int, ...] | None]
 """Names of scale parameters and the positions that count, None for all of them."""
