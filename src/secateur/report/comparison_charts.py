@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import altair as alt
 
 from secateur.report import comparison_figures, figures
 from secateur.report.drawing import COLOURS, Control, Figure, Key, colour, spec, tooltip
-from secateur.report.figures import ALL_RATIOS
+from secateur.report.figures import ALL_RATIOS, Data
 from secateur.report.findings import MAIN_EPSILON, Findings
 from secateur.report.front_charts import COSTS, MEASURES
 from secateur.report.measure_figures import MEASURES as OF_CURVES
@@ -31,45 +33,7 @@ def methods(findings: Findings) -> Figure:
         own = [row for row in data if row["scope"] == scope]
         if not own:
             continue
-        tiles = (
-            alt.Chart(alt.NamedData("own"))
-            .transform_filter(
-                f"datum.what === what && "
-                f"(datum.strength === strength || datum.criterion === '{SCRATCH}')"
-            )
-            .transform_joinaggregate(least="min(value)", most="max(value)")
-            .transform_calculate(
-                share="datum.most > datum.least ? "
-                "(datum.value - datum.least) / (datum.most - datum.least) : 0.3",
-                text=f"format(datum.value, {_FORM})",
-                interval="datum.low === null ? 'none' : "
-                f"format(datum.low, {_FORM}) + ' to ' + format(datum.high, {_FORM})",
-            )
-            .encode(
-                x=alt.X(
-                    "network:N",
-                    sort=list(findings.networks),
-                    title=None,
-                    axis=alt.Axis(labelAngle=0),
-                ),
-                y=alt.Y("criterion:N", sort=names, title=None),
-                tooltip=[
-                    *tooltip(own, "network", "criterion", "scope"),
-                    alt.Tooltip("text:N", title="value"),
-                    alt.Tooltip("interval:N", title="interval"),
-                ],
-            )
-        )
-        squares = tiles.mark_rect(cursor="pointer").encode(
-            color=alt.Color(
-                "share:Q", legend=None, scale=alt.Scale(scheme="blues", domain=[-0.2, 1])
-            )
-        )
-        words = tiles.mark_text(fontSize=12, cursor="pointer").encode(
-            text="text:N",
-            color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value("#1b1e22")),
-        )
-        layered = alt.layer(squares, words).add_params(
+        layered = _heat_map(own, names, findings.networks).add_params(
             alt.param(name="what", value=first),
             alt.param(name="strength", value=strengths[0]),
         )
@@ -93,6 +57,49 @@ def methods(findings: Findings) -> Figure:
     )
 
 
+def _heat_map(
+    rows: Data, criteria: list[str], networks: Sequence[str]
+) -> alt.LayerChart | alt.FacetChart:
+    """Squares with their numbers, coloured from the lowest to the highest of what is shown."""
+    tiles = (
+        alt.Chart(alt.NamedData("own"))
+        .transform_filter(
+            f"datum.what === what && "
+            f"(datum.strength === strength || datum.criterion === '{SCRATCH}')"
+        )
+        .transform_joinaggregate(least="min(value)", most="max(value)")
+        .transform_calculate(
+            share="datum.most > datum.least ? "
+            "(datum.value - datum.least) / (datum.most - datum.least) : 0.3",
+            text=f"format(datum.value, {_FORM})",
+            interval="datum.low === null ? 'none' : "
+            f"format(datum.low, {_FORM}) + ' to ' + format(datum.high, {_FORM})",
+        )
+        .encode(
+            x=alt.X(
+                "network:N",
+                sort=list(networks),
+                title=None,
+                axis=alt.Axis(labelAngle=0),
+            ),
+            y=alt.Y("criterion:N", sort=criteria, title=None),
+            tooltip=[
+                *tooltip(rows, "network", "criterion", "scope"),
+                alt.Tooltip("text:N", title="value"),
+                alt.Tooltip("interval:N", title="interval"),
+            ],
+        )
+    )
+    squares = tiles.mark_rect(cursor="pointer").encode(
+        color=alt.Color("share:Q", legend=None, scale=alt.Scale(scheme="blues", domain=[-0.2, 1]))
+    )
+    words = tiles.mark_text(fontSize=12, cursor="pointer").encode(
+        text="text:N",
+        color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value("#1b1e22")),
+    )
+    return alt.layer(squares, words)
+
+
 def differences(findings: Findings) -> Figure:
     """Accuracy of every criterion minus that of a control: random pruning, or from scratch."""
     data = figures.differences(findings) + comparison_figures.scratch_differences(findings)
@@ -106,44 +113,7 @@ def differences(findings: Findings) -> Figure:
         if not own:
             continue
         names = [name for name in findings.criteria if name in {r["criterion"] for r in own}]
-        base = (
-            alt.Chart(alt.NamedData("own"))
-            .transform_filter(
-                "datum.ratio === ratio && datum.reference === reference && "
-                f"datum.scope === (reference === '{SCRATCH}' ? 'uniform' : scope)"
-            )
-            .transform_calculate(low="100 * datum.low", high="100 * datum.high")
-            .encode(
-                y=alt.Y("criterion:N", sort=names, title=None),
-                yOffset=alt.YOffset("measure:N", sort=list(MEASURES)),
-                color=colour("measure", colours),
-            )
-        )
-        scale = alt.Scale(domain=[-100 * bound, 100 * bound])
-        dots = base.mark_point(size=60, filled=True, opacity=1, cursor="pointer").encode(
-            x=alt.X("points:Q", title="Points of accuracy above the control", scale=scale),
-            shape=alt.Shape(
-                "measure:N",
-                legend=None,
-                scale=alt.Scale(domain=list(MEASURES), range=["circle", "square"]),
-            ),
-            tooltip=[
-                "criterion:N",
-                "reference:N",
-                "scope:N",
-                "ratio:N",
-                "measure:N",
-                alt.Tooltip("points:Q", format="+.1f"),
-                alt.Tooltip("low:Q", format="+.1f"),
-                alt.Tooltip("high:Q", format="+.1f"),
-                "verdict:N",
-                alt.Tooltip("macs_ratio:Q", format=".2f"),
-                "n_seeds:Q",
-            ],
-        )
-        spans = base.mark_rule(strokeWidth=1.5).encode(x="low:Q", x2="high:Q")
-        zero = alt.Chart(alt.NamedData("zero")).mark_rule(color="currentColor", opacity=0.5)
-        layered = alt.layer(zero.encode(x="zero:Q"), spans, dots).add_params(
+        layered = _points_and_spans(names, bound, colours).add_params(
             alt.param(name="ratio", value=ALL_RATIOS),
             alt.param(name="scope", value=findings.scopes[0]),
             alt.param(name="reference", value=references[0]),
@@ -172,6 +142,50 @@ def differences(findings: Findings) -> Figure:
             for (name, words), mark in zip(MEASURES.items(), ("dot", "square"), strict=True)
         ),
     )
+
+
+def _points_and_spans(
+    criteria: list[str], bound: float, colours: dict[str, str]
+) -> alt.LayerChart | alt.FacetChart:
+    """A line at zero; for each criterion two means with their intervals, up to `bound` away."""
+    base = (
+        alt.Chart(alt.NamedData("own"))
+        .transform_filter(
+            "datum.ratio === ratio && datum.reference === reference && "
+            f"datum.scope === (reference === '{SCRATCH}' ? 'uniform' : scope)"
+        )
+        .transform_calculate(low="100 * datum.low", high="100 * datum.high")
+        .encode(
+            y=alt.Y("criterion:N", sort=criteria, title=None),
+            yOffset=alt.YOffset("measure:N", sort=list(MEASURES)),
+            color=colour("measure", colours),
+        )
+    )
+    scale = alt.Scale(domain=[-100 * bound, 100 * bound])
+    dots = base.mark_point(size=60, filled=True, opacity=1, cursor="pointer").encode(
+        x=alt.X("points:Q", title="Points of accuracy above the control", scale=scale),
+        shape=alt.Shape(
+            "measure:N",
+            legend=None,
+            scale=alt.Scale(domain=list(MEASURES), range=["circle", "square"]),
+        ),
+        tooltip=[
+            "criterion:N",
+            "reference:N",
+            "scope:N",
+            "ratio:N",
+            "measure:N",
+            alt.Tooltip("points:Q", format="+.1f"),
+            alt.Tooltip("low:Q", format="+.1f"),
+            alt.Tooltip("high:Q", format="+.1f"),
+            "verdict:N",
+            alt.Tooltip("macs_ratio:Q", format=".2f"),
+            "n_seeds:Q",
+        ],
+    )
+    spans = base.mark_rule(strokeWidth=1.5).encode(x="low:Q", x2="high:Q")
+    zero = alt.Chart(alt.NamedData("zero")).mark_rule(color="currentColor", opacity=0.5)
+    return alt.layer(zero.encode(x="zero:Q"), spans, dots)
 
 
 def _kind(what: str) -> str:
