@@ -20,6 +20,7 @@ from secateur.deploy.session import Session, relative_error, stored
 from secateur.errors import DeployError, ExportError, SecateurError
 from secateur.networks.bc_resnet import SubSpectralNorm
 from secateur.networks.families import NETWORKS
+from secateur.networks.vgg import vgg
 from secateur.surgery.cut import cut
 from secateur.surgery.prove import settle
 
@@ -128,6 +129,14 @@ def test_a_network_for_one_example_at_a_time(tmp_path: Path) -> None:
     x = np.ones((3, 2, 2), np.float32)
     assert Session(done.path).predict(x).shape == (3, 2)
     assert quantise(done.path, tmp_path / "q.onnx", x).n_calibration == 3
+
+
+def test_what_cannot_be_quantised_is_one_error(tmp_path: Path) -> None:
+    done = export_onnx(vgg(width=4).eval(), torch.zeros(1, 1, 32, 33), tmp_path / "m.onnx")
+    path = tmp_path / "q.onnx"
+    with pytest.raises(DeployError, match=r"cannot quantise .*m\.onnx: .*deploy the float32 file"):
+        quantise(done.path, path, np.ones((4, 3, 32, 33), np.float32))
+    assert not path.exists()
 
 
 def test_what_cannot_be_exported_is_one_error(tmp_path: Path) -> None:

@@ -60,3 +60,12 @@ def test_nothing_is_written_over_or_for_what_is_not_there(tmp_path: Path) -> Non
     with pytest.raises(RecipeError, match=r"'my_net\.py:build' is no factory"):
         write_starter(other, factory="my_net.py:build")
     assert not other.exists()
+
+
+def test_a_recording_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    write_recordings(tmp_path / "data", n=2, seconds=0.5)
+    broken = sorted((tmp_path / "data").rglob("*.wav"))[1]
+    broken.write_bytes(b"RIFF")
+    with pytest.raises(DataError, match=rf"cannot read .*{broken.name}: .*; repair or remove it"):
+        write_starter(tmp_path / "mine.yaml", tmp_path / "data")
+    assert not (tmp_path / "mine.yaml").exists()

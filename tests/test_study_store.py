@@ -113,6 +113,13 @@ def test_a_failure_stands_until_the_cell_succeeds(store: Store) -> None:
     assert store.events()[1].text == "ValueError: first"
 
 
+def test_a_record_of_failure_that_stays_is_named(store: Store) -> None:
+    cell = one_unit().base
+    (store.folder / "failed" / f"{cell.id}.json").mkdir(parents=True)
+    with pytest.raises(StorageError, match=rf"cannot remove .*{cell.id}\.json: .*run again"):
+        store.forgive(cell.id)
+
+
 def test_an_artefact_that_finds_no_room_is_a_storage_error(store: Store) -> None:
     with (
         pytest.raises(StorageError, match="cannot write an artefact of cell"),

@@ -226,3 +226,15 @@ def test_cutting_and_absorbing_in_one_call(name: str) -> None:
     assert difference(outputs(bare, image()), outputs(model, image())) > 1e-3
     with pytest.raises(TraceError, match="absorb is bool 'True'; give a tensor"):
         cut(model, plan, image(), absorb=True)  # type: ignore[arg-type]
+
+
+def test_another_network_than_the_cut_one_is_refused() -> None:
+    model = with_dead_channels(EXACT_NETS[next(iter(EXACT_NETS))]())
+    channels = trace(model, image())
+    plan = plan_of(channels, {channels.groups[0].name: DEAD})
+    small = cut(model, plan, image())
+    with pytest.raises(SurgeryError, match=r"no module '.*'; give the network that this plan was"):
+        absorb(model, nn.Sequential(small), plan, channels, batch(image()))
+    small.register_forward_hook(lambda _, __, output: output.flatten(1))
+    with pytest.raises(SurgeryError, match="outputs differ in shape from the uncut one's"):
+        absorb(model, small, plan, channels, batch(image()))

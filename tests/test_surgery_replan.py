@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from secateur.channels.cost import cost
+from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import trace
 from secateur.criteria.score import score
 from secateur.criteria.weight import l1
 from secateur.errors import BudgetError
 from secateur.networks.vgg import vgg
 from secateur.plan.budget import Budget
+from secateur.plan.plan import PruningPlan
 from secateur.plan.select import SCOPES
 from secateur.surgery.cut import cut
 from secateur.surgery.prove import settle
@@ -65,6 +68,59 @@ def test_a_budget_beyond_what_is_left_is_refused_with_the_reason(model: torch.nn
     select = partial(SCOPES["uniform"], scores)
     with pytest.raises(BudgetError, match=r"2 groups do not fit .* 'first(:2)?' first: "):
         plan_that_fits(model, EXAMPLE, Budget(params="8%"), select)
+
+
+@pytest.fixture
+def halves(monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
+    """Two halves whose sizes depend on each other; the channels of the first score lower."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "factories"))
+    from unusual import equal_halves
+
+    torch.manual_seed(0)
+    model = equal_halves().eval()
+    with torch.no_grad():
+        model.first.weight[:12] *= 0.001
+    return model
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_plan_is_found_whenever_as_many_of_both_halves_would_do(
+    halves: torch.nn.Module, scope: str
+) -> None:
+    channels = trace(halves, EXAMPLE)
+    select = partial(SCOPES[scope], score(halves, channels, [l1])["l1"])
+    sizes = [
+        cost(channels, {name: range(n) for name in ("first", "first:2")}).params for n in range(12)
+    ]
+    for percent in range(10, 100, 3):
+        budget = Budget(params=f"{percent}%", ignore=("second",))
+        most = percent * sizes[0] // 100
+        if most < sizes[-1]:
+            with pytest.raises(BudgetError, match="smallest"):
+                plan_that_fits(halves, EXAMPLE, budget, select)
+        else:
+            plan = plan_that_fits(halves, EXAMPLE, budget, select)
+            small = cut(halves, plan, EXAMPLE, hold_back=False)
+            assert sum(p.numel() for p in small.parameters()) <= most
+
+
+def test_a_selection_that_heeds_no_tighter_budget_is_told_so(halves: torch.nn.Module) -> None:
+    scores = score(halves, trace(halves, EXAMPLE), [l1])["l1"]
+    asked = Budget(params="26%", ignore=("second",))
+
+    def obstinate(channels: ChannelMap, budget: Budget) -> PruningPlan:
+        return SCOPES["isomorphic"](scores, channels, asked)
+
+    with pytest.raises(BudgetError, match=r"no plan within the budget was found\. .*settle"):
+        plan_that_fits(halves, EXAMPLE, asked, obstinate)
+
+    def proud(channels: ChannelMap, budget: Budget) -> PruningPlan:
+        if budget != asked:
+            raise BudgetError("not below 26%")
+        return obstinate(channels, budget)
+
+    with pytest.raises(BudgetError, match=r"not below 26%\. Some channels stay so that sizes"):
+        plan_that_fits(halves, EXAMPLE, asked, proud)
 
 
 def test_what_lines_up_is_planned_once() -> None:

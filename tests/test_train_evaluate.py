@@ -74,3 +74,8 @@ def test_predictions_do_not_depend_on_the_batch_size() -> None:
 def test_bad_data_is_refused(x: Tensor, y: Tensor, words: str) -> None:
     with pytest.raises(TrainingError, match=words):
         evaluate(_network(), x, y)
+
+
+def test_nothing_to_predict_is_refused() -> None:
+    with pytest.raises(TrainingError, match="0 examples; give at least one"):
+        predict(_network(), torch.ones(0, 1, 6, 6))

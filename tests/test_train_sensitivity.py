@@ -166,3 +166,10 @@ def test_a_value_that_is_no_number_is_refused() -> None:
     scores = score(model, channels, [l1])["l1"]
     with pytest.raises(TrainingError, match="nan for the whole network"):
         measure_sensitivity(model, channels, scores, lambda _: np.nan)
+    with pytest.raises(TrainingError, match="gave None for the whole network; it must give a fin"):
+        measure_sensitivity(model, channels, scores, lambda _: None)  # type: ignore[arg-type, return-value]
+
+
+def test_a_direction_that_is_none_is_refused() -> None:
+    with pytest.raises(TrainingError, match="no better 'up'; there are higher, lower"):
+        measured(better="up")

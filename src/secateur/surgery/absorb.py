@@ -83,6 +83,11 @@ def absorb(
         if name not in wanted.means
     }
     sites = {name: sites[name] for name in wanted.means}
+    if missing := sites.keys() - dict(small.named_modules()).keys():
+        raise SurgeryError(
+            f"the cut network has no module {min(missing)!r}; give the network that this plan was "
+            "cut into"
+        )
     best = started = _Attempt(rebuild(small, {}), sites, wanted, calibration)
     for careful in (False, True):
         attempt = _Attempt(rebuild(small, {}), sites, wanted, calibration)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -53,6 +54,7 @@ def plan_that_fits(
             if tight is not budget:
                 raise BudgetError(f"{error}. {_TIGHT}") from error
             raise
+        chosen = spent(channels, budget, plan.remove)
         plan = settled(model, plan, example_input, run, channels)
         if plan.held_back:
             held |= plan.held_back
@@ -61,7 +63,7 @@ def plan_that_fits(
         over = {name: most / now[name] for name, (most, _) in limits(channels, budget).items()}
         if all(share >= 1 for share in over.values()):
             break
-        tight = _tighter(tight, channels, over)
+        tight = _tighter(tight, channels, over, chosen)
     else:
         raise BudgetError(f"no plan within the budget was found. {_TIGHT}")
     return replace(
@@ -82,14 +84,19 @@ _TIGHT = (
 )
 
 
-def _tighter(budget: Budget, channels: ChannelMap, shares: Mapping[str, float]) -> Budget:
-    """A budget whose limits are lower by these shares, where they are below 1."""
+def _tighter(
+    budget: Budget, channels: ChannelMap, shares: Mapping[str, float], chosen: Mapping[str, float]
+) -> Budget:
+    """A budget whose limits are lower by these shares, where they are below 1.
+
+    They are below what was chosen last, or the same would be chosen again.
+    """
     changed: dict[str, Any] = {}
     for name, (most, _) in limits(channels, budget).items():
         if (share := shares[name]) < 1:
             key, _, dtype = name.partition("_") if name.startswith("bytes_") else (name, "", "")
-            number = max(1, int(most * share) - 1)
+            number = max(1, int(min(most * share, chosen[name])) - 1)
             changed[key] = f"{number}@{dtype}" if dtype else number
             if name == "latency_ms":
-                changed[key] = most * share
+                changed[key] = min(most * share, math.nextafter(chosen[name], 0))
     return replace(budget, **changed)
