@@ -11,10 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from secateur.cli.main import app
+from secateur.errors import StudyError
 from secateur.study.cells import units
 from secateur.study.recipe import recipe_from
 from secateur.study.store import Store
-from secateur.study.tracking import Run, tracked
+from secateur.study.tracking import Run, to_mlflow, tracked
 
 RECIPE = {
     "name": "tracked",
@@ -125,6 +126,13 @@ def test_mlflow_has_every_row_once(
         assert [(one.step, one.value) for one in history] == [
             (step, epoch["loss"]) for step, epoch in enumerate(run.epochs, start=1)
         ]
+
+
+def test_an_uri_that_mlflow_does_not_know_is_named(store: Store) -> None:
+    if importlib.util.find_spec("mlflow") is None:
+        pytest.skip("MLflow is not installed: pip install '.[mlflow]'")
+    with pytest.raises(StudyError, match="MLflow cannot write to 'gopher://a'"):
+        to_mlflow(tracked(store, units(store.recipe())), "gopher://a", "tracked")
 
 
 @pytest.mark.parametrize(
