@@ -179,7 +179,7 @@ def test_what_is_held_back_other_groups_make_up_for(run, capsys):
     assert "held back: first: " in said
     assert plan.reached["macs"] <= plan.asked["macs"] and not plan.limited.get("first")
     assert run("prune", "unusual:hard_coded", *options[:2], "--macs", "10%") == 2
-    assert "2 groups do not fit the network's code" in capsys.readouterr().err
+    assert "Of the ignored groups 2 do not fit the network's code" in capsys.readouterr().err
 
 
 def test_sizes_in_the_code_change_and_the_budget_still_holds(run, capsys):

@@ -14,6 +14,7 @@ from secateur.channels.trace import trace
 from secateur.criteria.score import score
 from secateur.criteria.weight import l1
 from secateur.errors import BudgetError
+from secateur.networks.tf_sepnet import tf_sepnet
 from secateur.networks.vgg import vgg
 from secateur.plan.budget import Budget
 from secateur.plan.plan import PruningPlan
@@ -66,7 +67,7 @@ def test_the_ratio_of_what_is_held_back_is_not_reached(model: torch.nn.Module) -
 def test_a_budget_beyond_what_is_left_is_refused_with_the_reason(model: torch.nn.Module) -> None:
     scores = score(model, trace(model, EXAMPLE), [l1])["l1"]
     select = partial(SCOPES["uniform"], scores)
-    with pytest.raises(BudgetError, match=r"2 groups do not fit .* 'first(:2)?' first: "):
+    with pytest.raises(BudgetError, match=r"ignored groups 2 do not fit .* 'first(:2)?' first: "):
         plan_that_fits(model, EXAMPLE, Budget(params="8%"), select)
 
 
@@ -102,6 +103,24 @@ def test_a_plan_is_found_whenever_as_many_of_both_halves_would_do(
             plan = plan_that_fits(halves, EXAMPLE, budget, select)
             small = cut(halves, plan, EXAMPLE, hold_back=False)
             assert sum(p.numel() for p in small.parameters()) <= most
+
+
+def test_what_one_plan_holds_back_a_tighter_one_may_cut() -> None:
+    """Of two halves of a shuffle as many must go: a plan that takes one channel of one cannot."""
+    torch.manual_seed(0)
+    model, example = tf_sepnet().eval(), torch.zeros(1, 1, 64, 101)
+    channels = trace(model, example)
+    select = partial(SCOPES["global"], score(model, channels, [l1])["l1"])
+    budget = Budget(params="35%")
+    alone = settle(model, select(channels, budget), example)
+    assert set(alone.held_back) == {"block7.transition.conv"}
+    assert alone.reached["params"] > alone.asked["params"]
+    plan = plan_that_fits(model, example, budget, select, channels=channels)
+    assert not plan.held_back and plan.reached["params"] <= plan.asked["params"]
+    assert len(plan.remove["block7.transition.conv"]) == len(
+        plan.remove["block7.transition.conv:2"]
+    )
+    cut(model, plan, example, hold_back=False)
 
 
 def test_a_selection_that_heeds_no_tighter_budget_is_told_so(halves: torch.nn.Module) -> None:

@@ -30,7 +30,9 @@ def plan_that_fits(
 
     `select` makes a plan of a channel map and a budget. Groups that the proof holds back are
     ignored and the rest is planned again, until nothing is held back; where channels stay so that
-    sizes in the network's code fit, the rest is planned to a tighter budget.
+    sizes in the network's code fit, the rest is planned to a tighter budget. Where that meets no
+    budget, groups that were held back in one plan may yet be cut in a tighter one, as those are of
+    which as many channels must go as of another.
 
     `channels`, the map that `trace` made of this network, spares tracing it again and brings the
     rules it was traced by.
@@ -39,24 +41,46 @@ def plan_that_fits(
         BudgetError: the budget cannot be met, at all or without the groups that are held back.
     """
     run, channels = recorded(model, example_input, channels)
+
+    def proved(plan: PruningPlan) -> PruningPlan:
+        return settled(model, plan, example_input, run, channels)
+
+    try:
+        return _planned(channels, budget, select, proved, ignoring=True)
+    except BudgetError as error:
+        try:
+            return _planned(channels, budget, select, proved, ignoring=False)
+        except BudgetError:
+            raise error from None
+
+
+def _planned(
+    channels: ChannelMap,
+    budget: Budget,
+    select: Callable[[ChannelMap, Budget], PruningPlan],
+    proved: Callable[[PruningPlan], PruningPlan],
+    *,
+    ignoring: bool,
+) -> PruningPlan:
+    """Select and prove until the budget is met: ignoring what is held back, or only tightening."""
     held: dict[str, str] = {}
     tight = budget
-    for _ in range(len(channels.groups) + _TRIES):
+    for _ in range(len(channels.groups) * ignoring + _TRIES):
         try:
             plan = select(channels, replace(tight, ignore=(*budget.ignore, *held)))
         except BudgetError as error:
             if held:
                 name, why = next(iter(held.items()))
                 raise BudgetError(
-                    f"{error}. {len(held)} groups do not fit the network's code once they are cut, "
-                    f"{name!r} first: {why}"
+                    f"{error}. Of the ignored groups {len(held)} do not fit the network's code "
+                    f"once they are cut, {name!r} first: {why}"
                 ) from error
             if tight is not budget:
                 raise BudgetError(f"{error}. {_TIGHT}") from error
             raise
         chosen = spent(channels, budget, plan.remove)
-        plan = settled(model, plan, example_input, run, channels)
-        if plan.held_back:
+        plan = proved(plan)
+        if plan.held_back and ignoring:
             held |= plan.held_back
             continue
         now = spent(channels, budget, plan.remove)
@@ -66,6 +90,7 @@ def plan_that_fits(
         tight = _tighter(tight, channels, over, chosen)
     else:
         raise BudgetError(f"no plan within the budget was found. {_TIGHT}")
+    held |= plan.held_back
     return replace(
         plan,
         held_back=held,
