@@ -26,8 +26,8 @@ from secateur.deploy.device import DEVICES
 from secateur.deploy.session import check_installed
 from secateur.networks.resnet import resnet
 from secateur.scenes.features import LogMel, prepare
+from secateur.scenes.split import split_of
 from secateur.scenes.synthesis import synthetic_scenes
-from secateur.study.data import split_of
 
 OUT = Path("out/examples")
 DEVICE = DEVICES["dcase2022"]

@@ -32,9 +32,9 @@ import torch.nn.functional as F
 import secateur as sc
 from secateur.networks.vgg import vgg
 from secateur.scenes.features import LogMel, prepare
+from secateur.scenes.split import split_of
 from secateur.scenes.synthesis import synthetic_scenes
 from secateur.study import resampling
-from secateur.study.data import split_of
 
 OUT = Path("out/examples")
 CRITERIA = [sc.l1, sc.l2, sc.gm, sc.bn_scale, sc.mean_activation, sc.taylor_fo, sc.random]

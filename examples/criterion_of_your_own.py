@@ -26,8 +26,8 @@ import secateur as sc
 from secateur.analysis.similarity import rank_correlations, summary
 from secateur.networks.vgg import vgg
 from secateur.scenes.features import LogMel, prepare
+from secateur.scenes.split import split_of
 from secateur.scenes.synthesis import synthetic_scenes
-from secateur.study.data import split_of
 from secateur.testing import check_criterion
 
 OUT = Path("out/examples").resolve()

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 import secateur as sc
 from secateur.scenes.features import LogMel, prepare
+from secateur.scenes.split import split_of
 from secateur.scenes.synthesis import synthetic_scenes
-from secateur.study.data import split_of
 
 OUT = Path("out/examples")
 

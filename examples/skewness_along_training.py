@@ -25,8 +25,8 @@ import torch
 import secateur as sc
 from secateur.networks.vgg import vgg
 from secateur.scenes.features import LogMel, prepare
+from secateur.scenes.split import split_of
 from secateur.scenes.synthesis import synthetic_scenes
-from secateur.study.data import split_of
 from secateur.train.fit import Epoch
 
 OUT = Path("out/examples")

@@ -10,10 +10,11 @@ import torch
 
 from secateur.channels.trace import trace
 from secateur.errors import RecipeError
+from secateur.scenes.split import Split
 from secateur.study.bases import NETWORK, load_network, train_base
 from secateur.study.cells import units
 from secateur.study.cuts import prune_and_tune
-from secateur.study.data import Split, split
+from secateur.study.data import split
 from secateur.study.recipe import Recipe, Sparsity, recipe_from
 from secateur.train.penalties import PENALTIES
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from secateur.cli.scenes_task import Task, Trained
-    from secateur.study.data import Split
+    from secateur.scenes.split import Split
     from secateur.train.fit import Epoch, History
     from secateur.train.penalty import Penalty
 
@@ -103,7 +103,7 @@ def train(
     from secateur.cli.scenes_task import inputs_of as inputs
     from secateur.files import write_json, write_text
     from secateur.scenes.scores_table import scores_table
-    from secateur.study.data import split_of
+    from secateur.scenes.split import split_of
 
     asked = inputs(data_of(source, dataset, data), features, seconds)
     chosen = ["time_roll", "mask_bands"] if augment is None else augment

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secateur.errors import CriterionError
+from secateur.scenes.split import Split
 from secateur.study.augmentations import Augmentation, by_name
 from secateur.study.build import FIRST_ANSWERS, build, first_answers
 from secateur.study.cells import BaseCell
-from secateur.study.data import Split
 from secateur.study.networks import OwnNetwork
 from secateur.study.recipe import Training as TrainingPart
 

@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from secateur.scenes.split import Split
 from secateur.study.bases import NETWORK, augment_of, tested, training_of
 from secateur.study.build import build, draw_anew
 from secateur.study.cells import BaseCell, PrunedCell, ScratchCell
-from secateur.study.data import Split, drawn
+from secateur.study.data import drawn
 from secateur.study.recipe import Level
 
 if TYPE_CHECKING:

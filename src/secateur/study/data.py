@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,30 +21,11 @@ from secateur.study.sources import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from secateur.scenes.datasets import OnBad, SceneSet
-    from secateur.scenes.features import Features, Standard
-
-
-@dataclass(frozen=True)
-class Split:
-    """One fold held out: inputs (n, 1, n_mels, n_frames) float32, labels (n,) int64.
-
-    `features` identifies the recordings and their transform, `per_db` is what one decibel is in
-    every band of the inputs, `devices` are the recorders of the test clips, one each.
-    """
-
-    x_train: Tensor
-    y_train: Tensor
-    x_test: Tensor
-    y_test: Tensor
-    n_classes: int
-    features: str
-    per_db: tuple[float, ...]
-    devices: tuple[str, ...] = ()
+    from secateur.scenes.features import Features
+    from secateur.scenes.split import Split
 
 
 def scene_set(recipe: Recipe) -> SceneSet:
@@ -96,6 +77,7 @@ def split(recipe: Recipe, cache: Path, fold: int) -> Split:
     Data with official lists are divided by them.
     """
     from secateur.scenes.features import prepare
+    from secateur.scenes.split import split_of
 
     scenes, settings = scene_set(recipe), recipe.features.settings()
     table = prepare(scenes, settings, cache)
@@ -104,27 +86,6 @@ def split(recipe: Recipe, cache: Path, fold: int) -> Split:
         clip.device for clip, held_out in zip(scenes.clips, test, strict=True) if held_out
     )
     return replace(split_of(table, train, test)[0], devices=devices)
-
-
-def split_of(
-    table: Features, train: NDArray[np.bool_], test: NDArray[np.bool_]
-) -> tuple[Split, Standard]:
-    """Tensors of the clips to train and to test on, and what they were standardised by."""
-    import torch
-
-    from secateur.scenes.features import Standard
-
-    standard = Standard.of(table.x[train])
-    found = Split(
-        x_train=torch.from_numpy(standard(table.x[train])),
-        y_train=torch.from_numpy(table.labels[train]),
-        x_test=torch.from_numpy(standard(table.x[test])),
-        y_test=torch.from_numpy(table.labels[test]),
-        n_classes=len(table.classes),
-        features=table.id,
-        per_db=tuple((table.settings.per_db / standard.scale).tolist()),
-    )
-    return found, standard
 
 
 def drawn(data: Split, n: int, seed: int) -> Tensor:

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from secateur.scenes.split import Split
 from secateur.study.cells import BaseCell, DeployedCell
-from secateur.study.data import Split, drawn
+from secateur.study.data import drawn
 from secateur.study.store import Row
 
 if TYPE_CHECKING:

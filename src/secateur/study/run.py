@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from secateur.errors import StudyError
+from secateur.scenes.split import Split
 from secateur.study.bases import NETWORK, load_network, train_base
 from secateur.study.cells import Cell, Unit
 from secateur.study.check import check_same_code
 from secateur.study.cuts import prune_and_tune, train_from_scratch
-from secateur.study.data import Split, split
+from secateur.study.data import split
 from secateur.study.recipe import Recipe
 from secateur.study.store import BASE_FAILED, NETWORK_FAILED, Row, Store
 
