@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from secateur.criteria.score import REDUCTIONS, score
 from secateur.criteria.table import CRITERIA
 from secateur.criteria.weight import bn_scale, l1, random
 from secateur.errors import CriterionError
+from secateur.plan.budget import Budget
+from secateur.plan.select import SCOPES
+from secateur.train.sensitivity import measure_sensitivity
 from toys import depthwise, image, plain, residual, transposed
 
 OF_WEIGHTS = {name: c for name, c in CRITERIA.items() if c.update is None}
@@ -57,6 +61,28 @@ def test_without_a_batch_norm_there_is_no_scale() -> None:
     channels = trace(network, image())
     with pytest.raises(CriterionError, match="cannot score group '0': it has no batch norm"):
         score(network, channels, [bn_scale])
+
+
+def test_a_group_that_cannot_be_scored_can_be_ignored() -> None:
+    network = randomised(
+        nn.Sequential(
+            *(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU()),
+            *(nn.Conv2d(4, 6, 3), nn.ReLU(), nn.Conv2d(6, 2, 1)),
+        )
+    )
+    channels = trace(network, image())
+    scores = score(network, channels, [bn_scale])["bn_scale"]
+    assert scores.groups.keys() == {"0"} and scores.left_out == {"3": "batch norm"}
+    half = Budget(pruning_ratio=0.5)
+    for select in SCOPES.values():
+        with pytest.raises(
+            CriterionError, match="cannot score group '3': it has no batch norm; ig"
+        ):
+            select(scores, channels, half)
+        plan = select(scores, channels, replace(half, ignore=("3",)))
+        assert {name: len(gone) for name, gone in plan.remove.items()} == {"0": 2}
+    with pytest.raises(CriterionError, match="cannot score group '3'"):
+        measure_sensitivity(network, channels, scores, lambda _: 1.0)
 
 
 @pytest.mark.parametrize(

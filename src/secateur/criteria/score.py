@@ -45,8 +45,10 @@ def score(
 ) -> dict[str, Scores]:
     """Score every convolution's filters and every group's channels under each criterion.
 
-    All criteria that need data share one pass over it. A criterion that needs nothing (the random
-    control) draws for channels anew, so that coupled channels are as likely to go as others.
+    All criteria that need data share one pass over it. A group that a criterion cannot score, as
+    `bn_scale` cannot where no batch norm follows, is in its `left_out`. A criterion that needs
+    nothing (the random control) draws for channels anew, so that coupled channels are as likely to
+    go as others.
 
     Args:
         model: the network that `channels` was traced from.
@@ -63,8 +65,8 @@ def score(
         on_progress: called with the number of batches done, after each.
 
     Raises:
-        CriterionError: a weight is not finite, a criterion lacks what it needs, or the calibration
-            or the loss is of no use.
+        CriterionError: a weight is not finite, a criterion lacks what it needs or can score no
+            group, or the calibration or the loss is of no use.
     """
     check_criteria(criteria)
     if reduction not in REDUCTIONS:
@@ -100,16 +102,25 @@ def score(
     found = at_sites(criteria, sites, named, sums, seed)
     sizes = sites.sizes()
     return {
-        criterion.name: Scores(
-            criterion.name,
-            reduction,
-            found[criterion.name].filters,
-            _of_groups(criterion, sites, found[criterion.name], reduction, seed),
-            sizes,
-            _constant(found[criterion.name].filters),
-        )
+        criterion.name: _scores(criterion, sites, found[criterion.name], reduction, seed, sizes)
         for criterion in criteria
     }
+
+
+def _scores(
+    criterion: Criterion,
+    sites: Sites,
+    found: Found,
+    reduction: Reduction,
+    seed: int,
+    sizes: Mapping[str, int],
+) -> Scores:
+    groups, left_out = _of_groups(criterion, sites, found, reduction, seed)
+    constant = _constant(found.filters)
+    scores = Scores(criterion.name, reduction, found.filters, groups, sizes, constant, left_out)
+    if left_out and not groups:
+        scores.of(next(iter(left_out)))
+    return scores
 
 
 def _check_made_for(calibration: Calibration, channels: ChannelMap, members: Members) -> None:
@@ -155,23 +166,26 @@ def check_criteria(criteria: Sequence[Criterion]) -> None:
 
 def _of_groups(
     criterion: Criterion, sites: Sites, found: Found, reduction: Reduction, seed: int
-) -> dict[str, Values]:
-    if criterion.needs == "nothing":
-        return {
-            group.name: criterion.formula(
-                group.n_channels, generator(seed, f"group {group.name}")
-            ).numpy()
-            for group in sites.channels.groups
-        }
-    return {
-        group.name: _group_score(criterion, group, sites, found, reduction)
-        for group in sites.channels.groups
-    }
+) -> tuple[dict[str, Values], dict[str, str]]:
+    """The scores of every group; and what those lack that the criterion cannot score."""
+    scored: dict[str, Values] = {}
+    left_out: dict[str, str] = {}
+    for group in sites.channels.groups:
+        if criterion.needs == "nothing":
+            draw = generator(seed, f"group {group.name}")
+            scored[group.name] = criterion.formula(group.n_channels, draw).numpy()
+        elif parts := _parts(group, sites, found):
+            scored[group.name] = REDUCTIONS[reduction](np.stack(parts))
+        elif criterion.needs in OF_NORMS:
+            left_out[group.name] = "batch norm"
+        else:
+            seen = "convolution that was seen to run" if criterion.update else "convolution"
+            left_out[group.name] = seen
+    return scored, left_out
 
 
-def _group_score(
-    criterion: Criterion, group: ChannelGroup, sites: Sites, found: Found, reduction: Reduction
-) -> Values:
+def _parts(group: ChannelGroup, sites: Sites, found: Found) -> list[Values]:
+    """A score for each channel from every layer that has one, coupled filters summed."""
     parts = [
         found.filters[sites.layer_of[member.parameter]][member.index].sum(1)
         for member in group.members
@@ -188,14 +202,7 @@ def _group_score(
             for member in group.members
             if (norm := norm_of(member)) in found.norms
         ]
-    if not parts:
-        seen = "convolution that was seen to run" if criterion.update else "convolution"
-        lacks = "batch norm" if criterion.needs in OF_NORMS else seen
-        raise CriterionError(
-            f"criterion {criterion.name!r} cannot score group {group.name!r}: it has no {lacks}; "
-            "ignore the group or choose another criterion"
-        )
-    return REDUCTIONS[reduction](np.stack(parts))
+    return parts
 
 
 def _constant(filters: Mapping[str, Values]) -> tuple[str, ...]:

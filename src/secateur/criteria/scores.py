@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from secateur.errors import CriterionError
+
 Reduction = Literal["sum", "mean", "max", "first"]
 """How the scores of coupled filters become one score a channel."""
 
@@ -21,7 +23,8 @@ class Scores:
     `groups` maps a channel group's name to one score a channel, shape (n_channels,), for planning;
     `reduction` says how coupled filters were made one. `sizes` maps a group's name to the numbers
     that the filters of one of its channels hold, all coupled layers together. `constant` names the
-    layers whose filters all score the same: there the criterion cannot choose.
+    layers whose filters all score the same: there the criterion cannot choose. `left_out` maps the
+    name of a group that the criterion cannot score to what it lacks; such a group can be ignored.
     """
 
     criterion: str
@@ -30,3 +33,17 @@ class Scores:
     groups: Mapping[str, NDArray[np.float64]]
     sizes: Mapping[str, int] = field(default_factory=dict)
     constant: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, group: str) -> NDArray[np.float64]:
+        """The scores of a group's channels, (n_channels,); empty if the group is not known.
+
+        Raises:
+            CriterionError: the criterion cannot score the group.
+        """
+        if (lacks := self.left_out.get(group)) is not None:
+            raise CriterionError(
+                f"criterion {self.criterion!r} cannot score group {group!r}: it has no {lacks}; "
+                "ignore the group or choose another criterion"
+            )
+        return self.groups.get(group, np.empty(0))

@@ -33,6 +33,7 @@ def uniform(scores: Scores, channels: ChannelMap, budget: Budget) -> PruningPlan
 
     Raises:
         BudgetError: the budget cannot be met; the nearest reachable is named.
+        CriterionError: a group has no scores, and the budget does not ignore it.
     """
     how = f"{scores.criterion}, uniform"
     return _select(scores, channels, budget, lambda group: group.name, "none", how)
@@ -48,6 +49,7 @@ def global_(
 
     Raises:
         BudgetError: the budget cannot be met; the nearest reachable is named.
+        CriterionError: a group has no scores, and the budget does not ignore it.
         PlanError: there is no such normalisation.
     """
     how = f"{scores.criterion}, global, normalisation {normalisation}"
@@ -69,6 +71,7 @@ def isomorphic(
 
     Raises:
         BudgetError: the budget cannot be met; the nearest reachable is named.
+        CriterionError: a group has no scores, and the budget does not ignore it.
         PlanError: there is no such normalisation.
     """
     how = f"{scores.criterion}, isomorphic, normalisation {normalisation}"
@@ -147,12 +150,12 @@ def _select(
 
     Costs fall with every channel, so the place is found by halving.
     """
-    _check_scores(scores, channels)
-    values = {}
-    for group in channels.groups:
-        size = scores.sizes.get(group.name) or filter_size(group, channels)
-        values[group.name] = normalised(scores.groups[group.name], size, normalisation)
     found = rooms(channels, budget)
+    values = {}
+    for name, room in found.items():
+        if room.ignored is None:
+            size = scores.sizes.get(name) or filter_size(room.group, channels)
+            values[name] = normalised(_checked(scores, room.group), size, normalisation)
     check_reach(channels, budget)
     classes = _classes(values, found, key)
     order = {name: np.argsort(value, kind="stable") for name, value in values.items()}
@@ -238,14 +241,14 @@ def _first(within: Callable[[float], bool], shares: Sequence[float]) -> float:
     return shares[low]
 
 
-def _check_scores(scores: Scores, channels: ChannelMap) -> None:
-    for group in channels.groups:
-        if len(scores.groups.get(group.name, ())) != group.n_channels:
-            raise PlanError(
-                f"the scores have no {group.n_channels} values for group {group.name!r}; "
-                "score this network with this channel map"
-            )
-        if not np.isfinite(scores.groups[group.name]).all():
-            raise PlanError(
-                "scores hold NaN or infinite values; score a network with finite weights"
-            )
+def _checked(scores: Scores, group: ChannelGroup) -> Values:
+    """The scores of a group's channels, as many as there are, and numbers."""
+    found = scores.of(group.name)
+    if len(found) != group.n_channels:
+        raise PlanError(
+            f"the scores have no {group.n_channels} values for group {group.name!r}; "
+            "score this network with this channel map"
+        )
+    if not np.isfinite(found).all():
+        raise PlanError("scores hold NaN or infinite values; score a network with finite weights")
+    return found

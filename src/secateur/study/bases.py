@@ -137,9 +137,10 @@ def _scores(model: nn.Module, channels: ChannelMap) -> Mapping[str, Scores]:
     from secateur.criteria.weight import bn_scale, l1, l2
 
     try:
-        return score(model, channels, [l1, l2, gm, bn_scale])
+        found = score(model, channels, [l1, l2, gm, bn_scale])
     except CriterionError:
         return score(model, channels, [l1, l2, gm])
+    return {name: scores for name, scores in found.items() if not scores.left_out}
 
 
 def sensitivity(model: nn.Module, channels: ChannelMap, data: Split) -> list[dict[str, Any]]:

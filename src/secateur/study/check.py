@@ -142,7 +142,10 @@ def _check_methods(recipe: Recipe, model: nn.Module, channels: ChannelMap, spars
     from secateur.criteria.table import CRITERIA
     from secateur.train.penalties import PENALTIES
 
-    score(model, channels, [CRITERIA[c] for c in recipe.pruning.criteria if c not in NEED_DATA])
+    criteria = [CRITERIA[c] for c in recipe.pruning.criteria if c not in NEED_DATA]
+    for scores in score(model, channels, criteria).values():
+        for group in channels.groups:
+            scores.of(group.name)
     name = recipe.sparsity.penalty
     penalty = PENALTIES[name](1.0, model, channels, recipe.sparsity.ramp)
     if sparse and not getattr(penalty, "scales", True):

@@ -48,6 +48,8 @@ def plan_that_fits(
     try:
         return _planned(channels, budget, select, proved, ignoring=True)
     except BudgetError as error:
+        if not limits(channels, budget):  # a share of channels: there is nothing to tighten
+            raise
         try:
             return _planned(channels, budget, select, proved, ignoring=False)
         except BudgetError:

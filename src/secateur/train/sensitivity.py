@@ -79,7 +79,7 @@ def measure_sensitivity(
     whole = value(model, "the whole network")
     curves = []
     for name, numbers in counts.items():
-        n, order = channels.by_name[name].n_channels, np.argsort(scores.groups[name], kind="stable")
+        n, order = channels.by_name[name].n_channels, np.argsort(scores.of(name), kind="stable")
         values = []
         for k in numbers:
             plan = by_hand(channels, {name: order[:k].tolist()})
