@@ -346,6 +346,8 @@ def main() -> None:
     asked.add_argument("--write", action="store_true", help="into docs/scenes.md")
     given = asked.parse_args()
     study = Study(Store(given.folder))
+    if not study.runs:
+        asked.error(f"{given.folder} has no run whose networks are all there and deployed")
     recipe = study.store.recipe()
     frames = 1 + round(recipe.features.seconds * recipe.features.rate) // recipe.features.hop
     example = np.random.default_rng(0).standard_normal((1, 1, recipe.features.n_mels, frames))

@@ -82,7 +82,7 @@ def main() -> None:
     page = (asked.out / "benchmarks.md").resolve() if asked.out else PAGE
     jobs = [job for job in JOBS if not asked.only or job.name in asked.only]
     failed = run_all(jobs, page, short=asked.short)
-    failed += draw(page)
+    failed += draw(page, loud=not asked.only)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 
@@ -127,13 +127,16 @@ def data_at_hand() -> bool:
     return (DATA / "weights").is_dir() and (DATA / "cifar10").is_dir()
 
 
-def draw(page: Path) -> list[str]:
-    """Write the summary in front of the page; "summary" if the page has no figure for it."""
+def draw(page: Path, *, loud: bool = True) -> list[str]:
+    """Write the summary in front of the page; "summary" if the page has no figure for it.
+
+    `loud` says which lines have no figures, as those of sections that were not asked for.
+    """
     if not page.exists():
         return ["summary"]
     others = {f"{name}.md": (ROOT / "docs" / f"{name}.md").read_text() for name in ("peers", "zoo")}
     text, missing = summary(sections_of(page.read_text()) | others)
-    for line in missing:
+    for line in missing * loud:
         say(f"left out of the summary: {line}")
     write_section("summary", text, page=page, first=True)
     say(f"wrote {page}")

@@ -178,6 +178,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the page and run nothing")
     asked = parser.parse_args()
     if asked.write:
+        if missing := [peer.name for peer in PEERS if peer.name not in stored()]:
+            parser.error(f"no rows of {', '.join(missing)}, which the page would lose; run them")
         origin = "Made by `python benchmarks/peers.py` in an environment of each package's own:"
         write_section("outcomes", outcomes(stored()), origin=origin, page=PAGE)
         return

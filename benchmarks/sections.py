@@ -23,6 +23,7 @@ TITLE = """\
 
 Every section was written by the command at its head; run it to renew it.
 `python benchmarks/page.py` runs them all, one after the other, and draws the summary from them.
+The scripts need what `make check` installs.
 """
 VERSIONS_OF = ("torch", "torch-pruning")
 

@@ -55,6 +55,7 @@ def chosen() -> list[str]:
     from timm_without_torchvision import import_timm
 
     timm = import_timm()
+    print("choosing architectures, which takes minutes the first time …", flush=True)
     of_family: dict[tuple[str, str], list[str]] = {}
     for module in timm.list_modules():
         if module not in ATTENTION_ONLY.split():

@@ -7,6 +7,7 @@ A network named by its file leaves the file's folder on the path: no test finds 
 """
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ import torch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in the background
 
 
 @pytest.fixture(autouse=True)

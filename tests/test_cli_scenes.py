@@ -199,7 +199,7 @@ MISUSE = [
     (("train", "--strength", "1"), "--strength is given without --penalty"),
     (("train", "--penalty", "bn_l3", "--strength", "1"), "no penalty 'bn_l3'"),
     (("train", "--arg", "n_classes=4"), "has 3 classes; the labels must be the same"),
-    (("train", "--fold", "6"), "clips has no fold 6; there are 1, 2, 3, 4, 5"),
+    (("train", "--fold", "6"), "clips has no fold 6; its folds are 1, 2, 3, 4, 5"),
     (("train", "--lr", "0"), "training.lr: 0.0 is not allowed"),
     (("train", "-w", "absent.safetensors"), "no file absent.safetensors"),
     (("evaluate", "absent"), "task.json cannot be read"),

@@ -53,8 +53,15 @@ def test_int8_and_what_is_known_of_it(
 ) -> None:
     classes = torch.arange(12) % 10
     origin = sc.Origin(network="vgg", data="noise of seed 1", calibration="the same noise")
+    arrays = x.numpy(), classes.numpy()  # as good as tensors
     card = sc.export(
-        model, x[:1], tmp_path, calibration=x, labelled=(x, classes), origin=origin, repetitions=3
+        model,
+        x[:1],
+        str(tmp_path),
+        calibration=arrays[0],
+        labelled=arrays,
+        origin=origin,
+        repetitions=3,
     )
     assert [file.name for file in card.files] == ["model.onnx", "model.int8.onnx"]
     assert card.origin == origin

@@ -132,10 +132,10 @@ def test_a_network_for_one_example_at_a_time(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_quantised_is_one_error(tmp_path: Path) -> None:
-    done = export_onnx(vgg(width=4).eval(), torch.zeros(1, 1, 32, 33), tmp_path / "m.onnx")
+    done = export_onnx(vgg(width=4).eval(), torch.zeros(1, 1, 32, 33), str(tmp_path / "m.onnx"))
     path = tmp_path / "q.onnx"
     with pytest.raises(DeployError, match=r"cannot quantise .*m\.onnx: .*deploy the float32 file"):
-        quantise(done.path, path, np.ones((4, 3, 32, 33), np.float32))
+        quantise(str(done.path), str(path), np.ones((4, 3, 32, 33), np.float32))
     assert not path.exists()
 
 

@@ -170,7 +170,7 @@ def toy(folds: tuple[int, ...], parts: dict[int, str]) -> SceneSet:
 @pytest.mark.parametrize(
     ("scenes", "asked", "words"),
     [
-        (toy((1, 2), {}), {"fold": 3}, "toy has no fold 3; there are 1, 2"),
+        (toy((1, 2), {}), {"fold": 3}, "toy has no fold 3; its folds are 1, 2"),
         (toy((1, 1), {}), {"fold": 1}, "toy: 0 clips to train on and 2 to test on"),
         (
             toy((1, 2), {1: "train", 2: "test"}),

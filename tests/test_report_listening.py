@@ -196,6 +196,12 @@ def test_the_command_listens_to_own_data(tmp_path: Path) -> None:
     assert html.count("<audio ") == 4 and "<b>" not in html and "Hum &amp; &lt;b&gt;" in html
 
 
+def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    ran = CliRunner().invoke(app, ["scenes", "listen", "--dataset", str(tmp_path / "none")])
+    assert isinstance(ran.exception, DataError)
+    assert "none is no folder; give the one that holds the data set" in str(ran.exception)
+
+
 def test_the_command_listens_to_generated_scenes(tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     asked = ["scenes", "listen", "--preset", "demo", "--clips", "1", "--seconds", "0.2"]

@@ -113,6 +113,7 @@ def test_from_the_command_line(half_done: Store, tmp_path: Path) -> None:
     assert secateur("study", "pack", half_done.folder, file).stdout == f"7 rows written: {file}\n"
     done = secateur("study", "unpack", file, recipe, "-o", out)
     assert done.stdout == f"6 of 9 rows taken over, 1 left: {out}\n"
+    assert "units that are not whole in the file" in done.stderr
     again = secateur("study", "unpack", file, recipe, "-o", out, "--json")
     assert json.loads(again.stdout) == {"rows": 6, "left": 1, "cells": 9, "out": str(out)}
     assert len(Store(out).rows()) == 6

@@ -206,6 +206,25 @@ def test_a_disk_that_fills_stops_the_study_in_one_line(
 
 
 @pytest.mark.slow
+def test_ctrl_c_is_one_line_that_says_how_to_go_on(tmp_path: Path, recipe: Recipe) -> None:
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    command = [sys.executable, "-m", "secateur.cli", "study", "tiny.json", "-o", "study", "-j", "0"]
+    store = Store(tmp_path / "study")
+    for while_it in (lambda: (tmp_path / "study").exists(), lambda: store.rows()):
+        driver = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 240
+        while not while_it():
+            assert driver.poll() is None, "the study ended before it could be stopped"
+            assert time.monotonic() < deadline, "the study makes no progress"
+            time.sleep(0.02)
+        driver.send_signal(signal.SIGINT)
+        said = driver.communicate()[1]
+        assert driver.returncode == 130 and "Traceback" not in said
+        last = said.splitlines()[-1]
+        assert last.startswith("secateur: stopped; ") and "run the same command again" in last
+
+
+@pytest.mark.slow
 def test_killed_twice_and_resumed_gives_the_same_rows(
     tmp_path: Path, undisturbed: Store, recipe: Recipe
 ) -> None:

@@ -142,7 +142,10 @@ def _trained_here() -> dict[str, Subject]:
         place = folder / cell.id
         if not (place / "network.safetensors").exists():
             place.mkdir(parents=True, exist_ok=True)
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)  # the same weights on any number of cores
             row = train_base(cell, data, place)
+            torch.set_num_threads(threads)
             print(f"{cell.id}: accuracy {row['accuracy']:.3f}, inactive {row['inactive']:.2f}")
 
         def build(width: int = cell.network.width, classes: int = data.n_classes) -> nn.Module:

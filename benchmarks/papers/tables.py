@@ -42,7 +42,10 @@ TITLE = (
     "Cai and Li, *Exploring the Effects of Channel Sparsity on Neural Network Pruning for Acoustic "
     "Scene Classification* (arXiv 2210.15960). Only their abstracts were at hand: claims are "
     "theirs as stated there, numbers are all ours. What the numbers mean: "
-    "[measures.md](measures.md). Every section was written by the command at its head.\n"
+    "[measures.md](measures.md). Every section was written by the command at its head, which "
+    "writes it again: `--page FILE` writes elsewhere. The commands need what `make check` "
+    "installs, and the recordings, images and weights of `../shared/data` or of the folder that "
+    "`SECATEUR_DATA` names; what is not there is left out, in words.\n"
 )
 
 

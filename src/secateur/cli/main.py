@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from secateur.cli.export import export
 from secateur.cli.inspect import inspect
@@ -18,8 +19,21 @@ from secateur.cli.study import demo, report, study
 from secateur.errors import SecateurError
 from secateur.version import __version__
 
+
+class _Commands(TyperGroup):
+    """The commands; one that is stopped by Ctrl-C says so, and how to go on if it can."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stopped:
+            typer.echo(f"secateur: {stopped if stopped.args else 'stopped'}", err=True)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="secateur",
+    cls=_Commands,
     help="Cut channels out of convolutional networks, and say honestly whether the cut was right.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

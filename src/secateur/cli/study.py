@@ -182,6 +182,9 @@ def unpack(
         if as_json
         else f"{taken:,} of {n_cells:,} rows taken over, {left:,} left: {store.folder}"
     )
+    if left:
+        why = "rows are left of units that are not whole in the file, or not in the recipe"
+        typer.echo(why, err=True)
 
 
 class _Tracker(StrEnum):
@@ -283,6 +286,21 @@ def _run(
     as_json: bool,
     cluster: Cluster | None = None,
 ) -> None:
+    """Run a study or what is missing of it; Ctrl-C at any time says how to go on."""
+    try:
+        _run_all(recipe, out, workers, as_json, cluster)
+    except KeyboardInterrupt as stopped:
+        how = stopped.args[0] if stopped.args else "stopped; run the same command again to go on"
+        raise KeyboardInterrupt(how) from None
+
+
+def _run_all(
+    recipe: Recipe,
+    out: Path,
+    workers: int | None,
+    as_json: bool,
+    cluster: Cluster | None,
+) -> None:
     from rich.console import Console
 
     from secateur.report.digest import lines
@@ -298,6 +316,8 @@ def _run(
     check_networks(recipe, store)
     store.open(recipe)
     console = Console(stderr=True)
+    if not console.is_terminal:
+        console.print("preparing log-mels")
     with console.status("preparing log-mels") as shown:
         features(
             recipe,

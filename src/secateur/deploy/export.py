@@ -10,6 +10,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor, nn
 
 from secateur.channels.cost import cost
@@ -18,7 +19,7 @@ from secateur.deploy.card import Card, File, Origin
 from secateur.deploy.device import DEVICES
 from secateur.deploy.onnx import export_onnx
 from secateur.deploy.quantise import quantise
-from secateur.deploy.session import Session, check_installed, stored
+from secateur.deploy.session import Classes, Floats, Session, check_installed, stored
 from secateur.errors import DeployError
 from secateur.files import write_bytes, write_json, write_text
 from secateur.version import __version__
@@ -31,8 +32,8 @@ def export(
     example_input: Tensor,
     folder: str | os.PathLike[str],
     *,
-    calibration: Tensor | None = None,
-    labelled: tuple[Tensor, Tensor] | None = None,
+    calibration: Tensor | Floats | None = None,
+    labelled: tuple[Tensor, Tensor] | tuple[Floats, Classes] | None = None,
     origin: Origin | None = None,
     tolerance: float = 1e-4,
     repetitions: int = 50,
@@ -48,7 +49,7 @@ def export(
         model: takes one tensor and gives one; it is left as it was.
         example_input: one example, (1, …).
         folder: made if it is not there; files of these names are replaced.
-        calibration: real inputs for the ranges of INT8's activations, (n, …).
+        calibration: real inputs for the ranges of INT8's activations, (n, …) float32.
         labelled: inputs (n, …) and classes (n,) for the accuracy of each file.
         origin: what the card says of where the network comes from; all "unknown" without it.
         tolerance: the relative error from torch that is allowed in float32.
@@ -77,7 +78,7 @@ def export(
         right = None
         if labelled is not None:
             x, y = labelled
-            right = session.accuracy(x.numpy(), y.numpy())
+            right = session.accuracy(np.asarray(x), np.asarray(y))
         return File(
             name=path.name,
             bytes=path.stat().st_size,
@@ -97,7 +98,7 @@ def export(
         files = [measured(done.path, done.relative_error, "torch")]
         if calibration is not None:
             on_progress("quantising")
-            small = quantise(done.path, Path(trial) / INT8, calibration.numpy())
+            small = quantise(done.path, Path(trial) / INT8, np.asarray(calibration))
             files.append(measured(small.path, small.relative_error, FLOAT32, small.same_answer))
         contents = {file.name: (Path(trial) / file.name).read_bytes() for file in files}
     card = Card(

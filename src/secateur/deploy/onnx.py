@@ -38,7 +38,7 @@ class Exported:
 
 
 def export_onnx(
-    model: nn.Module, example_input: Tensor, path: Path, *, tolerance: float = TOLERANCE
+    model: nn.Module, example_input: Tensor, path: str | Path, *, tolerance: float = TOLERANCE
 ) -> Exported:
     """Write a network, cut or not, as ONNX, once ONNX Runtime gives the same answers.
 
@@ -56,6 +56,7 @@ def export_onnx(
         StorageError: the file could not be written.
     """
     check_installed()
+    path = Path(path)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(4, *example_input.shape[1:], generator=generator)
     with modes_kept(model), torch.no_grad():

@@ -32,7 +32,7 @@ class Quantised:
     n_calibration: int
 
 
-def quantise(source: Path, path: Path, calibration: Floats) -> Quantised:
+def quantise(source: str | Path, path: str | Path, calibration: Floats) -> Quantised:
     """Quantise an ONNX file: int8 weights, a scale for each filter; uint8 activations.
 
     Ranges of activations are the least and largest seen on the calibration inputs. Which operators
@@ -50,6 +50,7 @@ def quantise(source: Path, path: Path, calibration: Floats) -> Quantised:
     Reference: the affine scheme of Jacob et al. 2018 (1712.05877) section 2.
     """
     check_installed()
+    source, path = Path(source), Path(path)
     if not len(calibration):
         raise DeployError("quantising needs calibration inputs and there are 0; give at least one")
     reference = Session(source)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from secateur.deploy.device import Stored
 
 Floats = NDArray[np.float32]
+Classes = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Session:
         ]
         return np.concatenate(parts)
 
-    def accuracy(self, x: Floats, classes: NDArray[np.int64]) -> float:
+    def accuracy(self, x: Floats, classes: Classes) -> float:
         """The share of inputs (n, …) whose largest output is that of their class (n,).
 
         Raises:

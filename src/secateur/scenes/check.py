@@ -79,6 +79,8 @@ def recognise(root: Path) -> str:
     Raises:
         DataError: none that is known.
     """
+    if not root.is_dir():
+        raise DataError(f"{root} is no folder; give the one that holds the data set")
     if (root / "meta" / "esc50.csv").is_file():
         return "esc50"
     if (root / "meta.csv").is_file():

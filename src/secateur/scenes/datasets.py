@@ -140,9 +140,8 @@ class SceneSet:
             train, test = folds == number["train"], folds == number[test_on]
         else:
             if fold not in self.folds:
-                raise DataError(
-                    f"{self.name} has no fold {fold}; there are {', '.join(map(str, self.folds))}"
-                )
+                there = ", ".join(map(str, self.folds))
+                raise DataError(f"{self.name} has no fold {fold}; its folds are {there}")
             train, test = folds != fold, folds == fold
         if not (train.any() and test.any()):
             raise DataError(
