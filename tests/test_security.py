@@ -89,6 +89,23 @@ def test_only_the_cluster_uses_the_network() -> None:
     assert users == {READS_A_RAY_CLUSTER}
 
 
+def test_code_is_imported_by_name_in_two_places_only() -> None:
+    """The façade imports its own modules; factories come from the command line or a recipe."""
+    importing = {
+        name for name, tree in TREES.items() if any("import_module" in of for of, _ in calls(tree))
+    }
+    assert importing == {"__init__.py", "networks/factory.py"}
+    asking = {
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "secateur.networks.factory"
+    }
+    stages = {name.split("/")[0] for name in asking}
+    assert stages <= {"networks", "study", "cli"}
+    assert not asking & {"study/store.py", "study/rows.py", "study/archive.py"}
+
+
 def test_a_session_works_without_sockets_and_unpickling(tmp_path: Path) -> None:
     script = Path(__file__).with_name("offline_session.py")
     done = subprocess.run(
