@@ -234,10 +234,13 @@ def test_a_killed_driver_takes_its_workers_along(two_nodes: Path, tmp_path: Path
 @pytest.mark.slow
 def test_ctrl_c_stops_and_says_how_to_go_on(two_nodes: Path, tmp_path: Path) -> None:
     store, _ = study(tmp_path / "study")
-    with driver(store.folder, "slow", two_nodes) as process:
-        wait_for(lambda: len(store.rows()) > 4)
-        os.killpg(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+    for n in (4, 8, 12):
+        with driver(store.folder, "slow", two_nodes) as process:
+            wait_for(lambda n=n: len(store.rows()) > n)
+            os.killpg(process.pid, signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        if "An unexpected system state" not in errors:  # Ray's own core may abort then; go on
+            break
     assert process.returncode != 0
     said = f"stopped; {len(store.rows())} of 40 rows are in {store.folder}; run the same command"
     assert f"KeyboardInterrupt: {said}" in errors

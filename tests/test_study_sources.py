@@ -131,7 +131,7 @@ def test_divided_refuses_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no part of tau2019 'validation'; there are test, train"):
         scene_set(whole).divided(1)
     generated = scene_set(recipe({"kind": "synthetic", "n_locations": 4}))
-    with pytest.raises(DataError, match="no fold 5; there are 1, 2, 3, 4"):
+    with pytest.raises(DataError, match="no fold 5; its folds are 1, 2, 3, 4"):
         generated.divided(5)
 
 
