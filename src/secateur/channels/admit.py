@@ -21,8 +21,6 @@ _WRAPPERS = {
 
 _HOOKS = {
     "torch.nn.utils.prune": "make the masks permanent with torch.nn.utils.prune.remove",
-    "torch.nn.utils.weight_norm": "use torch.nn.utils.parametrizations.weight_norm",
-    "torch.nn.utils.spectral_norm": "use torch.nn.utils.parametrizations.spectral_norm",
 }
 """Modules of torch whose hooks make a weight anew before every call, and what to do instead."""
 
@@ -96,6 +94,7 @@ def _values(example_input: Any) -> tuple[Any, ...]:
 _OF_VALUES = (
     "meta tensor",
     "meta device",
+    "Meta tensors",
     "data-dependent",
     "_local_scalar_dense",
     "data-independent",
@@ -103,15 +102,21 @@ _OF_VALUES = (
 """What torch says where a network looks into its tensors."""
 
 
+def asks_for_values(error: Exception) -> bool:
+    """Whether a forward failed on shapes because it looked into its tensors."""
+    return any(said in str(error) for said in _OF_VALUES)
+
+
 def explained(model: nn.Module, error: Exception, where: str) -> TraceError:
     """What an exception in a network's forward means; `where` is the operator or line."""
     name = type(model).__name__
     at = f" ({where})" if where else ""
     text = str(error).splitlines()[0].rstrip(".; ") if str(error) else type(error).__name__
-    if any(said in text for said in _OF_VALUES):
+    if asks_for_values(error):
         return TraceError(
             f"{name}.forward depends on the values of its data, not only on shapes{at}: {text}; "
-            "take that part out of the traced network"
+            "trace the part of the network before or after this line, give arguments with which "
+            "it is not reached, or, of your own code, move it out of forward"
         )
     if "training" in text.lower():
         return TraceError(

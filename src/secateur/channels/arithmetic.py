@@ -71,7 +71,7 @@ def convolution(call: Call) -> None:
         dims = (1, 0) if transposed else (0, 1)
         outputs, applied_to = _over_channels(call, inputs, dims), examples
     if inputs is not None and call.is_lifted(weight):
-        call.mixing(inputs, "a weight that is not zero where its parameter is")
+        call.mixing(inputs, "a weight that is not zero where its parameter is", silent=True)
     if isinstance(bias, Tensor):
         call.match(outputs, bias, 0)
     _count_convolution(call, dims, applied_to)
@@ -149,9 +149,9 @@ def matrix_product(call: Call) -> None:
     call.match(inner, second, k_second)
     weights = call.is_weight(first), call.is_weight(second)
     if inner is not None and not any(weights):
-        call.mixing(inner, "a product of feature maps over channels")
+        call.mixing(inner, "a product of feature maps over channels", silent=True)
     elif inner is not None and any(call.is_lifted(tensor) for tensor in (first, second)):
-        call.mixing(inner, "a weight that is not zero where its parameter is")
+        call.mixing(inner, "a weight that is not zero where its parameter is", silent=True)
     out = call.outputs[0]
     if weights[0] != weights[1]:
         weight, out_dim, in_dim = second, k_first, k_second
@@ -174,6 +174,24 @@ def matrix_product(call: Call) -> None:
             call.match(call.along(second, k_first), bias, 0)
         operands.append(operand(call, bias, first.ndim))
     call.set(out, met(call, operands, out.shape))
+
+
+def vector_product(call: Call) -> None:
+    """(n, k) times (k,), or (k,) times (k,): contract k, of which nothing is left.
+
+    Times a weight it is a layer with one output, of which torch counts no MACs.
+    """
+    first, second = call.args[:2]
+    inner = call.along(first, first.ndim - 1)
+    weights = call.is_weight(first), call.is_weight(second)
+    if weights[1] and not weights[0]:
+        call.match(inner, second, 0, "in")
+    else:
+        call.match(inner, second, 0)
+    if inner is not None and weights[0] == weights[1]:
+        call.mixing(inner, "a product of two tensors over channels", silent=True)
+    fields = call.fields(first) if first.ndim == 2 else {}
+    call.set_all({0: call.same_along(fields[0], [1])[:, 0]} if 0 in fields else {})
 
 
 def _note_product(call: Call, first: Tensor, second: Tensor) -> None:
@@ -216,6 +234,10 @@ def trilinear(call: Call) -> None:
     call.set(call.outputs[0], fields)
 
 
+_SUMS = {"sum", "nansum", "linalg_vector_norm", "norm", "any", "count_nonzero"}
+"""Reductions to which a zero adds nothing."""
+
+
 def reduce(call: Call) -> None:
     """Mean, sum, maximum or spread over dimensions; over a labelled one it mixes channels."""
     x = call.args[0]
@@ -225,7 +247,7 @@ def reduce(call: Call) -> None:
     fields: dict[int, Tensor] = {}
     for d, labels in call.fields(x).items():
         if d in dims:
-            call.mixing(labels, f"{call.name} over channels")
+            call.mixing(labels, f"{call.name} over channels", silent=call.name in _SUMS)
         elif call.outputs[0].ndim == x.ndim:
             fields[d] = call.same_along(labels, dims)
         else:

@@ -156,9 +156,16 @@ class Call:
         self.pin(labels, reason)
         return labels
 
-    def mixing(self, labels: Tensor, reason: str) -> None:
-        """After this operator, removed differs from zeroed."""
-        self.run.mixings.append((labels.reshape(-1), self.name, reason, self.source))
+    def mixing(self, labels: Tensor, reason: str, *, silent: bool = False) -> None:
+        """The operator works across these channels; `silent` ones add nothing to it, as in a sum.
+
+        Where it is part of a weight norm or spectral norm of torch's, the cut makes up for it.
+        """
+        if self.run.is_repaired(self.tensors):
+            return
+        weights = all(map(self.is_weight, self.tensors))
+        row = self.name, reason, self.source, silent, weights
+        self.run.mixings.append((labels.reshape(-1), row))
 
     def role(self, tensor: Tensor, dim: int, role: str) -> None:
         """What the channels along a dimension of a weight are to the parameter it was made from."""
@@ -234,6 +241,10 @@ class Call:
             self.run.layers[made_by] = replace(
                 self.run.layers[made_by], norm=name.rpartition(".")[0]
             )
+
+    def reads_rows(self, n_rows: int) -> None:
+        """Whole numbers pick rows of a table here: they lie below its length."""
+        self.run.n_rows = min(n_rows, self.run.n_rows or n_rows)
 
     def list_unknown(self) -> None:
         """The operator has no rule: it stands in the answer."""

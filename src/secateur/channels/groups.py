@@ -92,12 +92,19 @@ class Pinned:
 
 @dataclass(frozen=True)
 class Mixing:
-    """An operator after which "removed" differs from "zeroed", with the groups it concerns."""
+    """An operator across channels, with the groups it concerns.
+
+    `silent` holds where a channel of zeros adds nothing to it, as in a sum: removing it is then the
+    same as silencing it. Else it takes a statistic of the channels there are (a layer norm, a
+    softmax). With `weights` it computes a weight, from the part of it that stays.
+    """
 
     operator: str
     groups: tuple[str, ...]
     reason: str
     source: str
+    silent: bool = False
+    weights: bool = False
 
 
 @dataclass(frozen=True)

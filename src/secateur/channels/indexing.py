@@ -77,6 +77,7 @@ def gather(call: Call) -> None:
 def embedding(call: Call) -> None:
     """Rows picked from a table: the rows cannot go, its columns ride along."""
     table, numbers = call.args[:2]
+    call.reads_rows(table.shape[0])
     call.pin_others(table, (1,), "is picked by its position")
     out = call.outputs[0]
     columns = call.along(table, 1)
@@ -90,7 +91,7 @@ def scan(call: Call) -> None:
     x = call.args[0]
     (dim,) = dims_of(call.argument("dim", 1), x.ndim)
     if (labels := call.fields(x).get(dim)) is not None:
-        call.mixing(labels, f"{call.name} over channels")
+        call.mixing(labels, f"{call.name} over channels", silent=call.name == "cumsum")
     call.set_all(call.fields(x))
 
 

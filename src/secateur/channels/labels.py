@@ -189,7 +189,12 @@ def regroup(
 def _runs(
     before: tuple[int, ...], after: tuple[int, ...]
 ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Split two shapes of equal product into the shortest runs of equal product."""
+    """Split two shapes of equal product into the shortest runs of equal product.
+
+    Where nothing is left of a dimension all products are zero, and all is one run.
+    """
+    if 0 in before:
+        return [(tuple(range(len(before))), tuple(range(len(after))))]
     runs = []
     i = j = 0
     while i < len(before) or j < len(after):

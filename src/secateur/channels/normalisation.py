@@ -44,11 +44,11 @@ def layer_norm(call: Call) -> None:
 
 
 def weight_norm(call: Call) -> None:
-    """A direction of unit length for each magnitude; what is normalised over rides along.
-
-    A slice of zeros adds nothing to a norm, so nothing mixes.
-    """
+    """A direction of unit length for each magnitude; what is normalised over rides along."""
     direction, magnitude = call.args[:2]
+    for dim, labels in call.fields(direction).items():
+        if dim not in call.fields(magnitude):
+            call.mixing(labels, "a weight over its norm")
     for own, labels in call.fields(magnitude).items():
         call.contract(call.along(direction, own), call.flat(labels, own))
         call.role(magnitude, own, "norm")

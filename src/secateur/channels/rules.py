@@ -22,6 +22,7 @@ from secateur.channels.arithmetic import (
     softmax,
     triangle,
     trilinear,
+    vector_product,
 )
 from secateur.channels.call import Call
 from secateur.channels.indexing import (
@@ -87,6 +88,7 @@ _KINDS: dict[Rule, str] = {
         rand randn randint linspace _local_scalar_dense sym_size""",
     convolution: "convolution",
     matrix_product: "mm addmm bmm baddbmm",
+    vector_product: "mv dot vdot",
     batch_norm: "native_batch_norm _native_batch_norm_legit_no_training cudnn_batch_norm",
     reduce: """mean sum amax amin max min var std var_mean std_mean prod logsumexp argmax argmin
         linalg_vector_norm norm any all count_nonzero nansum median""",
@@ -135,6 +137,11 @@ RULES: Mapping[str, Rule] = {name: rule for rule, names in _KINDS.items() for na
 
 IN_PLACE: frozenset[Rule] = frozenset({meet, keep, restride, move, write})
 """Rules that hold as well where an operator changes its input; others are unknown in place."""
+
+MOVES: frozenset[Rule] = frozenset(
+    {view, move, squeeze, expand, repeat, keep, along_one, pick, concatenate, stack}
+)
+"""Rules of operators that put elements elsewhere and change none."""
 
 COUNTED: frozenset[str] = frozenset({"convolution", "mm", "addmm", "bmm", "baddbmm"})
 """Operators that cost multiply-accumulates, with or without a channel that can go."""

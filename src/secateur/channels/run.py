@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
@@ -14,31 +16,45 @@ from torch.utils._pytree import tree_map_only
 from secateur.channels.call import Call
 from secateur.channels.groups import Layer, Product
 from secateur.channels.labels import Fields, Notebook, Pin, as_field
+from secateur.channels.arithmetic import meet
 from secateur.channels.lines import place
 from secateur.channels.movement import TURNING, turned
-from secateur.channels.rules import COUNTED, IN_PLACE, Rule, unknown
+from secateur.channels.repaired import directions
+from secateur.channels.rules import COUNTED, IN_PLACE, MOVES, Rule, unknown
 from secateur.channels.shapes import shape_rule
+from secateur.channels.values import Values, lie_alike
 from secateur.channels.walk import KINDS, laid_out, modules_of, tensors_at
 
 Situation = tuple[str | int, ...]
 """A line of the network's code, and numbers that tell calls on it apart."""
 
 
+class Number(NamedTuple):
+    """Numbers among the arguments of an element-wise operator, which is the run's call `call`."""
+
+    operator: str
+    numbers: tuple[float, ...]
+    call: int
+
+
 @dataclass(frozen=True)
 class Given:
     """What a run of a network on the shapes that a plan leaves starts from.
 
-    `labels` are those that survive, along (parameter, dim), and `shapes` the parameters' own. What
-    else has to change with them, `change` changes in place before the run. `notebook` knows the
-    owners of the original's labels and is otherwise empty; `decisions` are the original's, in order
-    for each situation.
+    `labels` are those that survive, along (parameter, dim), `kept` their positions where some go,
+    and `shapes` the parameters' own. What else has to change with them, `change` changes in place
+    before the run. `notebook` knows the owners of the original's labels and is otherwise empty;
+    `decisions` are the original's, in order for each situation, and so are the `numbers` that met
+    channels.
     """
 
     labels: Mapping[tuple[str, int], Tensor]
+    kept: Mapping[tuple[str, int], NDArray[np.int64]]
     shapes: Mapping[str, tuple[int, ...]]
     change: Callable[[], None]
     notebook: Notebook
     decisions: Mapping[Situation, Sequence[int]]
+    numbers: Sequence[Number]
 
 
 class Operator(NamedTuple):
@@ -52,6 +68,7 @@ class Operator(NamedTuple):
     shape: Callable[..., Any] | None
     shows: bool
     counts: bool
+    draws: bool
 
 
 TAKES_PARTS = {"split", "split_with_sizes", "slice"}
@@ -101,11 +118,16 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         given: Given | None,
         *,
         note_places: bool = False,
+        with_values: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         # what it is made with; `decided` are the original's decisions, `decisions` its own
         self.rules = rules
         self.given = given.labels if given else {}
+        self._kept = given.kept if given else {}
+        self._expected: Sequence[Number] = given.numbers if given else ()
+        self.values = Values(self.own_values) if with_values else None
+        self.with_values = with_values
         self._change = given.change if given else None
         self.decided: Mapping[Situation, Sequence[int]] = given.decisions if given else {}
         self._note_places = note_places
@@ -117,11 +139,15 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.aliases: dict[str, str] = {}
         self.tensors: dict[str, Tensor] = {}
         self.stand_ins: dict[int, Tensor] = {}
+        self._real: dict[str, Tensor] = {}
+        self.repaired = directions(model)
         self.batch_size = 1
         self._has_input = False
         # tensors by identity: fields, the parameter each was made from, those that are one still,
-        # those that are not zero where their parameter is, and the layer that puts each out
+        # those that are not zero where their parameter is, and the layer that puts each out;
+        # and what lies in one storage, to know a tensor again that Python made anew
         self._fields: dict[int, tuple[Tensor, Fields]] = {}
+        self._storages: dict[int, tuple[Any, list[Tensor]]] = {}
         self._names: dict[int, str] = {}
         self._bare: dict[int, tuple[str, tuple[int, ...]]] = {}
         self._shown: list[Tensor] = []
@@ -133,15 +159,23 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.layers: list[Layer] = []
         self.rows: dict[int, Tensor] = {}
         self.products: list[tuple[Product, tuple[Tensor | None, ...]]] = []
-        self.mixings: list[tuple[Tensor, str, str, str]] = []
+        self.mixings: list[tuple[Tensor, tuple[str, str, str, bool, bool]]] = []
         self.unknown: dict[str, str] = {}
+        # parameters that were computed with before they were used, whether channels were drawn at
+        # random, and the numbers that met channels
+        self.computed: set[str] = set()
+        self.draws = False
+        self.n_rows: int | None = None  # of the shortest table that whole numbers pick from
+        self.numbers: list[Number] = []
         # the way it went: calls, whether one took a part by its position (a proof looks at it
-        # again), the lines they came from if these are noted, and where and how it failed
+        # again), the lines they came from if these are noted, and where and how it failed: perhaps
+        # for want of values, which are not followed unless they must be
         self.calls: list[Call] = []
         self.takes_parts = False
         self.places: list[tuple[str, ...]] = []
         self.failed: Call | None = None
         self.failed_at = ""
+        self.wants_values = False
         self.place: tuple[str, ...] = ()
         self.in_sight: tuple[Tensor, ...] = ()
         self._operators: dict[Any, Operator] = {}
@@ -166,8 +200,10 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
                     meta = meta.contiguous(memory_format=layout)
                 self.tensors[name] = meta
                 self.stand_ins[id(tensor)] = meta
+                self._real[name] = tensor
                 self._names[id(meta)] = name
                 self._bare[id(meta)] = name, tuple(range(meta.ndim))
+                self._note_storage(meta)
                 self.shapes[name] = shape
                 if kind == "_buffers":
                     self.buffers.append(name)
@@ -176,8 +212,11 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Let go of the network and of all that went through it; labels and meetings stay."""
         self.calls.clear()  # calls know their run: without them it goes at once
         of_tensors: tuple[Any, ...] = (self._fields, self._names, self._bare, self._shown)
-        for table in (*of_tensors, self.tensors, self.stand_ins, self.modules, self._operators):
+        of_network: tuple[Any, ...] = (self.tensors, self.stand_ins, self._real, self.modules)
+        for table in (*of_tensors, *of_network, self._storages, self._operators):
             table.clear()
+        if self.values is not None:
+            self.values.forget()
 
     def put_in_place(self) -> None:
         """Give the modules their stand-ins; `untouched` gives them their own tensors back."""
@@ -193,8 +232,10 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def input(self, tensor: Tensor) -> Tensor:
         """The network's input on the meta device; its channels are pinned."""
-        meta = tensor.detach().to("meta")
+        meta = tensor.detach().as_subclass(Tensor).to("meta")
         self._fields[id(meta)] = (meta, {})
+        if self.values is not None:
+            self.values.given(meta, tensor)
         if tensor.ndim and not self._has_input:
             self.batch_size, self._has_input = max(1, tensor.shape[0]), True
         return meta
@@ -246,10 +287,55 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
     def set_fields(self, tensor: Tensor, fields: Fields) -> None:
         """Remember a tensor's fields (and the tensor, so that its identity stays its own)."""
         self._fields[id(tensor)] = (tensor, fields)
+        if fields:
+            self._note_storage(tensor)
+
+    def _note_storage(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        self._storages.setdefault(id(storage), (storage, []))[1].append(tensor)
+
+    def recognise(self, tensor: Tensor) -> None:
+        """Know a tensor again that no operator made: another object over the same elements.
+
+        `copy.copy`, `nn.Parameter(x)` and `as_subclass` make such ones. Where the same storage is
+        seen in another way, what lies in it is pinned.
+        """
+        if id(tensor) in self._fields or id(tensor) in self._bare or not tensor.is_meta:
+            return
+        _, others = self._storages.get(id(tensor.untyped_storage()), (None, ()))
+        for other in others:
+            if lie_alike(tensor, other):
+                if (name := self._names.get(id(other))) is not None:
+                    self._names[id(tensor)] = name
+                if (bare := self._bare.get(id(other))) is not None:
+                    self._bare[id(tensor)] = bare
+                    self._shown.append(tensor)
+                if (known := self._fields.get(id(other))) is not None:
+                    self._fields[id(tensor)] = tensor, known[1]
+                return
+        if others:
+            for other in others:
+                for labels in self.fields_of(other).values():
+                    self.pin(labels, "is reached through a tensor that no operator made")
+            self._fields[id(tensor)] = tensor, {}
+
+    def own_values(self, tensor: Tensor) -> Tensor | None:
+        """The numbers of a stand-in, at the positions that are left."""
+        bare = self._bare.get(id(tensor))
+        if bare is None or (real := self._real[bare[0]]).is_meta:
+            return None
+        for dim in range(real.ndim):
+            if (kept := self._kept.get((bare[0], dim))) is not None:
+                real = real.index_select(dim, torch.from_numpy(kept).to(real.device))
+        return real.permute(bare[1])
 
     def weight_name(self, tensor: Tensor) -> str | None:
         """The parameter that a tensor is or was made from alone, or None."""
         return self._names.get(id(tensor))
+
+    def is_repaired(self, tensors: Iterable[Tensor]) -> bool:
+        """Whether all are made of what a weight norm or spectral norm of torch's computes from."""
+        return all(self._names.get(id(tensor)) in self.repaired for tensor in tensors)
 
     def owner(self, tensor: Tensor, dim: int, label: int) -> tuple[str, int]:
         """The parameter and dimension behind a tensor's dimension, which has this label."""
@@ -285,7 +371,10 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         operator = self._operators.get(func) or self._operator(func)
         try:
             if not (tensors and tensors[0].is_meta):
-                return func(*args, **kwargs)
+                out = func(*args, **kwargs)
+                if not tensors and self.values is not None:
+                    self.values.made(func, args, kwargs, out)
+                return out
             return self._one(operator, func, args, kwargs, tensors)
         except Exception:
             self.failed = Call(self, func, operator.name, args, kwargs, tuple(tensors), ())
@@ -298,7 +387,8 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         rule = self.rules.get(name, unknown)
         if full.endswith("_") and rule not in IN_PLACE:
             rule = unknown
-        operator = Operator(name, rule, shape_rule(func), name in TURNING, name in COUNTED)
+        draws = torch.Tag.nondeterministic_seeded in func.tags
+        operator = Operator(name, rule, shape_rule(func), name in TURNING, name in COUNTED, draws)
         self._operators[func] = operator
         return operator
 
@@ -310,23 +400,55 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any],
         tensors: list[Tensor],
     ) -> Any:
+        for tensor in tensors:
+            self.recognise(tensor)
+        if self.values is not None:
+            args = self.values.without_masks(operator.name, args)
+            tensors = _tensors(args, kwargs)
         out = NotImplemented
-        if operator.shape is not None:
+        if self.values is not None:
+            out = self.values.answer(func, operator.name, args, kwargs, tensors)
+            if not isinstance(out, Tensor | tuple | list | type(NotImplemented)):
+                return out  # a number
+            if isinstance(out, Tensor) and not out.is_meta:
+                return out  # numbers on their way to Python
+        answered = out is not NotImplemented
+        if not answered and operator.shape is not None:
             out = operator.shape(*args, **kwargs)
         if out is NotImplemented:
             out = func(*args, **kwargs)
+        self._label(operator, func, args, kwargs, tensors, out)
+        if self.values is not None and not answered:
+            self.values.follow(func, operator.name, args, kwargs, tensors, out)
+        return out
+
+    def _label(
+        self,
+        operator: Operator,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tensors: list[Tensor],
+        out: Any,
+    ) -> None:
+        """Apply an operator's rule, if anything that it takes or costs is of channels."""
         if operator.shows and self._show(operator.name, tensors[0], args, out):
-            return out
+            return
         named = [id(t) in self._names for t in tensors]
         if operator.counts or any(named) or any(self.fields_of(t) for t in tensors):
             outputs = (out,) if isinstance(out, Tensor) else tuple(_tensors((out,), {}))
             call = Call(self, func, operator.name, args, kwargs, tuple(tensors), outputs)
             self.calls.append(call)
             self.takes_parts |= operator.name in TAKES_PARTS
+            self.draws |= operator.draws
+            if operator.rule is meet and (numbers := _numbers(args, kwargs)):
+                self._note_numbers(call, numbers)
             if self._note_places:
                 self.places.append(place())
             operator.rule(call)
             if all(named):
+                if operator.rule not in MOVES:
+                    self.computed.update(self._names[id(t)] for t in tensors)
                 for made in outputs:
                     self._names.setdefault(id(made), self._names[id(tensors[0])])
                     lifted = [id(t) in self.lifted for t in tensors]
@@ -334,7 +456,13 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
                     if kept or operator.name in _LIFTING:
                         self.lifted.add(id(made))
                     self._fields.setdefault(id(made), (made, {}))
-        return out
+
+    def _note_numbers(self, call: Call, numbers: tuple[float, ...]) -> None:
+        """Note numbers that met channels, and the line where the original's were others."""
+        at = len(self.numbers)
+        self.numbers.append(Number(call.name, numbers, len(self.calls) - 1))
+        if self._expected[at : at + 1] and self._expected[at].numbers != numbers:
+            call.note_line()
 
     def _show(self, name: str, tensor: Tensor, args: tuple[Any, ...], out: Tensor) -> bool:
         """Whether the output is a parameter again that has no labels yet, turned perhaps."""
@@ -351,4 +479,13 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
             return tensor
         if (known := self.stand_ins.get(id(tensor))) is not None:  # kept in a list, say
             return known
-        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+        meta = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+        if self.values is not None:
+            self.values.note(meta, tensor)
+        return meta
+
+
+def _numbers(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[float, ...]:
+    """The numbers among the arguments of an operator; truth values are none."""
+    given = (*args, *kwargs.values()) if kwargs else args
+    return tuple(float(value) for value in given if type(value) in (int, float))

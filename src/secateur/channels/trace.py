@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import copyreg
 import gc
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from secateur.channels.admit import check_example, check_network, explained
+from secateur.channels.admit import (
+    asks_for_values,
+    check_example,
+    check_network,
+    explained,
+)
 from secateur.channels.collect import collect
 from secateur.channels.groups import ChannelMap
 from secateur.channels.lines import raising_place
@@ -62,7 +68,13 @@ def record(
     check_network(model)
     check_example(example_input)
     run = Run(model, rules, given)
-    replay(run, model, example_input)
+    try:
+        replay(run, model, example_input)
+    except TraceError:
+        if not run.wants_values:
+            raise
+        run = Run(model, rules, given, with_values=True)
+        replay(run, model, example_input)
     return run
 
 
@@ -79,8 +91,8 @@ def recorded(
     return run, collect(run)
 
 
-def replay(run: Run, model: nn.Module, example_input: Example) -> None:
-    """Run the network that `run` was made for.
+def replay(run: Run, model: nn.Module, example_input: Example) -> list[Tensor]:
+    """Run the network that `run` was made for; gives the tensors of its answer.
 
     Raises:
         TraceError: the forward fails on shapes; `run` then knows what went on until there.
@@ -93,11 +105,12 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> None:
             model.eval()
         run.put_in_place()
         try:
-            with run:
+            with run, _copied_as_views():
                 out = model(*args, **kwargs)
         except Exception as error:
             run.place, run.in_sight = raising_place(error)
             run.failed_at = run.failed_at or " ".join(run.place[-1:])
+            run.wants_values = not run.with_values and asks_for_values(error)
             raise explained(model, error, run.failed_at) from error
     if not (answer := tensors_within(out)):
         raise TraceError(
@@ -105,8 +118,27 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> None:
             "which there is no tensor; give a network that returns what it computes"
         )
     for tensor in answer:
+        run.recognise(tensor)
         for labels in run.fields_of(tensor).values():
             run.pin(labels, "is an output of the network")
+    return answer
+
+
+@contextmanager
+def _copied_as_views() -> Iterator[None]:
+    """`copy.copy` of a tensor shares its elements; of one on shapes torch makes another."""
+    before = copyreg.dispatch_table.copy()
+    copyreg.dispatch_table[Tensor] = lambda tensor: (_view_of, (tensor,))
+    copyreg.dispatch_table[nn.Parameter] = lambda tensor: (nn.Parameter, (_view_of(tensor), False))
+    try:
+        yield
+    finally:
+        copyreg.dispatch_table.clear()
+        copyreg.dispatch_table.update(before)
+
+
+def _view_of(tensor: Tensor) -> Tensor:
+    return tensor.detach()
 
 
 def call_arguments(example_input: Example) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from math import isfinite
-
 from torch import nn
 
 from secateur.channels.admit import check_example
 from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import Example, recorded
 from secateur.channels.walk import tensors_of
-from secateur.errors import SurgeryError, VerificationError
+from secateur.errors import SurgeryError
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.absorb import absorb as take_up
 from secateur.surgery.prove import prove, settled
 from secateur.surgery.rebuild import shrink
-from secateur.surgery.verify import verify
+from secateur.surgery.verify import Verification, verify
 
 
 def cut(
@@ -51,29 +49,44 @@ def cut(
     """
     run, channels = recorded(model, example_input, channels)
     _check_there(model)
+    _check_numbers(model)
     plan.check(channels)
     if hold_back:
-        asked, plan = plan, settled(model, plan, example_input, run, channels)
-        if new := [name for name in plan.held_back if name not in asked.held_back]:
-            warnings.warn(
-                f"{len(new)} of {len(asked.remove)} groups are held back, {new[0]!r} first: "
-                f"{plan.held_back[new[0]]}; secateur.settle gives the plan that is cut",
-                stacklevel=2,
-            )
+        found = settled(model, plan, example_input, run, channels)
+        _say_held_back(plan, found.plan)
+        small, plan, checked = found.network, found.plan, found.verification
     else:
         plan = prove(model, plan, example_input, run, channels)
-    small = shrink(model, plan, channels)
-    try:
-        found = verify(model, small, plan, channels, example_input)
-    except VerificationError:
-        _check_numbers(model)  # says more, if that is why
-        raise
-    if not isfinite(found.relative_error):
-        _check_numbers(model)
+        small = shrink(model, plan, channels)
+        checked = verify(model, small, plan, channels, example_input)
+    _say_computed(checked, channels, plan)
     if absorb is None:
         return small
     check_example(absorb, "absorb")
     return take_up(model, small, plan, channels, absorb).network
+
+
+def _say_held_back(asked: PruningPlan, plan: PruningPlan) -> None:
+    if new := [name for name in plan.held_back if name not in asked.held_back]:
+        warnings.warn(
+            f"{len(new)} of {len(asked.remove)} groups are held back, {new[0]!r} first: "
+            f"{plan.held_back[new[0]]}; secateur.settle gives the plan that is cut",
+            stacklevel=3,
+        )
+
+
+def _say_computed(checked: Verification, channels: ChannelMap, plan: PruningPlan) -> None:
+    """Say aloud where the cut is not the whole network with these channels silent."""
+    names = [name for name, how in checked.groups.items() if how == "computed weight"]
+    if names:
+        row = next(row for row in channels.mixing if row.weights and names[0] in row.groups)
+        warnings.warn(
+            f"{len(names)} of {len(plan.remove)} groups are read by weights that the network "
+            f"computes ({row.operator} at {row.source}), {names[0]!r} first: what stays of these "
+            "weights is computed anew, and the outputs are not those with silent channels (they "
+            f"differ by {checked.silence_error:.2g}); ignore these groups, or fine-tune",
+            stacklevel=3,
+        )
 
 
 def _check_there(model: nn.Module) -> None:

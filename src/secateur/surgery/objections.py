@@ -30,12 +30,14 @@ Labels = NDArray[np.int64]
 class Objection:
     """One place where a plan does not line up: what is wrong, whose groups, and where.
 
-    `place` is the operator and the lines of the network's code, where an operator raised.
+    `place` is the operator and the lines of the network's code, where an operator raised. With
+    `one_of` not all of the groups need be to blame.
     """
 
     text: str
     groups: tuple[str, ...]
     place: tuple[str, ...] = ()
+    one_of: bool = False
 
 
 @without_collections()
@@ -61,8 +63,10 @@ def objections(
         set_attributes(model, attributes)
 
     shapes = remaining_shapes(channels, remove)
-    given = Given(labels, shapes, change, book.blank(), original.decisions)
-    run = Run(model, original.rules, given)
+    given = Given(
+        labels, kept, shapes, change, book.blank(), original.decisions, original.numbers
+    )
+    run = Run(model, original.rules, given, with_values=original.with_values)
     witness = Witness(original, channels, remove)
     try:
         replay(run, model, example_input)
@@ -86,7 +90,7 @@ def groups_of_places(
 ) -> Mapping[tuple[str, ...], tuple[str, ...]]:
     """Which groups every place in the network's code works on."""
     witness = Witness(original, channels, {group.name: (0,) for group in channels.groups})
-    run = Run(model, original.rules, None, note_places=True)
+    run = Run(model, original.rules, None, note_places=True, with_values=original.with_values)
     replay(run, model, example_input)
     labels: dict[tuple[str, ...], list[Labels]] = {}
     for call, lines in zip(run.calls, run.places, strict=True):
@@ -117,7 +121,7 @@ def _misalignments(run: Run, original: Run, witness: Witness) -> list[Objection]
     old = np.where(first >= n_labels, second, first)
     is_old = fresh & (old < n_labels)
     wrong[is_old] = ~pinned[channel[old[is_old]]]
-    found = list(_wrong_pieces(run, original, witness, channel))
+    found = [*_wrong_pieces(run, original, witness, channel), *_other_numbers(run, original, witness)]
     for k in np.unique(at[wrong]).tolist():
         here = wrong & (at == k)
         text = (
@@ -135,6 +139,23 @@ def _misalignments(run: Run, original: Run, witness: Witness) -> list[Objection]
             groups = witness.groups(own) or witness.groups_before(run, pin.call)
             found.append(Objection(text, groups))
     return list(_apart(found))
+
+
+def _other_numbers(run: Run, original: Run, witness: Witness) -> Iterable[Objection]:
+    """Numbers that meet channels and were others before: a width that is used as a value."""
+    if run.failed_at or len(run.numbers) != len(original.numbers):
+        return
+    for now, before in zip(run.numbers, original.numbers, strict=True):
+        if now.operator == before.operator and now.numbers != before.numbers:
+            one, other = next(
+                pair for pair in zip(now.numbers, before.numbers, strict=False) if pair[0] != pair[1]
+            )
+            call = run.calls[now.call]
+            text = (
+                f"after the cut {now.operator} at {call.source} computes with {one:.6g}, not "
+                f"{other:.6g}: a width is used as a value there"
+            )
+            yield Objection(text, witness.groups_at(run, now.call), one_of=True)
 
 
 def _wrong_pieces(

@@ -1,13 +1,15 @@
 """Proof before the cut: the same run on the shapes that would be left, label by label.
 
 Where the run fails or labels meet others than before, the groups at that place are to blame;
-`settle` holds them back until the rest is proved.
+`settle` holds them back until the rest is proved. Then the rest is cut and verified; groups that
+make the cut network differ from its reference are found by halving, and held back too.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
@@ -19,16 +21,19 @@ from secateur.channels.cost import Dtype, Removal, cost
 from secateur.channels.groups import ChannelMap
 from secateur.channels.run import Run
 from secateur.channels.trace import Example, record, recorded
-from secateur.errors import ProofError, VerificationError
+from secateur.errors import ProofError
 from secateur.plan.plan import Numbers, PruningPlan
 from secateur.plan.reach import RATIO_OF, share_gone, share_gone_of
 from secateur.surgery.objections import Objection, groups_of_places, objections
 from secateur.surgery.rebuild import shrink
 from secateur.surgery.sizes import Survey, survey, told_its_width
-from secateur.surgery.verify import verify
+from secateur.surgery.verify import Check, Verification
 
 _PATIENCE = 60
 """Rounds after which every group that is still in the way is held back at once."""
+
+_SECONDS = 120.0
+"""How long it is looked for which groups make a difference, before all in question stay."""
 
 
 def settle(
@@ -50,7 +55,16 @@ def settle(
     """
     run, channels = recorded(model, example_input, channels)
     plan.check(channels)
-    return settled(model, plan, example_input, run, channels)
+    return settled(model, plan, example_input, run, channels).plan
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The part of a plan that holds, the network cut by it, and how that was verified."""
+
+    plan: PruningPlan
+    network: nn.Module
+    verification: Verification
 
 
 def settled(
@@ -59,16 +73,59 @@ def settled(
     example_input: Example,
     original: Run,
     channels: ChannelMap,
-) -> PruningPlan:
-    """As `settle`, for a network that has been recorded."""
+) -> Settled:
+    """As `settle`, for a network that has been recorded.
+
+    Raises:
+        VerificationError: a cut network does not run, as it still reaches into the one that came
+            in.
+    """
     proof = _Proof(model, example_input, original, channels)
+    check = Check(model, channels, original, example_input)
+    found = _cut(proof, check, plan)
+    if not found.verification.holds and found.plan.attributes:  # a number was more than a size
+        proof = replace(proof, sizes=False)
+        found = _cut(proof, check, plan)
+    if found.verification.holds:
+        return found
+    blamed = _to_blame(proof, check, found.plan, time.monotonic() + _SECONDS)
+    found = _cut(proof, check, _holding_back(found, blamed))
+    if not found.verification.holds:  # they differ together, each alone does not
+        found = _cut(proof, check, _holding_back(found, list(found.plan.remove)))
+    return found
+
+
+def _cut(proof: _Proof, check: Check, plan: PruningPlan) -> Settled:
+    """Prove a plan, cut what of it lines up, and verify that."""
     made = _without_objections(proof, plan)
-    if made.attributes and made != plan:
-        try:
-            verify(model, shrink(model, made, channels), made, channels, example_input)
-        except VerificationError:  # a number was more than a size
-            return _without_objections(replace(proof, sizes=False), plan)
-    return made
+    small = shrink(proof.model, made, proof.channels)
+    return Settled(made, small, check.of(made, small))
+
+
+def _to_blame(proof: _Proof, check: Check, plan: PruningPlan, end: float) -> list[str]:
+    """The groups whose removal, of half of the plan or of a half of that, makes a difference."""
+    names = list(plan.remove)
+    if len(names) == 1 or time.monotonic() > end:
+        return names
+    blamed = []
+    for half in (names[: len(names) // 2], names[len(names) // 2 :]):
+        part = replace(plan, remove={name: plan.remove[name] for name in half})
+        found = _cut(proof, check, part)
+        if not found.verification.holds:
+            blamed += _to_blame(proof, check, found.plan, end)
+    return blamed
+
+
+def _holding_back(found: Settled, names: Sequence[str]) -> PruningPlan:
+    """A plan without some groups, which say how far the cut network was off."""
+    far = found.verification.relative_error
+    why = (
+        "the network without its channels is not the whole one with these channels silent (they "
+        f"differ by {far:.2g}, in float64)"
+    )
+    rest = {name: gone for name, gone in found.plan.remove.items() if name not in names}
+    held_back = {**found.plan.held_back, **dict.fromkeys(names, why)}
+    return replace(found.plan, remove=rest, held_back=held_back)
 
 
 def prove(
@@ -120,12 +177,25 @@ class _Proof:
     @cached_property
     def survey(self) -> Survey:
         """Where the network's code gives sizes."""
-        return survey(self.model, self.example, self.original.rules)
+        given = self.model, self.example, self.original.rules
+        return survey(*given, with_values=self.original.with_values)
 
     @cached_property
     def users(self) -> Mapping[tuple[str, ...], tuple[str, ...]]:
         """Which groups every place in the network's code works on."""
         return groups_of_places(self.model, self.example, self.original, self.channels)
+
+    def guilty(self, objection: Objection, remove: Removal) -> tuple[str, ...]:
+        """Those of an objection's groups that it stands against if they go alone, or all."""
+        if not objection.one_of or len(objection.groups) < 2:
+            return objection.groups
+        where = _where(objection)
+        alone = [
+            name
+            for name in objection.groups
+            if any(where == _where(one) for one in self._objections({name: remove[name]}, {}))
+        ]
+        return tuple(alone) or objection.groups
 
     def _objections(self, remove: Removal, attributes: Mapping[str, Numbers]) -> list[Objection]:
         given = self.model, remove, self.example
@@ -134,6 +204,11 @@ class _Proof:
             self.original = record(self.model, self.example, self.original.rules)
             found = objections(*given, self.original, self.channels, attributes)
         return found
+
+
+def _where(objection: Objection) -> str:
+    """Operator and line of a number that has changed."""
+    return objection.text.partition(" computes ")[0]
 
 
 def _without_objections(proof: _Proof, plan: PruningPlan) -> PruningPlan:
@@ -145,7 +220,7 @@ def _without_objections(proof: _Proof, plan: PruningPlan) -> PruningPlan:
         attributes, found = proof.of(replace(plan, remove=remove))
         if not found or not remove:
             break
-        if proof.sizes:
+        if proof.sizes and round_ < _PATIENCE:
             evened, lines = proof.survey.balanced(proof.channels, remove)
             uneven |= lines
             if evened != remove:
@@ -154,7 +229,7 @@ def _without_objections(proof: _Proof, plan: PruningPlan) -> PruningPlan:
         n_groups = len(remove)
         for objection in found:
             places[objection.place] += 1
-            blamed = list(objection.groups)
+            blamed = list(proof.guilty(objection, remove))
             if objection.place and places[objection.place] > 1:  # so will it in other blocks
                 blamed += proof.users.get(objection.place, ())
             if round_ >= _PATIENCE:
@@ -165,7 +240,8 @@ def _without_objections(proof: _Proof, plan: PruningPlan) -> PruningPlan:
         if len(remove) == n_groups:  # nobody can be named
             held_back |= dict.fromkeys(remove, found[0].text)
             remove.clear()
-    if remove == plan.remove and attributes == plan.attributes:
+    after = cost(proof.channels, remove)
+    if (remove, attributes, after) == (plan.remove, plan.attributes, plan.after):
         return plan
     limited = dict(plan.limited)
     for name, line in uneven.items():
@@ -177,7 +253,7 @@ def _without_objections(proof: _Proof, plan: PruningPlan) -> PruningPlan:
     return replace(
         plan,
         remove=remove,
-        after=cost(proof.channels, remove),
+        after=after,
         reached=_reached(plan, proof.channels, remove),
         held_back=held_back,
         limited=limited,

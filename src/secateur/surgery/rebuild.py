@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from secateur.channels.cost import kept_positions
 from secateur.channels.groups import ChannelMap
+from secateur.channels.repaired import Site, sites
 from secateur.channels.trace import without_collections
 from secateur.channels.walk import laid_out, modules_of, tensors_of
 from secateur.errors import SurgeryError
 from secateur.plan.plan import Numbers, PruningPlan
+from secateur.surgery.repair import repair
 from secateur.surgery.widths import follow, mirror
 
 
@@ -45,6 +47,10 @@ def rebuild(
             is_parameter = isinstance(old, nn.Parameter)
             memo[id(old)] = nn.Parameter(new, requires_grad=not frozen) if is_parameter else new
     mirrors = [mirror(module) for _, module in modules_of(model)]
+    computed = [site for site in sites(model) if site.hook is not None]
+    modules = dict(modules_of(model))
+    for site in computed:  # what its hook computes before every call is no leaf, which is not copied
+        memo[id(weight)] = (weight := getattr(modules[site.module], site.name)).detach()
     try:
         made = copied(model, memo)
     except (RuntimeError, TypeError) as error:
@@ -52,9 +58,21 @@ def rebuild(
             f"{type(model).__name__} cannot be copied: {str(error).splitlines()[0]}; take tensors "
             "that are not parameters or buffers out of its attributes"
         ) from error
+    for site in computed:
+        _compute_anew(site, made.get_submodule(site.module))
     follow(made, mirrors)
     set_attributes(made, attributes or {})
     return made
+
+
+def _compute_anew(site: Site, module: nn.Module) -> None:
+    """The weight that a hook computes before every call, from the tensors there are now."""
+    with torch.no_grad():
+        if site.kind == "weight norm":
+            weight = site.hook.compute_weight(module)
+        else:
+            weight = site.hook.compute_weight(module, do_power_iteration=False)
+    setattr(module, site.name, weight)
 
 
 def copied(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
@@ -130,11 +148,13 @@ def shrink(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> nn.Modu
     """A copy of a network without the channels of a plan; nothing is proved."""
     named = tensors_of(model)
     tensors: dict[str, Tensor] = {}
-    for (name, dim), positions in kept_positions(channels, plan.remove).items():
+    kept = kept_positions(channels, plan.remove)
+    for (name, dim), positions in kept.items():
         old = tensors.get(name, named[name].detach())
         part = old.index_select(dim, torch.from_numpy(positions).to(old.device))
         layout = laid_out(old)
         tensors[name] = part if layout is None else part.contiguous(memory_format=layout)
+    repair(model, named, tensors, kept)
     return rebuild(model, tensors, plan.attributes)
 
 

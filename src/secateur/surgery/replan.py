@@ -43,7 +43,7 @@ def plan_that_fits(
     run, channels = recorded(model, example_input, channels)
 
     def proved(plan: PruningPlan) -> PruningPlan:
-        return settled(model, plan, example_input, run, channels)
+        return settled(model, plan, example_input, run, channels).plan
 
     try:
         return _planned(channels, budget, select, proved, ignoring=True)

@@ -188,9 +188,9 @@ sizes stand in the function's arguments, in the same order."""
 class Survey(TorchFunctionMode):
     """One run of a network that notes where its code gives sizes, and where they are from."""
 
-    def __init__(self, model: nn.Module, rules: Mapping[str, Rule]) -> None:
+    def __init__(self, model: nn.Module, rules: Mapping[str, Rule], with_values: bool) -> None:
         super().__init__()
-        self.run = Run(model, rules, None)
+        self.run = Run(model, rules, None, with_values=with_values)
         self.uses: list[Use] = []
         self.values: dict[tuple[str, str], Any] = {}
         self.valued: set[Attribute] = set()
@@ -273,12 +273,18 @@ def _after(
     return assigned.get(Attribute(path, name, at, number), number)
 
 
-def survey(model: nn.Module, example_input: Example, rules: Mapping[str, Rule] = RULES) -> Survey:
+def survey(
+    model: nn.Module,
+    example_input: Example,
+    rules: Mapping[str, Rule] = RULES,
+    *,
+    with_values: bool = False,
+) -> Survey:
     """Find out which attributes of a network its code uses as sizes; the model is untouched.
 
     Where the network cannot run with marked numbers, nothing is found.
     """
-    found = Survey(model, rules)
+    found = Survey(model, rules, with_values)
     with untouched(model.modules()):
         found.mark(model)
         hooks = [

@@ -1,43 +1,113 @@
-"""Verification after the cut: the smaller network against the masked one, in float64."""
+"""Verification after the cut: the smaller network against the whole one with channels silent."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map, tree_map_only
+from torch.utils._pytree import tree_map
 
-from secateur.channels.groups import ChannelMap
-from secateur.channels.trace import Example, call_arguments, untouched
+from secateur.channels.groups import ChannelMap, Mixing
+from secateur.channels.run import Run
+from secateur.channels.trace import Example, call_arguments, recorded, untouched
 from secateur.channels.walk import modules_of, tensors_of, tensors_within
-from secateur.errors import VerificationError
+from secateur.errors import TraceError, VerificationError
 from secateur.plan.plan import PruningPlan
+from secateur.surgery.inputs import drawn, of_another_size, sizes_of
 from secateur.surgery.mask import mask
-from secateur.surgery.rebuild import rebuild
+from secateur.surgery.permute import permuted, permuted_plan
+from secateur.surgery.rebuild import rebuild, shrink
+from secateur.surgery.reference import Over, silent_answer
 
 TOLERANCE = 1e-10
+
+How = Literal["silent", "kept statistics", "computed weight"]
+"""Against which reference a group is verified.
+
+`silent`: the whole network with the group's removed channels at zero. `kept statistics`: the same,
+with every operator across channels (a layer norm, a softmax) over the channels that are kept.
+`computed weight`: the same, with a weight that the network computes from others computed from what
+is kept of it; it is then another weight than it was.
+"""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """How far the cut network is from the masked one.
+    """What of a cut was verified, against what, and how far apart the two are.
 
-    `relative_error` is max |cut - masked| / max |masked| over all outputs, in float64 on seeded
-    random input. `mixing` lists operators that make a difference legitimate.
+    Attributes:
+        relative_error: max |cut - reference| / max |reference| over all outputs and inputs, in
+            float64. The reference is the whole network with the removed channels silent, and with
+            what `groups` says of the others.
+        groups: every group that lost channels -> against which reference it is verified.
+        operators: operators across channels that these groups meet, with the line.
+        silence_error: how far the cut network is from the whole one with silent channels that
+            operators across channels, and computed weights, still count as zeros; None where no
+            group meets one.
+        permutation_error: how far it is from the network of which the channels of these groups were
+            permuted everywhere before the same cut; None where none meets one, or their order
+            counts.
+        inputs: the sizes of the inputs that were tried, the example's first.
     """
 
     relative_error: float
-    mixing: tuple[str, ...]
+    groups: Mapping[str, How] = field(default_factory=dict)
+    operators: tuple[str, ...] = ()
+    silence_error: float | None = None
+    permutation_error: float | None = None
+    inputs: tuple[str, ...] = ()
+
+    @property
+    def holds(self) -> bool:
+        """Whether the cut network equals its reference within 1e-10."""
+        return max(self.relative_error, self.permutation_error or 0.0) <= TOLERANCE
 
     @property
     def exact(self) -> bool:
-        """Whether the two agree within 1e-10."""
-        return self.relative_error <= TOLERANCE
+        """Whether it equals the whole network with the removed channels silent, within 1e-10."""
+        return self.holds and (self.silence_error or 0.0) <= TOLERANCE
+
+    def __str__(self) -> str:
+        """The same in words, a line for each kind of reference."""
+        what = "equals" if self.holds else "DIFFERS from"
+        lines = [
+            f"the cut network {what} its reference within {self.relative_error:.1e} (allowed "
+            f"{TOLERANCE:g}), in float64, on inputs of {', '.join(self.inputs) or 'no size'}"
+        ]
+        for how, n in Counter(self.groups.values()).items():
+            lines.append(f"{n} group{'s' * (n > 1)}: {_WORDS[how]}")
+        if self.operators:
+            lines.append(f"operators across channels: {', '.join(self.operators)}")
+        if self.permutation_error is not None:
+            lines.append(
+                f"permuting these groups' channels before the cut changes {self.permutation_error:.1e}"
+            )
+        if self.silence_error is not None:
+            lines.append(
+                f"from the whole network with silent channels counted as zeros it differs by "
+                f"{self.silence_error:.1e}"
+            )
+        return "\n".join(lines)
+
+
+_WORDS: Mapping[How, str] = {
+    "silent": "the whole network with these channels silent",
+    "kept statistics": (
+        "the whole network with these channels silent, operators across channels taken over those "
+        "that are kept"
+    ),
+    "computed weight": (
+        "the whole network with these channels silent, weights computed from what is kept; they "
+        "are other weights than before"
+    ),
+}
 
 
 def verify(
@@ -47,87 +117,166 @@ def verify(
     channels: ChannelMap,
     example_input: Example,
 ) -> Verification:
-    """Compare `small` with the masked `model`.
+    """Compare `small` with the whole `model` in which the channels of a plan are silent.
+
+    Both run in float64 with one seed, on numbers drawn in the example's range and, where the
+    network runs with other sizes than the example's, on one of those as well.
 
     Raises:
-        VerificationError: they differ and no mixing operator explains it.
+        PlanError: the plan was made for another network.
+        VerificationError: they differ.
     """
-    example = _random_like(example_input)
-    touched = [m for m in channels.mixing if any(plan.remove.get(name) for name in m.groups)]
-    mixing = tuple(f"{m.operator} at {m.source}" for m in touched)
-    error = _error(model, small, plan, channels, example, exact=not touched)
-    result = Verification(error, mixing)
-    if not result.exact and not touched:
+    original, channels = recorded(model, example_input, channels)
+    plan.check(channels)
+    found = Check(model, channels, original, example_input).of(plan, small)
+    if not found.holds:
         raise VerificationError(
-            f"the cut network differs from the masked one by {result.relative_error:.2g} "
-            f"(allowed {TOLERANCE:g}); the model that came in is untouched. Keep that, "
-            "and report this network with its plan"
+            f"the cut network differs by {found.relative_error:.2g} (allowed {TOLERANCE:g}) from "
+            "the whole one with these channels silent; the model that came in is untouched. Let "
+            "cut hold back the groups that are to blame, or ignore them"
         )
-    return result
+    return found
+
+
+@dataclass
+class Check:
+    """What cuts of one network are verified with."""
+
+    model: nn.Module
+    channels: ChannelMap
+    original: Run
+    example: Example
+
+    @cached_property
+    def inputs(self) -> list[Example]:
+        """Numbers to call the network with: of the example's size, and of another if one runs."""
+        n_rows = self.original.n_rows
+        found = [drawn(self.example, n_rows)]
+        if not self._runs(found[0]):  # whole numbers of the example's range, then
+            found = [drawn(self.example, None)]
+        other = of_another_size(self.model, self.example, self.original, self.channels)
+        if other is not None and self._runs(again := drawn(other, n_rows, seed=1)):
+            found.append(again)
+        return found
+
+    def _runs(self, example: Example) -> bool:
+        with suppress(Exception), _Float64():
+            return bool(_outputs(in_float64(self.model), example))
+        return False
+
+    def of(self, plan: PruningPlan, small: nn.Module) -> Verification:
+        """What is verified of a cut; whether it holds is for the caller to say."""
+        touched = [
+            row for row in self.channels.mixing if any(plan.remove.get(name) for name in row.groups)
+        ]
+        groups = {name: _how(name, touched) for name, gone in plan.remove.items() if gone}
+        if not groups:
+            return Verification(0.0)
+        statistics = [row for row in touched if row.weights or not row.silent]
+        kept, silent, moved = [], [], []
+        for example in self.inputs:
+            ours = self._of_cut(small, example)
+            kept.append(_difference(ours, self._reference(plan, example, "kept")))
+            if statistics:
+                silent.append(_difference(ours, self._reference(plan, example, "all")))
+        if statistics and not self.original.draws and not _ordered(touched):
+            names = {name for row in statistics for name in row.groups}
+            moved = self._moved(plan, small, names)
+        return Verification(
+            max(kept),
+            groups,
+            tuple(dict.fromkeys(f"{row.operator} at {row.source}" for row in statistics)),
+            max(silent, default=None),
+            max(moved, default=None),
+            tuple(map(sizes_of, self.inputs)),
+        )
+
+    def _reference(self, plan: PruningPlan, example: Example, over: Over) -> list[Tensor]:
+        """What the whole network answers with a plan's channels silent.
+
+        Where no weight is computed, no operator works across channels and nothing is drawn, that is
+        a network whose parameters are zero for these channels; else labels tell.
+        """
+        computed = self.original.computed
+        members = [m for name in plan.remove for m in self.channels.by_name[name].members]
+        labelled = self.original.draws or any(m.parameter in computed for m in members)
+        labelled |= any(plan.remove.get(name) for r in self.channels.mixing for name in r.groups)
+        masked = in_float64(mask(self.model, plan, self.channels, leave=computed))
+        with self._alone():
+            if not labelled:
+                found = _outputs_exactly(masked, example)
+                if all(bool(torch.isfinite(tensor).all()) for tensor in found):
+                    return found
+                # a parameter of zero (the width of a filter, say) may give no number
+                masked = in_float64(mask(self.model, plan, self.channels, readers=True))
+                return _outputs_exactly(masked, example)
+            given = masked, plan.remove, self.channels, example, self.original
+            with one_seed(), _Float64():
+                return silent_answer(*given, over)
+
+    def _of_cut(self, small: nn.Module, example: Example) -> list[Tensor]:
+        cut = in_float64(small)
+        with self._alone():
+            try:
+                return _outputs_exactly(cut, example)
+            except Exception as problem:
+                said = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+                raise VerificationError(
+                    f"the cut network does not run in float64: {said}; every module and tensor "
+                    "must be reached through attributes, not through functions, weak references "
+                    "or helpers that hold on to the network that came in"
+                ) from problem
+
+    def _moved(self, plan: PruningPlan, small: nn.Module, names: set[str]) -> list[float]:
+        """How far apart the cut is from one whose channels were permuted before, by input."""
+        order = {
+            name: list(reversed(range(self.channels.by_name[name].n_channels))) for name in names
+        }
+        turned = permuted(self.model, self.channels, order)
+        other = shrink(turned, permuted_plan(plan, order), self.channels)
+        return [
+            _difference(self._of_cut(other, example), self._of_cut(small, example))
+            for example in self.inputs
+        ]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The network that came in is empty meanwhile: a copy that still reaches into it fails."""
+        modules = [module for _, module in modules_of(self.model)]
+        with untouched(modules):
+            for module in modules:
+                module.__dict__["_parameters"] = {}
+                module.__dict__["_buffers"] = {}
+            yield
+
+
+def _how(name: str, touched: Sequence[Mixing]) -> How:
+    own = [row for row in touched if name in row.groups]
+    if any(row.weights for row in own):
+        return "computed weight"
+    return "silent" if all(row.silent for row in own) else "kept statistics"
+
+
+_IN_ORDER = {"cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "argmax", "argmin"}
+
+
+def _ordered(touched: Sequence[Mixing]) -> bool:
+    """Whether the order of channels counts, so that permuting them changes the network."""
+    return any(row.operator in _IN_ORDER for row in touched)
 
 
 def difference(model: nn.Module, other: nn.Module, example_input: Example) -> float:
     """Max |other - model| / max |model| over all outputs, in float64 on seeded random input."""
-    example = _random_like(example_input)
-    pair = in_float64(other), in_float64(model)
-    with _Float64():
-        found, wanted = (_outputs(network, example) for network in pair)
+    example = drawn(example_input, None)
+    found, wanted = (_outputs_exactly(in_float64(network), example) for network in (other, model))
     return _difference(found, wanted)
 
 
-def _error(
-    model: nn.Module,
-    small: nn.Module,
-    plan: PruningPlan,
-    channels: ChannelMap,
-    example: Example,
-    *,
-    exact: bool,
-) -> float:
-    """How far cut and masked are apart; where they must be `exact`, looked at again if they are.
-
-    The second look computes everything in float64, what the network casts to other types too. The
-    third zeroes only the weights that read a removed channel, where a parameter of zero (the width
-    of a filter, say) gives no number.
-    """
-    cut = in_float64(small)
-    masked = mask(model, plan, channels).to("cpu", torch.float64)
-    with _without_tensors(model):
-        with suppress(Exception):  # of another type somewhere, it may be
-            error = _difference(_outputs(cut, example), _outputs(masked, example))
-            if error <= TOLERANCE or not exact:
-                return error
-        try:
-            with _Float64():
-                ours, theirs = _outputs(cut, example), _outputs(masked, example)
-        except Exception as problem:
-            said = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-            raise VerificationError(
-                f"the cut network cannot be compared with the masked one in float64: {said}; "
-                "every module and tensor must be reached through attributes, not through "
-                "functions, weak references or helpers that hold on to the network that came in"
-            ) from problem
-    if all(bool(torch.isfinite(tensor).all()) for tensor in theirs):
-        return _difference(ours, theirs)
-    masked = mask(model, plan, channels, readers=True).to("cpu", torch.float64)
-    with _without_tensors(model), _Float64():
-        return _difference(ours, _outputs(masked, example))
-
-
-def _difference(cut: list[Tensor], masked: list[Tensor]) -> float:
-    errors = [_relative_error(one, other) for one, other in zip(cut, masked, strict=True)]
+def _difference(cut: list[Tensor], reference: list[Tensor]) -> float:
+    if len(cut) != len(reference):
+        return float("inf")
+    errors = [_relative_error(one, other) for one, other in zip(cut, reference, strict=True)]
     return max(errors, default=0.0)
-
-
-@contextmanager
-def _without_tensors(model: nn.Module) -> Iterator[None]:
-    """The network that came in is empty meanwhile: a copy that still reaches into it fails."""
-    modules = [module for _, module in modules_of(model)]
-    with untouched(modules):
-        for module in modules:
-            module.__dict__["_parameters"] = {}
-            module.__dict__["_buffers"] = {}
-        yield
 
 
 class _Float64(TorchFunctionMode):
@@ -155,39 +304,52 @@ def _in_64_bits(value: Any) -> Any:
     return _WIDE.get(value, value) if isinstance(value, torch.dtype) else value
 
 
-def _random_like(example_input: Example) -> Example:
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(tensor: Tensor) -> Tensor:
-        if not tensor.is_floating_point():
-            return tensor
-        return torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
-
-    drawn: Example = tree_map_only(Tensor, draw, example_input)
-    return drawn
-
-
 def in_float64(model: nn.Module) -> nn.Module:
     """A copy on the CPU in float64."""
     named = tensors_of(model)
-    exact = {name: t.detach().to("cpu", torch.float64) for name, t in named.items()}
-    tensors = {name: t for name, t in exact.items() if named[name].is_floating_point()}
+    tensors = {
+        name: tensor.detach().to("cpu", _WIDE.get(tensor.dtype, torch.float64))
+        for name, tensor in named.items()
+        if tensor.is_floating_point()
+    }
     return rebuild(model, tensors).to("cpu", torch.float64)
+
+
+@contextmanager
+def one_seed() -> Iterator[None]:
+    """The same random numbers every time, and those outside as if none had been drawn."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def _outputs_exactly(model: nn.Module, example: Example) -> list[Tensor]:
+    """What a network in float64 answers, whatever it casts to on the way."""
+    with _Float64():
+        return _outputs(model, example)
 
 
 def _outputs(model: nn.Module, example: Example) -> list[Tensor]:
     args, kwargs = call_arguments(example)
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), one_seed():
         out: Any = model(*args, **kwargs)
     return tensors_within(out)
 
 
 def _relative_error(one: Tensor, other: Tensor) -> float:
+    """The largest difference over the largest number; infinite where only one of them is finite."""
     if one.shape != other.shape:
         return float("inf")
     if not one.numel():
         return 0.0
-    scale = float(other.double().abs().max()) or 1.0
-    error = float((one.double() - other.double()).abs().max()) / scale
-    return error if error == error else float("inf")
+    one, other = (torch.view_as_real(t) if t.is_complex() else t.double() for t in (one, other))
+    finite = torch.isfinite(other)
+    same = (one == other) | (one.isnan() & other.isnan())
+    if not bool((torch.isfinite(one) == finite).all()) or not bool((same | finite).all()):
+        return float("inf")
+    one, other = one[finite], other[finite]
+    if not one.numel():
+        return float("inf")  # no number that says anything
+    scale = float(other.abs().max()) or 1.0
+    return float((one - other).abs().max()) / scale

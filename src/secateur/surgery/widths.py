@@ -123,10 +123,16 @@ def _rule(kind: Any) -> Callable[[torch.Size, int], Mapping[str, Any]] | None:
     return next((_WIDTHS[base] for base in kind.__mro__ if base in _WIDTHS), None)
 
 
+_OF_HOOKS = ("weight_v", "weight_orig")
+"""What a hook computes the weight from before every call: of its shape, and never stale."""
+
+
 def _weight(module: nn.Module) -> Tensor | None:
     """The tensor whose shape a module's attributes mirror."""
     with evaluated(module):
-        for name in ("weight", "running_mean", "weight_ih_l0"):
+        for name in (*_OF_HOOKS, "weight", "running_mean", "weight_ih_l0"):
+            if name in _OF_HOOKS and name not in module._parameters:
+                continue
             if isinstance(tensor := getattr(module, name, None), Tensor):
                 return tensor
     return None

@@ -75,6 +75,10 @@ class Witness:
                 return names
         return tuple(self.names)
 
+    def groups_at(self, run: Run, number: int) -> tuple[str, ...]:
+        """Groups that a call works on, or the nearest one before it that works on any."""
+        return self._of_call(run, run.calls[number]) or self.groups_before(run, number)
+
     def _of_call(self, run: Run, call: Call, *, whole: bool = True) -> tuple[str, ...]:
         """Groups that a call works on; of a weight only what meets the inputs, unless `whole`."""
         return self._of_tensors(run, call.tensors + call.outputs, whole=whole)

@@ -1,0 +1,138 @@
+"""What a network is called with when its cut is verified: numbers drawn anew, and another size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from secateur.channels.collect import collect
+from secateur.channels.groups import ChannelMap
+from secateur.channels.run import Run
+from secateur.channels.trace import Example, record
+from secateur.errors import TraceError
+
+Place = tuple[int, int]
+"""Which tensor of the example, and which dimension of it."""
+
+_WIDE_ENOUGH = 2
+"""Sizes below this are no length that could be another."""
+
+
+def drawn(example_input: Example, n_rows: int | None, seed: int = 0) -> Example:
+    """Numbers in the place of an example's, from a seed: float64, and whole numbers anew.
+
+    Floating point numbers are drawn within the example's range; where that is a single number, from
+    a standard normal distribution. Whole numbers are drawn within theirs, or, where the network
+    picks rows of tables with them, among the `n_rows` rows of the shortest. Truth values, single
+    numbers, and what holds infinite values (a mask that is added, say) stay.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    leaves, structure = tree_flatten(example_input)
+    made = [
+        _drawn(leaf.detach().cpu(), n_rows, generator) if isinstance(leaf, Tensor) else leaf
+        for leaf in leaves
+    ]
+    answer: Example = tree_unflatten(made, structure)
+    return answer
+
+
+def _drawn(tensor: Tensor, n_rows: int | None, generator: torch.Generator) -> Tensor:
+    if tensor.is_complex():
+        parts = torch.randn((*tensor.shape, 2), generator=generator, dtype=torch.float64)
+        return torch.view_as_complex(parts)
+    if tensor.is_floating_point():
+        wide = tensor.double()
+        if not bool(torch.isfinite(wide).all()):
+            return wide
+        low, high = (wide.min(), wide.max()) if wide.numel() else (0.0, 0.0)
+        if low == high:
+            return torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+        unit = torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
+        return low + (high - low) * unit
+    if tensor.dtype == torch.bool or not tensor.ndim or not tensor.numel():
+        return tensor
+    low, high = int(tensor.min()), int(tensor.max())
+    if n_rows is not None and low >= 0:
+        low, high = 0, max(n_rows - 1, high)
+    return torch.randint(low, high + 1, tensor.shape, generator=generator, dtype=tensor.dtype)
+
+
+def of_another_size(
+    model: nn.Module, example_input: Example, original: Run, channels: ChannelMap
+) -> Example | None:
+    """An example whose sizes differ along every dimension that may vary, or None if none may.
+
+    A dimension may vary if the network runs on shapes with another size of it and its channel map
+    stays the same. Dimensions of one size are taken together, as those of a mask and of what it
+    hides are; the batch is one of them. The example's own numbers fill it, over and over.
+    """
+    leaves, structure = tree_flatten(example_input)
+    changed: dict[Place, int] = {}
+
+    def example(sizes: Mapping[Place, int]) -> Example:
+        made = [_resized(leaf, k, sizes) for k, leaf in enumerate(leaves)]
+        answer: Example = tree_unflatten(made, structure)
+        return answer
+
+    def traced(sizes: Mapping[Place, int]) -> Run | None:
+        try:
+            return record(model, example(sizes), original.rules)
+        except TraceError:
+            return None
+
+    for places, candidates in _classes(leaves):
+        for size in candidates:
+            tried = changed | dict.fromkeys(places, size)
+            if traced(tried) is not None:
+                changed = tried
+                break
+    for size in sorted(set(changed.values())):  # what changes the map is no length
+        if (run := traced(changed)) is None or collect(run).fingerprint == channels.fingerprint:
+            break
+        changed = {place: n for place, n in changed.items() if n != size}
+    return example(changed) if changed else None
+
+
+def _classes(leaves: Sequence[Any]) -> Iterator[tuple[list[Place], list[int]]]:
+    """Dimensions that vary together, the batch first, and sizes to try for each."""
+    batch: list[Place] = []
+    by_size: dict[int, list[Place]] = {}
+    n_first = None
+    for k, leaf in enumerate(leaves):
+        for dim, size in enumerate(leaf.shape if isinstance(leaf, Tensor) else ()):
+            if dim == 0 and n_first in (None, size):
+                n_first = size
+                batch.append((k, 0))
+            elif size >= _WIDE_ENOUGH:
+                by_size.setdefault(size, []).append((k, dim))
+    if n_first is not None:
+        yield batch, [2 if n_first == 1 else 3 if n_first == 2 else n_first - 1]
+    for size, places in by_size.items():
+        sizes = [size // 2] * (size > 3) + [size + size // 2, 2 * size, size + 1]
+        yield places, sizes
+
+
+def _resized(leaf: Any, number: int, sizes: Mapping[Place, int]) -> Any:
+    if not isinstance(leaf, Tensor):
+        return leaf
+    shape = [sizes.get((number, dim), size) for dim, size in enumerate(leaf.shape)]
+    if shape == list(leaf.shape):
+        return leaf
+    again = torch.arange(prod(shape), device=leaf.device) % leaf.numel()
+    return leaf.detach().flatten()[again].view(shape)
+
+
+def sizes_of(example_input: Example) -> str:
+    """The shapes of an example's tensors in words.
+
+    >>> sizes_of((torch.zeros(2, 3), torch.zeros(4)))
+    '2x3 and 4'
+    """
+    leaves = tree_flatten(example_input)[0]
+    shapes = ["x".join(map(str, leaf.shape)) for leaf in leaves if isinstance(leaf, Tensor)]
+    return " and ".join(shape or "a number" for shape in shapes)
