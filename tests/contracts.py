@@ -143,12 +143,12 @@ def check_cut_equals_mask(
         assert same_state(model, before)
         masked = mask(model, plan, channels)
         error = difference(outputs(small, example), outputs(masked, example))
-        assert error <= EXACT or _mixes(channels, plan)
+        assert error <= EXACT or mixes(channels, plan)
         if costs:
             check_cost(small, example, plan.after)
 
 
-def _mixes(channels: ChannelMap, plan: PruningPlan) -> bool:
+def mixes(channels: ChannelMap, plan: PruningPlan) -> bool:
     return any(name in plan.remove for mixing in channels.mixing for name in mixing.groups)
 
 

@@ -127,10 +127,6 @@ def masked() -> nn.Module:
     return model
 
 
-def old_weight_norm() -> nn.Module:
-    return nn.Sequential(conv(1, 4), torch.nn.utils.weight_norm(conv(4, 2)))
-
-
 NETWORKS = [
     (lambda: 3, "3 is not a network; give an instance"),
     (lambda: nn.Conv2d, "the class Conv2d is not a network"),
@@ -142,7 +138,6 @@ NETWORKS = [
     (lambda: nn.DataParallel(plain()), r"is a DataParallel; give model\.module"),
     (lambda: nn.Sequential(nn.LazyConv2d(4, 3), conv(4, 2)), "module '0' is lazy and its 'weight'"),
     (masked, r"module '0'.*L1Unstructured.*torch\.nn\.utils\.prune\.remove"),
-    (old_weight_norm, r"module '1'.*WeightNorm.*parametrizations\.weight_norm"),
 ]
 
 

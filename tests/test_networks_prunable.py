@@ -138,8 +138,8 @@ def test_a_norm_over_channels_is_reported_where_the_cut_differs_from_the_mask(na
     channels = sc.trace(model, EXAMPLE)
     plan = settle(model, random_plan(channels, 0, least=2), EXAMPLE)
     found = sc.verify(model, sc.cut(model, plan, EXAMPLE), plan, channels, EXAMPLE)
-    assert not found.exact and found.mixing
-    assert all(place.startswith("mean at ") for place in found.mixing)
+    assert found.holds and not found.exact and found.operators
+    assert all(place.startswith("mean at ") for place in found.operators)
 
 
 @each

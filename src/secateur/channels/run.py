@@ -166,6 +166,8 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.computed: set[str] = set()
         self.draws = False
         self.n_rows: int | None = None  # of the shortest table that whole numbers pick from
+        self.looked_for_size = False  # whether an example of another size has been looked for
+        self.of_another_size: Any = None
         self.numbers: list[Number] = []
         # the way it went: calls, whether one took a part by its position (a proof looks at it
         # again), the lines they came from if these are noted, and where and how it failed: perhaps

@@ -85,17 +85,26 @@ def of_another_size(
         except TraceError:
             return None
 
-    for places, candidates in _classes(leaves):
-        for size in candidates:
-            tried = changed | dict.fromkeys(places, size)
-            if traced(tried) is not None:
+    def same_map(sizes: Mapping[Place, int]) -> bool:
+        run = traced(sizes)
+        return run is not None and collect(run).fingerprint == channels.fingerprint
+
+    classes = list(_classes(leaves))
+    likely = [one for one in classes if not any(_is_of_channels(place, leaves) for place in one[0])]
+    at_once = {place: sizes[0] for places, sizes in likely for place in places}
+    if at_once and same_map(at_once):
+        changed = at_once
+    for places, candidates in classes:
+        for size in candidates if places[0] not in changed else ():
+            if same_map(tried := changed | dict.fromkeys(places, size)):
                 changed = tried
                 break
-    for size in sorted(set(changed.values())):  # what changes the map is no length
-        if (run := traced(changed)) is None or collect(run).fingerprint == channels.fingerprint:
-            break
-        changed = {place: n for place, n in changed.items() if n != size}
     return example(changed) if changed else None
+
+
+def _is_of_channels(place: Place, leaves: Sequence[Any]) -> bool:
+    """Whether a dimension is where channels lie as a rule."""
+    return place[1] == 1 and leaves[place[0]].ndim > 2
 
 
 def _classes(leaves: Sequence[Any]) -> Iterator[tuple[list[Place], list[int]]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -18,7 +19,7 @@ from secateur.channels.groups import ChannelMap, Mixing
 from secateur.channels.run import Run
 from secateur.channels.trace import Example, call_arguments, recorded, untouched
 from secateur.channels.walk import modules_of, tensors_of, tensors_within
-from secateur.errors import TraceError, VerificationError
+from secateur.errors import VerificationError
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.inputs import drawn, of_another_size, sizes_of
 from secateur.surgery.mask import mask
@@ -27,6 +28,8 @@ from secateur.surgery.rebuild import rebuild, shrink
 from secateur.surgery.reference import Over, silent_answer
 
 TOLERANCE = 1e-10
+
+Answers = Callable[[Example], list[Tensor]]
 
 How = Literal["silent", "kept statistics", "computed weight"]
 """Against which reference a group is verified.
@@ -151,93 +154,112 @@ class Check:
     def inputs(self) -> list[Example]:
         """Numbers to call the network with: of the example's size, and of another if one runs."""
         n_rows = self.original.n_rows
+        other = self._of_another_size
         found = [drawn(self.example, n_rows)]
-        if not self._runs(found[0]):  # whole numbers of the example's range, then
-            found = [drawn(self.example, None)]
-        other = of_another_size(self.model, self.example, self.original, self.channels)
+        if n_rows is not None and not self._runs(found[0]):  # numbers of the example's range, then
+            n_rows = None
+            found = [drawn(self.example, n_rows)]
         if other is not None and self._runs(again := drawn(other, n_rows, seed=1)):
             found.append(again)
         return found
 
+    @property
+    def _of_another_size(self) -> Example | None:
+        """An example of another size, looked for once for a recorded run."""
+        run = self.original
+        if not run.looked_for_size:
+            run.of_another_size = of_another_size(self.model, self.example, run, self.channels)
+            run.looked_for_size = True
+        other: Example | None = run.of_another_size
+        return other
+
+    @cached_property
+    def _exact(self) -> nn.Module:
+        return in_float64(self.model)
+
     def _runs(self, example: Example) -> bool:
         with suppress(Exception), _Float64():
-            return bool(_outputs(in_float64(self.model), example))
+            return bool(_outputs(self._exact, example))
         return False
 
     def of(self, plan: PruningPlan, small: nn.Module) -> Verification:
-        """What is verified of a cut; whether it holds is for the caller to say."""
-        touched = [
-            row for row in self.channels.mixing if any(plan.remove.get(name) for name in row.groups)
-        ]
+        """What is verified of a cut; whether it holds is for the caller to say.
+
+        Raises:
+            VerificationError: the cut network does not run.
+        """
+        touched = [row for row in self.channels.mixing if _any_of(plan, row.groups)]
         groups = {name: _how(name, touched) for name, gone in plan.remove.items() if gone}
         if not groups:
             return Verification(0.0)
         statistics = [row for row in touched if row.weights or not row.silent]
-        kept, silent, moved = [], [], []
-        for example in self.inputs:
-            ours = self._of_cut(small, example)
-            kept.append(_difference(ours, self._reference(plan, example, "kept")))
-            if statistics:
-                silent.append(_difference(ours, self._reference(plan, example, "all")))
+        cut = in_float64(small)
+        kept = self._apart(cut, self._references(plan, "kept"))
+        silent = self._apart(cut, self._references(plan, "all")) if statistics else None
+        moved = None
         if statistics and not self.original.draws and not _ordered(touched):
-            names = {name for row in statistics for name in row.groups}
-            moved = self._moved(plan, small, names)
+            moved = self._apart(cut, self._permuted(plan, statistics))
         return Verification(
-            max(kept),
+            kept,
             groups,
             tuple(dict.fromkeys(f"{row.operator} at {row.source}" for row in statistics)),
-            max(silent, default=None),
-            max(moved, default=None),
+            silent,
+            moved,
             tuple(map(sizes_of, self.inputs)),
         )
 
-    def _reference(self, plan: PruningPlan, example: Example, over: Over) -> list[Tensor]:
+    def _apart(self, cut: nn.Module, references: Sequence[Answers]) -> float:
+        """How far the cut network is from the first reference that gives numbers, at the most.
+
+        Where they differ, all is looked at again in float64, what the network casts to other types
+        too.
+        """
+        errors = []
+        for example in self.inputs:
+            error = float("inf")
+            for wide in (False, True):
+                for reference in references:
+                    with self._alone(), _Float64() if wide else nullcontext():
+                        error = _compared(cut, reference, example, raises=wide)
+                    if error == error:
+                        break
+                if error <= TOLERANCE:
+                    break
+            errors.append(error if error == error else float("inf"))
+        return max(errors)
+
+    def _references(self, plan: PruningPlan, over: Over) -> list[Answers]:
         """What the whole network answers with a plan's channels silent.
 
         Where no weight is computed, no operator works across channels and nothing is drawn, that is
-        a network whose parameters are zero for these channels; else labels tell.
+        a network whose parameters are zero for these channels, or only those that read them, where
+        a parameter of zero (the width of a filter, say) gives no number. Else labels tell.
         """
         computed = self.original.computed
         members = [m for name in plan.remove for m in self.channels.by_name[name].members]
         labelled = self.original.draws or any(m.parameter in computed for m in members)
-        labelled |= any(plan.remove.get(name) for r in self.channels.mixing for name in r.groups)
-        masked = in_float64(mask(self.model, plan, self.channels, leave=computed))
-        with self._alone():
-            if not labelled:
-                found = _outputs_exactly(masked, example)
-                if all(bool(torch.isfinite(tensor).all()) for tensor in found):
-                    return found
-                # a parameter of zero (the width of a filter, say) may give no number
-                masked = in_float64(mask(self.model, plan, self.channels, readers=True))
-                return _outputs_exactly(masked, example)
+        labelled |= any(_any_of(plan, row.groups) for row in self.channels.mixing)
+        masked = mask(self._exact, plan, self.channels, leave=computed)
+        if not labelled:
+            readers = mask(self._exact, plan, self.channels, readers=True)
+            return [partial(_outputs, masked), partial(_outputs, readers)]
+
+        def answer(example: Example) -> list[Tensor]:
             given = masked, plan.remove, self.channels, example, self.original
-            with one_seed(), _Float64():
+            with one_seed():
                 return silent_answer(*given, over)
 
-    def _of_cut(self, small: nn.Module, example: Example) -> list[Tensor]:
-        cut = in_float64(small)
-        with self._alone():
-            try:
-                return _outputs_exactly(cut, example)
-            except Exception as problem:
-                said = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-                raise VerificationError(
-                    f"the cut network does not run in float64: {said}; every module and tensor "
-                    "must be reached through attributes, not through functions, weak references "
-                    "or helpers that hold on to the network that came in"
-                ) from problem
+        return [answer]
 
-    def _moved(self, plan: PruningPlan, small: nn.Module, names: set[str]) -> list[float]:
-        """How far apart the cut is from one whose channels were permuted before, by input."""
+    def _permuted(self, plan: PruningPlan, rows: Sequence[Mixing]) -> list[Answers]:
+        """What is answered after the same cut of a network whose channels stand the other way."""
         order = {
-            name: list(reversed(range(self.channels.by_name[name].n_channels))) for name in names
+            name: list(reversed(range(self.channels.by_name[name].n_channels)))
+            for name in dict.fromkeys(name for row in rows for name in row.groups)
         }
-        turned = permuted(self.model, self.channels, order)
+        turned = permuted(self._exact, self.channels, order)
         other = shrink(turned, permuted_plan(plan, order), self.channels)
-        return [
-            _difference(self._of_cut(other, example), self._of_cut(small, example))
-            for example in self.inputs
-        ]
+        return [partial(_outputs, other)]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -248,6 +270,25 @@ class Check:
                 module.__dict__["_parameters"] = {}
                 module.__dict__["_buffers"] = {}
             yield
+
+
+def _any_of(plan: PruningPlan, groups: Sequence[str]) -> bool:
+    return any(plan.remove.get(name) for name in groups)
+
+
+def _compared(cut: nn.Module, reference: Answers, example: Example, *, raises: bool) -> float:
+    """How far two answers are apart; NaN where the reference is no number or, at first, fails."""
+    try:
+        return _difference(_outputs(cut, example), reference(example))
+    except Exception as problem:
+        if not raises:  # of another type somewhere, it may be
+            return float("nan")
+        said = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+        raise VerificationError(
+            f"the cut network cannot be compared with the whole one in float64: {said}; every "
+            "module and tensor must be reached through attributes, not through functions, weak "
+            "references or helpers that hold on to the network that came in"
+        ) from problem
 
 
 def _how(name: str, touched: Sequence[Mixing]) -> How:
@@ -268,7 +309,8 @@ def _ordered(touched: Sequence[Mixing]) -> bool:
 def difference(model: nn.Module, other: nn.Module, example_input: Example) -> float:
     """Max |other - model| / max |model| over all outputs, in float64 on seeded random input."""
     example = drawn(example_input, None)
-    found, wanted = (_outputs_exactly(in_float64(network), example) for network in (other, model))
+    with _Float64():
+        found, wanted = (_outputs(in_float64(network), example) for network in (other, model))
     return _difference(found, wanted)
 
 
@@ -276,7 +318,7 @@ def _difference(cut: list[Tensor], reference: list[Tensor]) -> float:
     if len(cut) != len(reference):
         return float("inf")
     errors = [_relative_error(one, other) for one, other in zip(cut, reference, strict=True)]
-    return max(errors, default=0.0)
+    return float(np.max(errors, initial=0.0))  # of which NaN is the largest
 
 
 class _Float64(TorchFunctionMode):
@@ -323,12 +365,6 @@ def one_seed() -> Iterator[None]:
         yield
 
 
-def _outputs_exactly(model: nn.Module, example: Example) -> list[Tensor]:
-    """What a network in float64 answers, whatever it casts to on the way."""
-    with _Float64():
-        return _outputs(model, example)
-
-
 def _outputs(model: nn.Module, example: Example) -> list[Tensor]:
     args, kwargs = call_arguments(example)
     model.eval()
@@ -338,18 +374,22 @@ def _outputs(model: nn.Module, example: Example) -> list[Tensor]:
 
 
 def _relative_error(one: Tensor, other: Tensor) -> float:
-    """The largest difference over the largest number; infinite where only one of them is finite."""
+    """The largest difference over the largest number.
+
+    Infinite where only one of them is finite, NaN where the second is not anywhere.
+    """
     if one.shape != other.shape:
         return float("inf")
     if not one.numel():
         return 0.0
     one, other = (torch.view_as_real(t) if t.is_complex() else t.double() for t in (one, other))
-    finite = torch.isfinite(other)
-    same = (one == other) | (one.isnan() & other.isnan())
-    if not bool((torch.isfinite(one) == finite).all()) or not bool((same | finite).all()):
-        return float("inf")
-    one, other = one[finite], other[finite]
-    if not one.numel():
-        return float("inf")  # no number that says anything
+    if not bool((finite := torch.isfinite(other)).all()):
+        same = finite | (one == other) | (one.isnan() & other.isnan())
+        if not bool(finite.any()):
+            return float("nan")
+        if not bool((torch.isfinite(one) == finite).all() and same.all()):
+            return float("inf")
+        one, other = one[finite], other[finite]
     scale = float(other.abs().max()) or 1.0
-    return float((one - other).abs().max()) / scale
+    error = float((one - other).abs().max()) / scale
+    return error if error == error else float("inf")
