@@ -79,6 +79,8 @@ class Block(nn.Module):
     takes: ClassVar[tuple[int, ...]] = (1, 2, 3)
     """How many dimensions of places a signal may have."""
     n_sources: ClassVar[int] = 1
+    ways: ClassVar[tuple[str, ...]] = ()
+    """What a kind can be made as, if there is a choice: `kind(draw, *signals, way=…)`."""
     made: Made
 
     def __init__(self) -> None:

@@ -52,11 +52,12 @@ class Upright(Block):
 class DropDepth(Block):
     """The first place of a volume or an image goes, by a mean or by the largest."""
 
+    ways = ("mean", "largest")
     takes = (2, 3)
 
-    def __init__(self, draw: random.Random, x: Signal) -> None:
+    def __init__(self, draw: random.Random, x: Signal, way: str) -> None:
         super().__init__()
-        self.largest = draw.random() < 0.5
+        self.largest = way == "largest"
         self.made = Made(carries=1, same_space=False)
 
     def forward(self, x: Tensor) -> Tensor:

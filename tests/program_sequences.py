@@ -31,12 +31,13 @@ class Tokens(Block):
 class Recurrent(Block):
     """GRU, LSTM or RNN, of one or two layers, in one or both directions."""
 
+    ways = ("GRU", "LSTM", "RNN")
     takes = (1,)
 
-    def __init__(self, draw: random.Random, x: Signal) -> None:
+    def __init__(self, draw: random.Random, x: Signal, way: str) -> None:
         super().__init__()
         out, self.both = draw.choice([2, 3]), draw.random() < 0.5
-        make = getattr(nn, draw.choice(["GRU", "LSTM", "RNN"]))
+        make = getattr(nn, way)
         n_layers = draw.choice([1, 2])
         self.rnn = make(x.width, out, n_layers, batch_first=True, bidirectional=self.both)
         ends = ("", "_reverse") if self.both else ("",)
@@ -64,11 +65,12 @@ class Recurrent(Block):
 class HandAttention(Block):
     """Attention written out: linear layers, heads by a view, one constant scale."""
 
+    ways = ("attributes", "rest", "literals")
     takes = (1,)
 
-    def __init__(self, draw: random.Random, x: Signal) -> None:
+    def __init__(self, draw: random.Random, x: Signal, way: str) -> None:
         super().__init__()
-        out, self.how = draw.choice(WIDTHS), draw.choice(["attributes", "rest", "literals"])
+        out, self.how = draw.choice(WIDTHS), way
         self.heads, self.head_width = 2, 3
         self.q, self.k, self.v = (nn.Linear(x.width, 6) for _ in range(3))
         self.o = nn.Linear(6, out)
@@ -99,11 +101,12 @@ class HandAttention(Block):
 class ScaledDotProduct(Block):
     """torch's own attention; without a scale it takes the width of a head."""
 
+    ways = ("scaled", "by_width")
     takes = (1,)
 
-    def __init__(self, draw: random.Random, x: Signal) -> None:
+    def __init__(self, draw: random.Random, x: Signal, way: str) -> None:
         super().__init__()
-        out, self.scale = draw.choice(WIDTHS), draw.choice([None, 0.6])
+        out, self.scale = draw.choice(WIDTHS), 0.6 if way == "scaled" else None
         self.causal = draw.random() < 0.5
         self.q, self.k, self.v = (nn.Linear(x.width, 6) for _ in range(3))
         self.o = nn.Linear(6, out)
@@ -125,13 +128,14 @@ class ScaledDotProduct(Block):
 class MultiheadModule(Block):
     """nn.MultiheadAttention over what a linear layer gives, with that added or not."""
 
+    ways = ("alone", "residual")
     takes = (1,)
 
-    def __init__(self, draw: random.Random, x: Signal) -> None:
+    def __init__(self, draw: random.Random, x: Signal, way: str) -> None:
         super().__init__()
         self.inner, self.weights = nn.Linear(x.width, 4), draw.random() < 0.5
         self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
-        self.past = draw.random() < 0.5
+        self.past = way == "residual"
         names = ("inner.weight", "attention.in_proj_weight", "attention.out_proj.weight")
         gives = tuple((name, 0) for name in names)
         on_output = (gives[0], gives[2]) if self.past else gives[2:]

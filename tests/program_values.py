@@ -36,9 +36,11 @@ class Tagged(torch.Tensor):
 class Rewrapped(Block):
     """A layer's output, given on by another Python object."""
 
-    def __init__(self, draw: random.Random, x: Signal) -> None:
+    ways = ("copy", "parameter", "subclass")
+
+    def __init__(self, draw: random.Random, x: Signal, way: str) -> None:
         super().__init__()
-        out, self.how = draw.choice(WIDTHS), draw.choice(["copy", "parameter", "subclass"])
+        out, self.how = draw.choice(WIDTHS), way
         self.conv = conv(draw, x.n_places, x.width, out)
         self.made = Made(gives=(OWN,))
 
@@ -69,9 +71,11 @@ class LayerNorm(Block):
 class GroupNorm(Block):
     """A group norm: of few large groups or of many small ones."""
 
-    def __init__(self, draw: random.Random, x: Signal) -> None:
+    ways = ("few", "many")
+
+    def __init__(self, draw: random.Random, x: Signal, way: str) -> None:
         super().__init__()
-        groups, out = draw.choice([(1, 4), (2, 6), (2, 8), (3, 6), (4, 8)])
+        groups, out = (2, draw.choice([4, 6, 8])) if way == "few" else (4, 8)
         self.conv, self.norm = conv(draw, x.n_places, x.width, out), nn.GroupNorm(groups, out)
         self.made = Made(gives=(OWN,), mixes=(OWN,))
 
@@ -95,9 +99,11 @@ class SoftmaxOverChannels(Block):
 class MeanOverChannels(Block):
     """Every place gated by the mean, or the largest, of its channels."""
 
-    def __init__(self, draw: random.Random, x: Signal) -> None:
+    ways = ("mean", "largest")
+
+    def __init__(self, draw: random.Random, x: Signal, way: str) -> None:
         super().__init__()
-        out, self.largest = draw.choice(WIDTHS), draw.random() < 0.5
+        out, self.largest = draw.choice(WIDTHS), way == "largest"
         self.conv = conv(draw, x.n_places, x.width, out)
         self.made = Made(gives=(OWN,), mixes=(OWN,))
 
@@ -142,9 +148,11 @@ class Noise(Block):
 class ComplexProduct(Block):
     """Real and imaginary parts by two layers, turned by an angle for each channel."""
 
-    def __init__(self, draw: random.Random, x: Signal) -> None:
+    ways = ("magnitude", "conjugate")
+
+    def __init__(self, draw: random.Random, x: Signal, way: str) -> None:
         super().__init__()
-        out, self.conjugate = draw.choice(WIDTHS), draw.random() < 0.5
+        out, self.conjugate = draw.choice(WIDTHS), way == "conjugate"
         self.a, self.b = (conv(draw, x.n_places, x.width, out) for _ in range(2))
         self.p, self.q = (nn.Parameter(torch.zeros(out, *[1] * x.n_places)) for _ in range(2))
         self.made = Made(gives=(("a.weight", 0), ("b.weight", 0)))
@@ -173,9 +181,11 @@ class ViewAsReal(Block):
 class TimeSpectrum(Block):
     """Through the spectrum over the last place, to magnitudes or filtered and back."""
 
-    def __init__(self, draw: random.Random, x: Signal) -> None:
+    ways = ("magnitude", "filtered")
+
+    def __init__(self, draw: random.Random, x: Signal, way: str) -> None:
         super().__init__()
-        self.back = draw.random() < 0.5
+        self.back = way == "filtered"
         self.made = Made(carries=1, same_space=self.back)
 
     def forward(self, x: Tensor) -> Tensor:

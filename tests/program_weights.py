@@ -106,11 +106,13 @@ class OuterProductWeight(Block):
 class GatedWeight(Block):
     """A weight scaled by a gate for every filter, or for every input."""
 
-    def __init__(self, draw: random.Random, x: Signal) -> None:
+    ways = ("filters", "inputs")
+
+    def __init__(self, draw: random.Random, x: Signal, way: str) -> None:
         super().__init__()
         out = draw.choice(WIDTHS)
         self.w = kernel(draw, x.n_places, out, x.width)
-        self.side = draw.choice([0, 1])
+        self.side = 0 if way == "filters" else 1
         self.gate = nn.Parameter(torch.zeros(self.w.shape[self.side]))
         self.made = Made(gives=(("w", 0),))
 
@@ -124,10 +126,10 @@ class NormalisedWeight(Block):
 
     ways = ("l2", "max", "demodulate", "softmax", "centred")
 
-    def __init__(self, draw: random.Random, x: Signal) -> None:
+    def __init__(self, draw: random.Random, x: Signal, way: str) -> None:
         super().__init__()
         out = draw.choice(WIDTHS)
-        self.w, self.how = kernel(draw, x.n_places, out, x.width), draw.choice(self.ways)
+        self.w, self.how = kernel(draw, x.n_places, out, x.width), way
         self.made = Made(gives=(("w", 0),), mixes_sources=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -185,9 +187,11 @@ class MixedWeights(Block):
 class WeightNorm(Block):
     """torch's weight norm, a magnitude for every filter, every input, or for all."""
 
-    def __init__(self, draw: random.Random, x: Signal) -> None:
+    ways = ("filters", "inputs", "all")
+
+    def __init__(self, draw: random.Random, x: Signal, way: str) -> None:
         super().__init__()
-        out, dim = draw.choice(WIDTHS), draw.choice([0, 1, None])
+        out, dim = draw.choice(WIDTHS), {"filters": 0, "inputs": 1, "all": None}[way]
         self.conv = parametrizations.weight_norm(conv(draw, x.n_places, x.width, out), dim=dim)
         own = ((ORIGINAL + "1", 0),)
         mixes = () if dim == 0 else own

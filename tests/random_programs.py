@@ -57,11 +57,11 @@ class Head(nn.Module):
 class RandomProgram(nn.Module):
     """A stem for each of one or two inputs, a few random blocks on what there is, and a head.
 
-    Block `seed` of the kinds is there at any rate; with `alone` it is the only one between stem and
-    head.
+    Block `seed` of the kinds is there at any rate; another one, in one of its ways, stands `alone`
+    between a stem and the head.
     """
 
-    def __init__(self, seed: int, alone: type[Block] | None = None) -> None:
+    def __init__(self, seed: int, alone: type[Block] | None = None, way: str = "") -> None:
         super().__init__()
         self.draw = random.Random(seed)
         first = alone or KINDS[seed % len(KINDS)]
@@ -76,7 +76,7 @@ class RandomProgram(nn.Module):
         self.over_channels: set[Place] = set()
         for kind in self.inputs:
             self.add_stem(kind)
-        self.add_block(first)
+        self.add_block(first, way)
         for _ in range(0 if alone else self.draw.randint(2, 4)):
             self.add_block(self.draw.choice(KINDS))
         read = {source for sources in self.wires for source in sources}
@@ -93,7 +93,7 @@ class RandomProgram(nn.Module):
         self.note(f"stems.{len(self.stems)}.", block, [source], zeros)
         self.stems.append(block)
 
-    def add_block(self, kind: type[Block]) -> None:
+    def add_block(self, kind: type[Block], way: str = "") -> None:
         """One more block, on signals that its kind takes; none, if there are no such."""
         able = [k for k, signal in enumerate(self.signals) if signal.n_places in kind.takes]
         if not able:
@@ -104,7 +104,8 @@ class RandomProgram(nn.Module):
         beside = [k for k, signal in enumerate(self.signals) if signal.space == space]
         sources += self.draw.choices(beside, k=kind.n_sources - 1)
         taken = [self.signals[k] for k in sources]
-        block = kind(self.draw, *taken)
+        made_as = {"way": way or self.draw.choice(kind.ways)} if kind.ways else {}
+        block = kind(self.draw, *taken, **made_as)  # type: ignore[arg-type]
         zeros = [torch.zeros(1, signal.width, *signal.sizes) for signal in taken]
         self.note(f"blocks.{len(self.blocks)}.", block, taken, *zeros)
         self.blocks.append(block)

@@ -6,14 +6,17 @@ other order of channels; both hold on inputs of other sizes, and the cost is wha
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 import secateur as sc
 from contracts import check_cost, difference, random_orders, random_plan, randomised
-from program_block import Block
+from program_block import Block, Signal, Silenced
 from program_references import (
     answers,
     commuted,
@@ -21,6 +24,8 @@ from program_references import (
     silenced_places,
     silent_answers,
 )
+from program_sequences import MultiheadModule, Recurrent
+from program_values import Plain
 from random_programs import KINDS, RandomProgram
 from secateur.errors import TraceError
 
@@ -35,22 +40,25 @@ UNCOUNTED: dict[str, str] = {}
 SEEDS = 60
 
 
-by_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+WAYS = [(kind, way) for kind in KINDS for way in kind.ways or ("",)]
+each_way = pytest.mark.parametrize(
+    ("kind", "way"), WAYS, ids=[f"{kind.__name__}{way and '-'}{way}" for kind, way in WAYS]
+)
 
 
-@by_kind
+@each_way
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("seed", range(2))
-def test_every_kind_of_block_is_cut_right_by_itself(kind: type[Block], seed: int) -> None:
-    check_program(RandomProgram(seed, alone=kind), seed)
+def test_every_kind_of_block_is_cut_right_by_itself(kind: type[Block], way: str, seed: int) -> None:
+    check_program(RandomProgram(seed, kind, way), seed)
 
 
-@by_kind
+@each_way
 @pytest.mark.nightly
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("seed", range(2, 12))
-def test_every_kind_is_cut_right_whatever_its_sizes(kind: type[Block], seed: int) -> None:
-    check_program(RandomProgram(seed, alone=kind), seed)
+def test_every_kind_is_cut_right_whatever_its_sizes(kind: type[Block], way: str, seed: int) -> None:
+    check_program(RandomProgram(seed, kind, way), seed)
 
 
 @pytest.mark.timeout(20)
@@ -86,24 +94,51 @@ def test_what_is_not_yet_traced_is_refused_in_words(name: str) -> None:
         sc.trace(program, program.example())
 
 
-def check_program(program: RandomProgram, seed: int) -> None:
-    """Trace, plan, settle and cut; then every reference, and what the cut costs."""
-    model = randomised(program, seed)
-    example, inputs = model.example(), model.drawn_inputs(seed)
-    names = {kind.__name__ for kind in model.kinds}
-    try:
-        channels = sc.trace(model, example)
-    except TraceError as error:
-        if names & NOT_YET.keys():
-            pytest.skip(str(error))
-        raise
-    plan = sc.settle(model, random_plan(channels, seed), example)
-    cut = Cut(model, channels, plan, sc.cut(model, plan, example), example, inputs)
-    check_silence(cut)
-    check_honesty(cut)
-    check_commutation(cut, seed)
-    if not names & UNCOUNTED.keys():
-        check_cost(cut.small, example, plan.after)
+@torch.no_grad()
+@pytest.mark.parametrize("way", Recurrent.ways)
+def test_a_silent_unit_is_as_none(way: str) -> None:
+    block = next(
+        made for made in map(partial(recurrent, way), range(20)) if len(made.made.gives) == 1
+    )
+    whole, n = block.rnn, block.rnn.hidden_size
+    small = type(whole)(3, n - 1, batch_first=True).double()
+    kept = [row for row in range(whole.weight_ih_l0.shape[0]) if row % n]
+    for name, tensor in small.named_parameters():
+        own = whole.get_parameter(name)[kept]
+        tensor.copy_(own[:, 1:] if name == "weight_hh_l0" else own)
+    x = torch.randn(2, 3, 5, dtype=torch.float64)
+    block.silenced = Silenced({("rnn.weight_ih_l0", 0): [0]})
+    out = block(x)
+    assert torch.equal(out[:, 0], torch.zeros_like(out[:, 0]))
+    assert difference([out[:, 1:]], [small(x.transpose(1, 2))[0].transpose(1, 2)]) <= EXACT
+
+
+def recurrent(way: str, seed: int) -> Recurrent:
+    draw, sound = random.Random(seed), Signal(3, (5,), 0, frozenset())
+    return randomised(Recurrent(draw, sound, way), seed)
+
+
+@torch.no_grad()
+def test_a_silent_head_is_one_that_nothing_reads() -> None:
+    sound = Signal(3, (5,), 0, frozenset())
+    block = randomised(MultiheadModule(random.Random(0), sound, "alone"))
+    x = torch.randn(2, 3, 5, dtype=torch.float64)
+    first_head = [0, 1, 4, 5, 8, 9]  # two rows of queries, of keys and of values, four each
+    block.silenced = Silenced({("attention.in_proj_weight", 0): first_head})
+    silent = block(x)
+    block.silenced = Silenced()
+    block.attention.out_proj.weight[:, :2] = 0
+    assert difference([silent], [block(x)]) <= EXACT
+
+
+def test_the_cut_of_another_channel_is_seen() -> None:
+    cut = cut_of(RandomProgram(0, Plain), 0)
+    group = cut.channels.by_name["blocks.0.conv"]
+    one, other = (sc.by_hand(cut.channels, {group.name: [k]}) for k in (0, 1))
+    small = sc.cut(cut.model, one, cut.example)
+    check_silence(replace(cut, plan=one, small=small))
+    with pytest.raises(AssertionError, match="cut and silent differ"):
+        check_silence(replace(cut, plan=other, small=small))
 
 
 @dataclass(frozen=True)
@@ -116,6 +151,32 @@ class Cut:
     small: nn.Module
     example: tuple[Tensor, ...]
     inputs: list[tuple[Tensor, ...]]
+
+
+def check_program(program: RandomProgram, seed: int) -> None:
+    """Trace, plan, settle and cut; then every reference, and what the cut costs."""
+    names = {kind.__name__ for kind in program.kinds}
+    try:
+        cut = cut_of(program, seed)
+    except TraceError as error:
+        if names & NOT_YET.keys():
+            pytest.skip(str(error))
+        raise
+    check_silence(cut)
+    check_honesty(cut)
+    check_commutation(cut, seed)
+    if not names & UNCOUNTED.keys():
+        check_cost(cut.small, cut.example, cut.plan.after)
+
+
+def cut_of(program: RandomProgram, seed: int) -> Cut:
+    """As much of a random plan as can be cut."""
+    model = randomised(program, seed)
+    example = model.example()
+    channels = sc.trace(model, example)
+    plan = sc.settle(model, random_plan(channels, seed), example)
+    small = sc.cut(model, plan, example)
+    return Cut(model, channels, plan, small, example, model.drawn_inputs(seed))
 
 
 def check_silence(cut: Cut) -> None:
