@@ -152,6 +152,38 @@ class MultiheadModule(Block):
         return (x + out if self.past else out).transpose(1, 2)
 
 
+class EncoderLayer(Block):
+    """nn.TransformerEncoderLayer over what a linear layer gives."""
+
+    ways = ("norm_first", "norm_last")
+    takes = (1,)
+
+    def __init__(self, draw: random.Random, x: Signal, way: str) -> None:
+        super().__init__()
+        self.inner, first = nn.Linear(x.width, 4), way == "norm_first"
+        self.layer = nn.TransformerEncoderLayer(4, 2, 5, batch_first=True, norm_first=first)
+        names = ("inner.weight", "layer.self_attn.in_proj_weight", "layer.linear1.weight")
+        gives = tuple((name, 0) for name in names)
+        # what is added up passes a norm over channels, and the scale is the width of a head
+        self.made = Made(gives, on_output=gives[:1], mixes=gives[:2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.tap(self.inner(x.transpose(1, 2)), ("inner.weight", 0), dim=-1)
+        layer = self.layer
+        if self.silenced.positions:
+            layer = self.silent(layer, self.inner_rows())
+        return self.tap(layer(x), ("inner.weight", 0), dim=-1).transpose(1, 2)
+
+    def inner_rows(self) -> dict[str, list[int]]:
+        """Rows of the silenced channels between the layer's own parts, biases as well."""
+        rows = {}
+        for (name, _), positions in self.silenced.positions.items():
+            if name.startswith("layer."):
+                own = name.removeprefix("layer.")
+                rows[own] = rows[own.removesuffix("weight") + "bias"] = list(positions)
+        return rows
+
+
 class PositionTable(Block):
     """A row for every place, more of them than there are places."""
 
@@ -191,6 +223,7 @@ KINDS = (
     HandAttention,
     ScaledDotProduct,
     MultiheadModule,
+    EncoderLayer,
     PositionTable,
     TimeInBatch,
 )

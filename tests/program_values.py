@@ -54,6 +54,20 @@ class Rewrapped(Block):
         return x.as_subclass(Tagged).as_subclass(Tensor)
 
 
+class RewrappedParts(Block):
+    """A layer's output copied, and two parts of the copy taken by position."""
+
+    def __init__(self, draw: random.Random, x: Signal) -> None:
+        super().__init__()
+        self.conv = conv(draw, x.n_places, x.width, 8)
+        self.made = Made(gives=(OWN,))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = copy.copy(self.tap(self.conv(x).sigmoid(), OWN))
+        one, two = x[:, :4].sum(1, keepdim=True), x[:, 4:].sum(1, keepdim=True)
+        return torch.cat([one * two, one - two], 1)
+
+
 class LayerNorm(Block):
     """A layer norm over channels."""
 
@@ -199,6 +213,7 @@ class TimeSpectrum(Block):
 KINDS = (
     Plain,
     Rewrapped,
+    RewrappedParts,
     LayerNorm,
     GroupNorm,
     SoftmaxOverChannels,

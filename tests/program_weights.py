@@ -30,18 +30,34 @@ class FunctionalConv(Block):
 
 
 class FunctionalLinear(Block):
-    """F.linear over channels that lie last."""
+    """A linear layer without a module, over channels that lie last."""
 
-    def __init__(self, draw: random.Random, x: Signal) -> None:
+    ways = ("linear", "matmul")
+
+    def __init__(self, draw: random.Random, x: Signal, way: str) -> None:
         super().__init__()
-        out = draw.choice(WIDTHS)
+        out, self.how = draw.choice(WIDTHS), way
         self.w = nn.Parameter(torch.zeros(out, x.width))
         self.b = nn.Parameter(torch.zeros(out))
         self.made = Made(gives=(("w", 0),))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.sigmoid(F.linear(x.movedim(1, -1), self.w, self.b))
-        return self.tap(x, ("w", 0), dim=-1).movedim(-1, 1)
+        x = x.movedim(1, -1)
+        x = F.linear(x, self.w, self.b) if self.how == "linear" else x @ self.w.t() + self.b
+        return self.tap(F.sigmoid(x), ("w", 0), dim=-1).movedim(-1, 1)
+
+
+class Einsum(Block):
+    """A linear layer as an einsum."""
+
+    def __init__(self, draw: random.Random, x: Signal) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(draw.choice(WIDTHS), x.width))
+        self.made = Made(gives=(("w", 0),))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.einsum("ni...,oi->no...", x, self.w)
+        return self.tap(torch.tanh(x), ("w", 0))
 
 
 class StackedWeights(Block):
@@ -233,6 +249,7 @@ class OldWeightNorm(Block):
 KINDS = (
     FunctionalConv,
     FunctionalLinear,
+    Einsum,
     StackedWeights,
     StackedInputs,
     TiedWeights,

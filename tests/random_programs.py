@@ -105,7 +105,7 @@ class RandomProgram(nn.Module):
         sources += self.draw.choices(beside, k=kind.n_sources - 1)
         taken = [self.signals[k] for k in sources]
         made_as = {"way": way or self.draw.choice(kind.ways)} if kind.ways else {}
-        block = kind(self.draw, *taken, **made_as)  # type: ignore[arg-type]
+        block = kind(self.draw, *taken, **made_as)
         zeros = [torch.zeros(1, signal.width, *signal.sizes) for signal in taken]
         self.note(f"blocks.{len(self.blocks)}.", block, taken, *zeros)
         self.blocks.append(block)
@@ -128,7 +128,7 @@ class RandomProgram(nn.Module):
     @property
     def kinds(self) -> set[type[Block]]:
         """The kinds of blocks between stems and head."""
-        return {type(block) for block in self.blocks}  # type: ignore[misc]
+        return {type(block) for block in self.blocks}
 
     def example(self) -> tuple[Tensor, ...]:
         """What the network is traced with; the values are zero."""
@@ -137,7 +137,7 @@ class RandomProgram(nn.Module):
 
     def drawn_inputs(self, seed: int) -> list[tuple[Tensor, ...]]:
         """Random inputs of the example's sizes, and others, as far as its sizes may vary."""
-        free = all(block.made.free_sizes for block in self.blocks)  # type: ignore[union-attr]
+        free = all(block.made.free_sizes for block in self.blocks)
         return [self.drawn(seed, 2, SIZES), self.drawn(seed, 3, OTHER_SIZES if free else SIZES)]
 
     def drawn(

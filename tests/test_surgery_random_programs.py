@@ -34,7 +34,7 @@ EXACT = 1e-10
 NOT_YET = {"OldWeightNorm": "hooks that make a weight anew are refused at the door"}
 """Kinds of blocks whose networks may be refused by `trace`, and why."""
 
-UNCOUNTED: dict[str, str] = {}
+UNCOUNTED = {"Einsum": "with one channel left torch multiplies, which its counter does not count"}
 """Kinds of blocks whose cost torch's counter and ours do not count alike, and why."""
 
 SEEDS = 60
