@@ -16,6 +16,7 @@ import torch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
+pytest.register_assert_rewrite("contracts", "program_references")  # they assert, too
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in the background
 
 

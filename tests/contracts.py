@@ -170,20 +170,31 @@ def check_permutation(model: nn.Module, example: Any, channels: ChannelMap, seed
 
 def permutation_error(model: nn.Module, example: Any, channels: ChannelMap, seed: int = 0) -> float:
     """How far the outputs of a network in float64 are from those with all channels permuted."""
-    permuted = copy.deepcopy(model)
-    tensors = dict(permuted.named_parameters()) | dict(permuted.named_buffers())
+    moved = permuted(model, channels, random_orders(channels, seed))
+    return difference(outputs(moved, example), outputs(model, example))
+
+
+def random_orders(channels: ChannelMap, seed: int) -> dict[str, Any]:
+    """An order of the channels of every group: where each one comes from."""
     rng = np.random.default_rng(seed)
+    return {group.name: rng.permutation(group.n_channels) for group in channels.groups}
+
+
+def permuted(model: nn.Module, channels: ChannelMap, orders: dict[str, Any]) -> nn.Module:
+    """A copy of a network with the channels of every group in another order, everywhere."""
+    moved = copy.deepcopy(model)
+    tensors = dict(moved.named_parameters()) | dict(moved.named_buffers())
     for group in channels.groups:
-        order = rng.permutation(group.n_channels)
+        order = orders[group.name]
         for member in group.members:
             tensor = tensors[member.parameter]
             positions = np.arange(tensor.shape[member.dim])
             for target, source in _by_use(member.index, member.index[order]):
                 positions[target] = source
-            moved = tensor.detach().index_select(member.dim, torch.from_numpy(positions))
+            own = tensor.detach().index_select(member.dim, torch.from_numpy(positions))
             with torch.no_grad():
-                tensor.copy_(moved)
-    return difference(outputs(permuted, example), outputs(model, example))
+                tensor.copy_(own)
+    return moved
 
 
 def _by_use(targets: Any, sources: Any) -> Iterator[tuple[Any, Any]]:
