@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from contracts import randomised, same_state, state_of
+from secateur.channels.rules import RULES
 from secateur.channels.trace import trace
 from secateur.errors import SurgeryError
 from secateur.surgery.constants import read_constants
 from secateur.surgery.dead import CONSTANT, NEGLIGIBLE, DeadChannels, dead_channels, remove_dead
+from secateur.surgery.deviation import SLOPES, Operation, deviation_of
 from secateur.surgery.precision import Precision, difference_in_own_precision, precision_of
 from toys import Net, image
 
@@ -241,6 +243,54 @@ def test_no_input_moves_a_number_further_than_is_said(seed: int) -> None:
             gives = layer(arrives * nothing.view(1, -1, 1, 1)) - layer(arrives * 0)
             assert gives.abs().amax() <= tolerance * layer(usual).abs().amax()
     assert judged > 0
+
+
+STEEP: dict[str, tuple[Any, ...]] = {
+    "hardtanh": (-0.5, 0.25),
+    "clamp": (-0.5, 0.25),
+    "clamp_min": (-0.5,),
+    "clamp_max": (0.5,),
+    "elu": (1.5, 2.0, 3.0),
+    "leaky_relu": (-3.0,),
+    "softplus": (4.0,),
+}
+
+
+@pytest.mark.parametrize("name", sorted(SLOPES))
+@pytest.mark.parametrize("far", [1e-6, 0.01, 1.0])
+def test_no_function_is_steeper_than_is_said(name: str, far: float) -> None:
+    operator = getattr(torch.ops.aten, name).default
+    x = torch.linspace(-6, 6, 2401, dtype=torch.float64)
+    arguments = STEEP.get(name, ())
+    moved = Operation(operator, name, (x, *arguments), {}, lambda t: torch.full_like(t, far))
+    bound = deviation_of(moved, RULES[name])
+    assert bound is not None
+    for step in (-far, far, far / 3):
+        change = operator(x + step, *arguments) - operator(x, *arguments)
+        assert bool((change.abs() <= bound + 1e-12).all())
+
+
+def test_a_prelu_and_a_choice_keep_what_is_tiny() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        x = net.prelu(net.bn(net.stem(x)))
+        return net.head(torch.where(net.mask, x, 0.5 * x))
+
+    model: Any = randomised(
+        Net(
+            forward,
+            stem=nn.Conv2d(1, 4, 1, bias=False),
+            bn=nn.BatchNorm2d(4),
+            prelu=nn.PReLU(4),
+            head=nn.Conv2d(4, 2, 1),
+        )
+    )
+    model.register_buffer("mask", torch.arange(6) > 2)
+    with torch.no_grad():
+        model.bn.weight[1], model.bn.bias[1] = TINY, -TINY
+    assert found(model).reasons == {"stem": {1: NEGLIGIBLE}}
+    with torch.no_grad():
+        model.prelu.weight[1] = 1 / TINY
+    assert found(model).reasons == {}
 
 
 def _input_of(layer: nn.Module, model: nn.Module, x: Tensor) -> Tensor:

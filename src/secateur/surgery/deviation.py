@@ -145,6 +145,23 @@ def _larger(operation: Operation) -> Tensor | None:
     return torch.maximum(operation.deviation(one), operation.deviation(other))
 
 
+def _where(operation: Operation) -> Tensor | None:
+    condition, *choices = operation.args
+    if operation.varies(condition):
+        return None
+    none = torch.zeros((), dtype=torch.float64)
+    one, other = (operation.deviation(t) if isinstance(t, Tensor) else none for t in choices)
+    return torch.where(condition, one, other)
+
+
+def _prelu(operation: Operation) -> Tensor | None:
+    """A slope of one, or the weight's where that is steeper."""
+    x, weight = operation.args
+    if operation.varies(weight):
+        return None
+    return operation.deviation(x) * magnitude(weight).clamp(min=1)
+
+
 def _copy(operation: Operation) -> Tensor | None:
     """The same numbers; of another type than floating point, those that vary may be any."""
     x = operation.args[0]
@@ -204,7 +221,7 @@ def _elu_slope(alpha: float = 1, scale: float = 1, input_scale: float = 1) -> fl
     return abs(scale) * max(1.0, abs(alpha * input_scale))
 
 
-_SLOPES: Mapping[str, float | Callable[..., float]] = {
+SLOPES: Mapping[str, float | Callable[..., float]] = {
     **dict.fromkeys(("relu", "hardtanh", "relu6", "clamp", "clamp_min", "clamp_max"), 1.0),
     **dict.fromkeys(("hardsigmoid", "sigmoid", "tanh", "softplus", "abs", "neg", "sin"), 1.0),
     **{"silu": 1.1, "mish": 1.1, "gelu": 1.2, "hardswish": 1.5, "elu": _elu_slope},
@@ -213,11 +230,13 @@ _SLOPES: Mapping[str, float | Callable[..., float]] = {
 """How steep a function of one tensor is at most."""
 
 _ELEMENTWISE: Mapping[str, Callable[[Operation], Tensor | None]] = {
-    **{name: partial(_at_most, slope) for name, slope in _SLOPES.items()},
+    **{name: partial(_at_most, slope) for name, slope in SLOPES.items()},
     **dict.fromkeys(("add", "sub", "rsub"), _sum),
     **dict.fromkeys(("maximum", "minimum"), _larger),
     **dict.fromkeys(("clone", "contiguous", "_to_copy"), _copy),
     "mul": _product,
+    "where": _where,
+    "_prelu_kernel": _prelu,
     "div": _quotient,
 }
 
