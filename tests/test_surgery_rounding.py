@@ -13,6 +13,7 @@ from contracts import randomised, same_state, state_of
 from secateur.channels.rules import RULES
 from secateur.channels.trace import trace
 from secateur.errors import SurgeryError
+from secateur.networks.families import NETWORKS
 from secateur.surgery.constants import read_constants
 from secateur.surgery.dead import CONSTANT, NEGLIGIBLE, DeadChannels, dead_channels, remove_dead
 from secateur.surgery.deviation import SLOPES, Operation, deviation_of
@@ -219,6 +220,23 @@ def test_sixty_one_of_many_through_sums_and_depthwise_convolutions() -> None:
     with torch.no_grad():  # one branch lives: then so does the sum
         model[4].bn3.weight[0] = 1e-3
     assert dead_channels(model, channels, x).n_channels == 60
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_families_lose_as_many_as_if_scales_were_zero(name: str) -> None:
+    torch.manual_seed(0)
+    model, x = NETWORKS[name](width=8).eval(), image(size=16, batch=1).float()
+    counts = []
+    for scale in (TINY, 0.0):
+        with torch.no_grad():
+            for norm in model.modules():
+                if isinstance(norm, nn.BatchNorm2d):
+                    n = norm.num_features // 4
+                    norm.weight[:n], norm.bias[:n], norm.running_var[:n] = scale, -scale, 5e-45
+        counts.append(dead_channels(model, trace(model, x), x).n_channels)
+        assert remove_dead(model, x).relative_error < 1e-12
+    assert counts[0] == counts[1]
+    assert (counts[0] > 0) == (name != "tf_sepnet")  # where every channel is averaged with others
 
 
 @pytest.mark.parametrize("seed", range(8))
