@@ -7,7 +7,7 @@ why Weight Skewness is not read alone: it is high in the first epochs, when noth
 
 It prints, with torch 2.13.0 on one CPU (the digits of a training may differ on another):
 
-    shrink  right  WS (jackknife se)  Gini  Hoyer  PQ    inactive  free  MACs without them
+    shrink  right  WS (jackknife se)  Gini  Hoyer  PQ    inactive  dead  MACs without them
     0       73.9%  1.01 (0.27)        0.12  0.03   0.01     0.0%     0  100.0%
     0.5     76.7%  1.22 (0.20)        0.21  0.08   0.03     0.0%     0  100.0%
     1       72.2%  1.53 (0.22)        0.38  0.22   0.12     0.9%     1  98.9%
@@ -47,7 +47,7 @@ def main() -> None:
 
     rows: list[Row] = []
     plain: tuple[Epoch, ...] = ()
-    print("shrink  right  WS (jackknife se)  Gini  Hoyer  PQ    inactive  free  MACs without them")
+    print("shrink  right  WS (jackknife se)  Gini  Hoyer  PQ    inactive  dead  MACs without them")
     for shrink in SHRINKS:
         torch.manual_seed(0)
         model = vgg(width=8)
@@ -64,13 +64,13 @@ def main() -> None:
         ]
         # The last epoch with every index, and the channels that make no difference to any answer.
         *_, found = sc.skewness(model, channels)
-        free = sc.free_channels(model, channels, example)
-        plan = sc.lossless(channels, free)
+        dead = sc.dead_channels(model, channels, example)
+        plan = sc.plan_dead(channels, dead)
         right = sc.evaluate(model, data.x_test, data.y_test).accuracy
         print(
             f"{shrink:<8g}{right:.1%}  {found.ws:.2f} ({found.ws_jackknife_se:.2f})        "
             f"{found.gini:.2f}  {found.hoyer:.2f}   {found.pq_index:.2f}  "
-            f"{found.inactive_share:>7.1%}  {sum(map(len, free.reasons.values())):>4}  "
+            f"{found.inactive_share:>7.1%}  {sum(map(len, dead.reasons.values())):>4}  "
             f"{plan.after.macs / plan.before.macs:.1%}"
         )
 

@@ -21,12 +21,12 @@ def test_it_runs_as_printed(tmp_path: Path) -> None:
         return done.stdout
 
     (code,) = (block for kind, block in BLOCKS if kind == "python")
-    printed, free, export = (block for kind, block in BLOCKS if not kind)
+    printed, dead, export = (block for kind, block in BLOCKS if not kind)
     assert run("-c", code) == printed
     (prune,) = re.findall(r"^`secateur (prune [^`…]*)` says", TEXT, flags=re.M)
-    assert free in run("-m", "secateur.cli", *prune.split())
-    assert "every output is as it was" in run(
-        "-m", "secateur.cli", *prune.replace("--macs 50%", "--lossless -o out/lossless").split()
+    assert dead in run("-m", "secateur.cli", *prune.split())
+    assert "outputs unchanged within" in run(
+        "-m", "secateur.cli", *prune.replace("--macs 50%", "--remove-dead -o out/dead").split()
     )
     command = export.replace("\\\n", " ").split()[1:]
     said = run("-m", "secateur.cli", *command)

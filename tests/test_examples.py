@@ -123,11 +123,11 @@ def test_criteria_compared_with_their_ties(tmp_path: Path) -> None:
 def test_skewness_along_training_and_its_picture(tmp_path: Path) -> None:
     printed = run("skewness_along_training", tmp_path)
     table = [row(printed, shrink) for shrink in ("0", "0.5", "1", "2")]
-    right, _, _, gini, hoyer, pq, inactive, free, macs = zip(*table, strict=True)
-    for index in (gini, hoyer, pq, inactive, free):
+    right, _, _, gini, hoyer, pq, inactive, dead, macs = zip(*table, strict=True)
+    for index in (gini, hoyer, pq, inactive, dead):
         assert list(index) == sorted(index), "a stronger penalty makes channels sparser"
-    assert gini[0] < gini[3] and inactive[0] == free[0] == 0 and macs[0] == 1
-    assert free[3] > 0 and macs[3] < 1 and min(right) > 0.5
+    assert gini[0] < gini[3] and inactive[0] == dead[0] == 0 and macs[0] == 1
+    assert dead[3] > 0 and macs[3] < 1 and min(right) > 0.5
     picture = (tmp_path / "out/examples/skewness.svg").read_text()
     assert picture.startswith("<svg")
     for title in ("Weight Skewness", "Gini index", "share inactive", "epoch"):

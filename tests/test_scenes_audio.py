@@ -19,7 +19,7 @@ def tone(hz: float, n: int = RATE, rate: int = RATE) -> np.ndarray:
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
-def test_lossless_files_come_back_as_written(tmp_path: Path, suffix: str) -> None:
+def test_wav_and_flac_come_back_as_written(tmp_path: Path, suffix: str) -> None:
     soundfile.write(tmp_path / f"a.{suffix}", tone(440), RATE, subtype="PCM_16")
     waveform, rate = read_audio(tmp_path / f"a.{suffix}")
     assert (rate, waveform.shape, waveform.dtype) == (RATE, (RATE,), np.float32)

@@ -83,10 +83,11 @@ if TYPE_CHECKING:
     from secateur.surgery.absorb import Absorption as Absorption
     from secateur.surgery.absorb import absorb as absorb
     from secateur.surgery.cut import cut as cut
-    from secateur.surgery.lossless import FreeChannels as FreeChannels
-    from secateur.surgery.lossless import cut_lossless as cut_lossless
-    from secateur.surgery.lossless import free_channels as free_channels
-    from secateur.surgery.lossless import lossless as lossless
+    from secateur.surgery.dead import DeadChannels as DeadChannels
+    from secateur.surgery.dead import DeadRemoval as DeadRemoval
+    from secateur.surgery.dead import dead_channels as dead_channels
+    from secateur.surgery.dead import plan_dead as plan_dead
+    from secateur.surgery.dead import remove_dead as remove_dead
     from secateur.surgery.mask import mask as mask
     from secateur.surgery.memory import activation_peak as activation_peak
     from secateur.surgery.optimizer import cut_optimizer as cut_optimizer
@@ -149,7 +150,13 @@ _HOME = {
     "study.inspection": ("Analysis",),
     "surgery.absorb": ("Absorption", "absorb"),
     "surgery.cut": ("cut",),
-    "surgery.lossless": ("FreeChannels", "cut_lossless", "free_channels", "lossless"),
+    "surgery.dead": (
+        "DeadChannels",
+        "DeadRemoval",
+        "dead_channels",
+        "plan_dead",
+        "remove_dead",
+    ),
     "surgery.mask": ("mask",),
     "surgery.memory": ("activation_peak",),
     "surgery.optimizer": ("cut_optimizer",),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from secateur.channels.groups import ChannelMap
     from secateur.deploy.device import Fit
     from secateur.plan.plan import PruningPlan
-    from secateur.surgery.lossless import FreeChannels, Lossless
+    from secateur.surgery.dead import DeadChannels, DeadRemoval
     from secateur.surgery.verify import Verification
 
 _MOST = 5
@@ -46,7 +46,7 @@ class Outcome:
 
     cut: Cut
     criterion: str
-    free: Mapping[str, int]
+    dead: Mapping[str, Any]
     re_estimated_on: int | None
     fit: Fit | None
     measured_ms: Mapping[str, float] | None
@@ -59,7 +59,7 @@ class Outcome:
         answer = {
             "plan": json.loads(self.cut.plan.to_json()),
             "verified": self.cut.verified,
-            "free": self.free,
+            "dead": self.dead,
             "re_estimated_on": self.re_estimated_on,
             "device": self.fit and asdict(self.fit) | {"fits": self.fit.fits},
             "measured_ms": self.measured_ms,
@@ -73,7 +73,7 @@ class Outcome:
         """The outcome in lines."""
         from secateur.channels.table import shortened
 
-        lines = [*summary(self.cut.plan), *self.cut.checks, free_line(self.free)]
+        lines = [*summary(self.cut.plan), *self.cut.checks, dead_line(self.dead)]
         if self.cut.alike:
             names = shortened(self.cut.alike, 60)
             lines.append(
@@ -151,36 +151,42 @@ def verified_outcome(checked: Verification) -> tuple[dict[str, Any], list[str]]:
     return asdict(checked) | {"exact": checked.exact}, [line]
 
 
-def lossless_outcome(done: Lossless) -> tuple[dict[str, Any], list[str]]:
+def removal_outcome(done: DeadRemoval) -> tuple[dict[str, Any], list[str]]:
     """The check against the network as it was, for JSON and in lines."""
-    lines = [
-        f"every output is as it was, within {done.relative_error:.1e} (verified in float64)",
-    ]
+    lines = [str(done)]
     if done.shifted:
         n = len(done.shifted)
         more = f" and {n - _MOST} more" if n > _MOST else ""
         lines.append(f"constants went into the biases of {', '.join(done.shifted[:_MOST])}{more}")
-    answer = {"relative_error": done.relative_error, "against": "the uncut network"}
-    return answer | {"shifted": list(done.shifted)}, lines
+    answer = {
+        "relative_error": done.relative_error,
+        "error_in_own_precision": done.error_in_own_precision,
+        "tolerance": done.tolerance,
+        "precision": asdict(done.precision),
+        "against": "the uncut network",
+        "shifted": list(done.shifted),
+    }
+    return answer, lines
 
 
-def free_outcome(free: FreeChannels, plan: PruningPlan) -> dict[str, int]:
+def dead_outcome(dead: DeadChannels, plan: PruningPlan) -> dict[str, Any]:
     """How many channels went, how many of them gave nothing or a constant, and how many do."""
-    nothing, constant = free.among(plan)
+    nothing, constant = dead.among(plan)
     removed = sum(map(len, plan.remove.values()))
     return {
         "removed": removed,
         "nothing": nothing,
         "constant": constant,
-        "in_network": free.n_channels,
+        "in_network": dead.n_channels,
+        "tolerance": dead.tolerance,
     }
 
 
-def free_line(free: Mapping[str, int]) -> str:
+def dead_line(dead: Mapping[str, Any]) -> str:
     """The same in words."""
     return (
-        f"free: of {free['removed']} channels that went, {free['nothing']} gave nothing and "
-        f"{free['constant']} a constant; the network had {free['in_network']} of these"
+        f"dead: of {dead['removed']} channels that went, {dead['nothing']} gave nothing and "
+        f"{dead['constant']} a constant; the network had {dead['in_network']} of these"
     )
 
 

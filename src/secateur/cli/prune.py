@@ -32,8 +32,8 @@ from secateur.cli.outcome import (
     Outcome,
     as_csv,
     cost_rows,
-    free_outcome,
-    lossless_outcome,
+    dead_outcome,
+    removal_outcome,
     verified_outcome,
 )
 from secateur.errors import SecateurError, unknown_name
@@ -89,11 +89,11 @@ def prune(
     seed: Annotated[
         int, typer.Option(help="Seed of the random criterion.", rich_help_panel=_CHOICE)
     ] = 0,
-    lossless: Annotated[
+    remove_dead: Annotated[
         bool,
         typer.Option(
-            "--lossless",
-            help="Only what leaves every output as it is; no budget.",
+            "--remove-dead",
+            help="Only channels that are dead; no budget.",
             rich_help_panel=_CHOICE,
         ),
     ] = False,
@@ -115,7 +115,7 @@ def prune(
     from secateur.deploy.device import DEVICES
     from secateur.files import write_text
     from secateur.plan.budget import Budget
-    from secateur.surgery.lossless import free_channels
+    from secateur.surgery.dead import dead_channels
     from secateur.surgery.package import save
     from secateur.train.batch_norm import reestimate_batch_norm
 
@@ -137,7 +137,7 @@ def prune(
         "ratios": read_ratios(ratio or []),
         "ignore": tuple(ignore or ()),
     }
-    if lossless:
+    if remove_dead:
         _check_no_budget(limits, rules)
         budget = None
     else:
@@ -148,15 +148,15 @@ def prune(
     with Console(stderr=True).status("tracing") as shown:
         channels = trace(model, example)
         if budget is None:
-            shown.update("cutting what is free, and verifying")
-            done = _cut_lossless(model, example)
+            shown.update("removing dead channels, and verifying")
+            done = _cut_dead(model, example)
         else:
             _say_reach(channels, budget, quiet=as_json)
             given: dict[str, Any] = {"calibration": calibration, "loss": loss, "seed": seed}
             scored = partial(scores_of, model, channels, chosen, example, **given)
             done = _cut_to(budget, model, channels, example, scored, select, shown.update)
-        shown.update("looking for what was free")
-        free = free_outcome(free_channels(model, channels, example), done.plan)
+        shown.update("looking for dead channels")
+        dead = dead_outcome(dead_channels(model, channels, example), done.plan)
         if anew is not None:
             shown.update("estimating batch-norm statistics anew")
             reestimate_batch_norm(done.network, anew)
@@ -165,7 +165,7 @@ def prune(
     outcome = Outcome(
         done,
         criterion=criterion,
-        free=free,
+        dead=dead,
         re_estimated_on=None if anew is None else len(anew),
         fit=None if device is None else DEVICES[device].check(done.plan.after),
         measured_ms=timed,
@@ -181,12 +181,12 @@ def prune(
         raise typer.Exit(1)
 
 
-def _cut_lossless(model: nn.Module, example: Tensor) -> Cut:
-    """Cut what is free, and verify."""
-    from secateur.surgery.lossless import cut_lossless
+def _cut_dead(model: nn.Module, example: Tensor) -> Cut:
+    """Remove the dead channels, and verify."""
+    from secateur.surgery.dead import remove_dead
 
-    done = cut_lossless(model, example)
-    verified, lines = lossless_outcome(done)
+    done = remove_dead(model, example)
+    verified, lines = removal_outcome(done)
     return Cut(done.plan, done.network, verified, lines)
 
 
@@ -251,7 +251,7 @@ def _selection(scope: str, normalisation: str) -> Any:
 
 
 def _check_no_budget(limits: Mapping[str, Any], rules: Mapping[str, Any]) -> None:
-    """Refuse a budget beside --lossless.
+    """Refuse a budget beside --remove-dead.
 
     Raises:
         SecateurError: naming the first option that has no say.
@@ -261,8 +261,8 @@ def _check_no_budget(limits: Mapping[str, Any], rules: Mapping[str, Any]) -> Non
     if given:
         option = given[0].replace("_", "-").replace("ratios", "ratio")
         raise SecateurError(
-            f"--lossless removes what is free and no more, so --{option} has no say; leave out one "
-            "of them"
+            f"--remove-dead removes dead channels and no more, so --{option} has no say; leave out "
+            "one of them"
         )
 
 

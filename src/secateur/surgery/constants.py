@@ -1,15 +1,15 @@
-"""What a network computes whatever its input is: found from the weights alone, in one run.
+"""What a network computes whatever its input is: found from its weights, in one run.
 
-The network runs once, in float64, on an input of which nothing is known. Every tensor carries a
-mask of the elements that depend on the input; these are held at zero, all others are true. Masks
-are moved by the operators that move the numbers, so that what is known is known element by element:
-a constant behind a zero-padded convolution is another number at the border.
+The network runs once, in float64, on seeded random input. Every tensor carries, element by element,
+how far another input can move it (`deviation`): nowhere, where what arrives is a constant; next to
+nowhere, behind a batch norm with a scale of 1e-41. At every contraction it is noted which positions
+of the weight give less than the rounding of what they are added to.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_map_only
 
 from secateur.channels import arithmetic, movement
-from secateur.channels.normalisation import batch_norm
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.trace import Example, call_arguments
+from secateur.surgery.deviation import LARGEST, Operation, deviation_of, limited, magnitude
 from secateur.surgery.verify import in_float64
 
 Place = tuple[str, int]
@@ -32,14 +32,17 @@ Place = tuple[str, int]
 class Read:
     """What arrives at the positions along which a weight reads channels, (n,) each.
 
-    `silent` holds where what arrives is zero, `unread` where the weights are, `nothing` where
-    nothing is handed on for either reason. `constants` maps positions to the constant that each
-    adds to every output channel, (out,), the same wherever the weight is applied. `output` is the
-    identity of what is put out, and `alone` says that one operator reads it.
+    `silent` holds where what arrives is zero, `unread` where the weights are, `zero` where nothing
+    is handed on for either reason, and `nothing` also where it vanishes in the rounding of every
+    output that it is added to. `constants`
+    maps positions to the constant that each adds to every output channel, (out,), the same wherever
+    the weight is applied and whatever the input, to that rounding. `output` is the identity of what
+    is put out, and `alone` says that one operator reads it.
     """
 
     silent: Tensor
     unread: Tensor
+    zero: Tensor
     nothing: Tensor
     constants: dict[int, Tensor]
     output: int = 0
@@ -47,7 +50,7 @@ class Read:
 
     def and_again(self, other: Read) -> Read:
         """A weight that is used twice: what holds for both uses; no constant need be the same."""
-        both = (self.silent & other.silent, self.unread & other.unread)
+        both = self.silent & other.silent, self.unread & other.unread, self.zero & other.zero
         return Read(*both, self.nothing & other.nothing, {})
 
 
@@ -64,15 +67,21 @@ class Reading:
     opaque: bool = False
 
 
-def read_constants(model: nn.Module, example_input: Example) -> Reading:
-    """Run the network on an unknown input of the example's shape.
+def read_constants(model: nn.Module, example_input: Example, tolerance: float = 0.0) -> Reading:
+    """Run the network once and note what every weight reads, whatever the input.
 
-    Takes about three forward passes of one example, and the memory of all its feature maps.
+    Where a weight adds up n positions to an output whose largest value is m, a position gives
+    nothing if no input makes it give more than tolerance * m / n: all that is dropped is then at
+    most `tolerance` of that output. Inputs are such that no feature map grows beyond
+    `deviation.BOUND` (1e6) times its largest value in this run, or 1 if that is more. With a
+    tolerance of zero only exact zeros are nothing, and no bound is needed.
+
+    Takes about three forward passes of one example, and the memory of all its feature maps twice.
     Numbers are taken to be finite: zero times anything is zero.
     """
     exact = in_float64(model)
     exact.eval()
-    watch = _Watch(exact)
+    watch = _Watch(exact, tolerance)
     example = tree_map_only(Tensor, watch.unknown, example_input)
     args, kwargs = call_arguments(example)
     with torch.no_grad(), watch:
@@ -83,41 +92,48 @@ def read_constants(model: nn.Module, example_input: Example) -> Reading:
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Carries along which elements depend on the input (True in a mask)."""
+    """Carries along how far every element may deviate from its value in this run."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, tolerance: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.reading = Reading()
-        self._masks: dict[int, tuple[Tensor, Tensor]] = {}
+        self.tolerance = tolerance
+        self._deviations: dict[int, tuple[Tensor, Tensor]] = {}
         self._bare: dict[int, tuple[str, tuple[int, ...]]] = {}
         self._made_of: dict[int, frozenset[str]] = {}
+        self._generator = torch.Generator().manual_seed(0)
         self.times_read: Counter[int] = Counter()
         self._loose = False
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             self._bare[id(tensor)] = name, tuple(range(tensor.ndim))
             self._made_of[id(tensor)] = frozenset([name])
+            none = torch.zeros((), dtype=torch.float64).expand(tensor.shape)
+            self._deviations[id(tensor)] = tensor, none
 
     def unknown(self, tensor: Tensor) -> Tensor:
-        """An input: zeros of which nothing is known."""
-        dtype = torch.float64 if tensor.is_floating_point() else tensor.dtype
-        held = torch.zeros(tensor.shape, dtype=dtype)
-        self._masks[id(held)] = held, torch.ones_like(held, dtype=torch.bool)
+        """An input: random numbers, or the integers that were given, which may be any others."""
+        if tensor.is_floating_point():
+            held = torch.randn(tensor.shape, generator=self._generator, dtype=torch.float64)
+        else:
+            held = tensor.detach().to("cpu").clone()
+        anything = torch.full(held.shape, LARGEST, dtype=torch.float64)
+        self._deviations[id(held)] = held, limited(anything, held)
         return held
 
-    def mask(self, tensor: Tensor) -> Tensor:
-        """Which elements depend on the input; of a tensor not met before none do."""
-        if id(tensor) not in self._masks:
-            self._masks[id(tensor)] = tensor, torch.zeros_like(tensor, dtype=torch.bool)
-        return self._masks[id(tensor)][1]
+    def deviation(self, tensor: Tensor) -> Tensor:
+        """How far each element may deviate; a tensor not met before does not."""
+        if id(tensor) not in self._deviations:
+            self._deviations[id(tensor)] = tensor, torch.zeros(tensor.shape, dtype=torch.float64)
+        return self._deviations[id(tensor)][1]
 
-    def live(self, tensor: Tensor) -> Tensor:
-        """1.0 where an element is or may be other than zero."""
-        return (self.mask(tensor) | (tensor != 0)).double()
+    def varies(self, tensor: Tensor) -> bool:
+        """Whether any input changes an element."""
+        return bool(self.deviation(tensor).any())
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run one operator on the numbers and its rule on the masks."""
+        """Run one operator on the numbers, and move the deviations alike."""
         kwargs = kwargs or {}
         tensors = [t for t in tree_iter((args, kwargs)) if isinstance(t, Tensor)]
         name = func._schema.name.removeprefix("aten::")
@@ -126,89 +142,51 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         moved = name in _MOVES or (rule in _MOVED and name not in _NOT_MOVED)
         if moved and not func._schema.is_mutable:
             out = func(*args, **kwargs)
-            masks = func(*tree_map_only(Tensor, self.mask, args), **kwargs)
-            for one, mask in zip(_leaves(out), _leaves(masks), strict=True):
-                self._masks[id(one)] = one, mask
+            deviations = func(*tree_map_only(Tensor, self.deviation, args), **kwargs)
+            for one, deviation in zip(_leaves(out), _leaves(deviations), strict=True):
+                self._deviations[id(one)] = one, deviation
         else:
-            out = self._computed(func, name, rule, args, kwargs, tensors)
+            out = self._computed(Operation(func, name, args, kwargs, self.deviation), rule)
         self._trace_parameters(name, args, tensors, out)
         return out
 
-    def _computed(
-        self,
-        func: Any,
-        name: str,
-        rule: Rule | None,
-        args: Any,
-        kwargs: dict[str, Any],
-        tensors: list[Tensor],
-    ) -> Any:
+    def _computed(self, operation: Operation, rule: Rule | None) -> Any:
         """An operator that makes new numbers, or writes over its input."""
+        func, tensors = operation.func, operation.tensors
         in_place = func._schema.is_mutable
-        masks: Tensor | None = None
+        moving = any(map(self.varies, tensors))
+        deviation: Tensor | None = None
         if in_place and (rule is not arithmetic.meet or self._loose):
-            self.reading.opaque |= any(bool(self.mask(t).any()) for t in tensors)
+            self.reading.opaque |= moving
         elif torch.Tag.nondeterministic_seeded in func.tags:
             pass
-        elif not in_place and not any(bool(self.mask(t).any()) for t in tensors):
-            masks = torch.zeros((), dtype=torch.bool)
-        elif name.removesuffix("_") == "mul" and len(tensors) == 2:
-            masks = self._product(torch.mul, *tensors)
-        elif rule in (arithmetic.meet, arithmetic.keep):
-            masks = self.mask(tensors[0])
-            for other in tensors[1:]:
-                masks = masks | self.mask(other)
-        elif rule is movement.pad:
-            masks = func(self.mask(args[0]), args[1])
-        elif (rule is arithmetic.pool and "bicubic" not in name) or name in ("mean", "sum", "amax"):
-            masks = next(_leaves(func(self.mask(args[0]).double(), *args[1:], **kwargs))) > 0
-        elif rule is batch_norm:
-            masks = self._norm(args, training=name == "native_batch_norm" and bool(args[5]))
-        elif rule is arithmetic.convolution:
-            masks = self._product(lambda x, w: func(x, w, None, *args[3:]), args[0], args[1])
-        elif rule is arithmetic.matrix_product:
-            one, other = tensors[-2:]
-            masks = self._product(torch.matmul, one, other)
-            if len(tensors) == 3:
-                masks = masks | self.mask(tensors[0])
-        read = None
+        elif not in_place and not moving:
+            deviation = torch.zeros((), dtype=torch.float64)
+        else:
+            deviation = deviation_of(operation, rule)
+        out = func(*operation.args, **operation.kwargs)
         if rule in _CONTRACTIONS:
-            read = self._read(func, rule, args, kwargs, tensors)
-        out = func(*args, **kwargs)
-        if read is not None:
-            read.output = id(out)
+            self._read(operation, rule, out)
         aliased = any(value.alias_info is not None for value in func._schema.returns)
         self._loose |= aliased and not in_place
         for k, one in enumerate(_leaves(out)):
-            known = masks if masks is not None and (k == 0 or masks.ndim == 0) else None
+            known = deviation if deviation is not None and (k == 0 or deviation.ndim == 0) else None
             self._set(one, known, fill=in_place or not aliased)
         return out
 
-    def _set(self, out: Tensor, mask: Tensor | None, *, fill: bool) -> None:
-        new = torch.ones((), dtype=torch.bool) if mask is None else mask
-        known = self._masks.get(id(out))
-        if known is not None and known[1].shape == out.shape:
-            known[1].copy_(new)  # written over: views of it see the new mask as well
+    def _set(self, out: Tensor, deviation: Tensor | None, *, fill: bool) -> None:
+        new = torch.zeros(out.shape, dtype=torch.float64)
+        if moves := deviation is None or bool(deviation.any()):
+            new = limited(new.fill_(LARGEST) if deviation is None else new.copy_(deviation), out)
+        known = self._deviations.get(id(out))
+        if known is None or known[1].shape != out.shape:
+            self._deviations[id(out)] = out, new
+        elif 0 in known[1].stride():  # a parameter or buffer, written over
+            self.reading.opaque |= moves
         else:
-            self._masks[id(out)] = out, torch.empty_like(out, dtype=torch.bool).copy_(new)
-        if fill:
-            out.masked_fill_(self._masks[id(out)][1], 0)
-
-    def _product(self, multiply: Callable[..., Tensor], one: Tensor, other: Tensor) -> Tensor:
-        """Unknown where an unknown factor meets one that may be other than zero."""
-        found = multiply(self.mask(one).double(), self.live(other))
-        if bool(self.mask(other).any()):
-            found = found + multiply(self.live(one), self.mask(other).double())
-        return found > 0.5
-
-    def _norm(self, args: Sequence[Any], *, training: bool) -> Tensor:
-        """A scale of zero leaves the shift; with statistics of its input, channels are alike."""
-        x, scale = args[:2]
-        mask = self.mask(x)
-        channels = (1, -1) + (1,) * (x.ndim - 2)
-        if training:
-            mask = mask.transpose(0, 1).flatten(1).any(1).view(channels).expand_as(mask)
-        return mask if scale is None else mask & (self.live(scale) > 0).view(channels)
+            known[1].copy_(new)  # written over: views of it see the new deviation as well
+        if fill and moves and (out.is_floating_point() or out.is_complex()):
+            out.masked_fill_((new > 0) & ~out.isfinite(), 0)
 
     def _trace_parameters(self, name: str, args: Any, tensors: list[Tensor], out: Any) -> None:
         """Follow parameters that are merely turned, and what is made of parameters alone."""
@@ -223,17 +201,10 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             order = movement.turned(name, args, tensors[0].ndim)
             self._bare[id(out)] = bare[0], tuple(bare[1][k] for k in order)
 
-    def _read(
-        self,
-        func: Any,
-        rule: Rule | None,
-        args: Any,
-        kwargs: dict[str, Any],
-        tensors: list[Tensor],
-    ) -> Read | None:
+    def _read(self, operation: Operation, rule: Rule | None, out: Tensor) -> None:
         """Note what a bare weight reads."""
         convolves = rule is arithmetic.convolution
-        x, weight = args[:2] if convolves else tensors[-2:]
+        x, weight = operation.args[:2] if convolves else operation.tensors[-2:]
         for operand in (x, weight):
             if id(operand) not in self._bare:
                 self.reading.derived |= self._made_of.get(id(operand), frozenset())
@@ -247,61 +218,99 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.reading.derived |= {
                 self._bare[id(t)][0] for t in (x, weight) if id(t) in self._bare
             }
-            return None
-        if convolves:
-            read, dim = self._read_by_convolution(func, args)
+            return
+        dim = 1 if convolves and not operation.args[6] else 0
+        read = self._read_by_convolution if convolves else self._read_by_matrix
+        found, place = read(operation, x, weight, out), (name, dims[dim])
+        found.output = id(out)
+        known = self.reading.reads.get(place)
+        self.reading.reads[place] = found if known is None else known.and_again(found)
+
+    def _read_by_convolution(
+        self, operation: Operation, x: Tensor, weight: Tensor, out: Tensor
+    ) -> Read:
+        """Rows of weights are (what one group reads, position, output of the group)."""
+        rest, groups = operation.args[3:], operation.args[8]
+        largest, change = (_largest_but(t, 1) for t in (operation.size(x), self.deviation(x)))
+        drop = self._negligible(out, x.shape[1] // groups).view(groups, -1)
+        taps = magnitude(weight).flatten(2).sum(2)
+        if transposed := bool(operation.args[6]):
+            each, taps = 1, taps.view(groups, -1, taps.shape[1])
+            gains = _gains(taps, drop[:, None]).view(1, -1)
         else:
-            read, dim = self._read_by_matrix(x, weight, float(kwargs.get("alpha", 1))), 0
-        place, reads = (name, dims[dim]), self.reading.reads
-        reads[place] = reads[place].and_again(read) if place in reads else read
+            each, taps = groups, taps.view(groups, -1, taps.shape[1]).transpose(1, 2)
+            gains = _gains(taps, drop[:, None])
+        read, known = _judged(largest.view(each, -1), change.view(each, -1), gains)
+        size = len(read.nothing)
+        for p in known.nonzero().flatten().tolist():
+            rows = [g * size + p for g in range(each)]
+            if transposed:
+                group = p // (size // groups)
+                part = [*rest[:-1], 1]
+                given = operation.func(x[:, rows], weight[rows], None, *part)
+                ours = drop[group]
+            else:
+                given = operation.func(x[:, rows], weight[:, [p]], None, *rest)
+                ours, group = drop.flatten(), 0
+            given = given.transpose(0, 1).flatten(1)
+            if _alike(given, ours):
+                whole = torch.zeros(drop.numel(), dtype=torch.float64)
+                whole[group * len(ours) :][: len(ours)] = given.mean(1)
+                read.constants[p] = whole
         return read
 
-    def _read_by_convolution(self, func: Any, args: Any) -> tuple[Read, int]:
-        x, weight, transposed, groups = args[0], args[1], args[6], args[8]
-        dim = 0 if transposed else 1
-        n = weight.shape[dim]
-        each = 1 if transposed else groups  # groups that share a position along the weight
-        arrives = _any_but(self.live(x), 1).view(each, n)
-        unknown = _any_but(self.mask(x), 1).view(each, n)
-        split = weight.reshape(each, -1, *weight.shape[1:]) if not transposed else weight[None]
-        used = split.transpose(1, dim + 1).flatten(2).ne(0).any(2)
-        silent, unread = ~arrives.any(0), ~used.any(0)
-        nothing = ~(arrives & used).any(0)
-        known = ~(unknown & used).any(0) & ~nothing
-        constants = {}
+    def _read_by_matrix(self, operation: Operation, x: Tensor, weight: Tensor, out: Tensor) -> Read:
+        factor = float(operation.kwargs.get("alpha", 1))
+        largest, change = (_largest_but(t, 1) for t in (operation.size(x), self.deviation(x)))
+        drop = self._negligible(out, len(weight))
+        gains = _gains(magnitude(factor * weight), drop)
+        read, known = _judged(largest[None], change[None], gains[None])
         for p in known.nonzero().flatten().tolist():
-            only = torch.zeros_like(x)
-            rows = [g * n + p for g in range(each)]
-            only[:, rows] = x[:, rows]
-            given = func(only, weight, None, *args[3:]).transpose(0, 1).flatten(1)
-            if _alike(given):
-                constants[p] = given.mean(1)
-        return Read(silent, unread, nothing, constants), dim
+            given = factor * x[:, p, None] * weight[p]
+            if _alike(given.T, drop):
+                read.constants[p] = given.mean(0)
+        return read
 
-    def _read_by_matrix(self, x: Tensor, weight: Tensor, factor: float) -> Read:
-        arrives, used = _any_but(self.live(x), 1), weight.ne(0).any(1)
-        nothing = ~(arrives & used)
-        known = ~_any_but(self.mask(x), 1) & ~nothing
-        constants = {
-            p: factor * x[0, p] * weight[p]
-            for p in known.nonzero().flatten().tolist()
-            if _alike(x[:, p][None])
-        }
-        return Read(~arrives, ~used, nothing, constants)
+    def _negligible(self, out: Tensor, n: int) -> Tensor:
+        """How much one of n positions may change an output and be nothing, (out,)."""
+        largest = _largest_but(magnitude(out), 1)
+        return torch.where(largest.isfinite(), largest, 0) * (self.tolerance / n)
+
+
+def _judged(largest: Tensor, change: Tensor, gains: Tensor) -> tuple[Read, Tensor]:
+    """What each position hands on, and which positions hand on a constant that is something.
+
+    `largest` is the largest value that arrives and `change` its largest deviation; `gains` is what
+    a value of one does at most, in multiples of what is negligible. (n groups, n positions) each.
+    """
+    nothing = (largest == 0) | (largest * gains <= 1)
+    steady = (change == 0) | (change * gains <= 1)
+    silent, unread = largest == 0, gains == 0
+    read = Read(silent.all(0), unread.all(0), (silent | unread).all(0), nothing.all(0), {})
+    return read, steady.all(0) & ~read.nothing
+
+
+def _gains(weight: Tensor, negligible: Tensor) -> Tensor:
+    """Weights in multiples of what is negligible to their outputs, the last dimension; the largest.
+
+    A weight of zero is none of it, any other infinitely often nothing.
+    """
+    return (weight / negligible).where(weight != 0, 0).amax(-1)
+
+
+def _largest_but(tensor: Tensor, dim: int) -> Tensor:
+    """The largest along one dimension."""
+    return tensor.transpose(0, dim).flatten(1).amax(1)
 
 
 def _leaves(out: Any) -> Iterator[Tensor]:
     return (leaf for leaf in tree_iter(out) if isinstance(leaf, Tensor))
 
 
-def _any_but(tensor: Tensor, dim: int) -> Tensor:
-    return tensor.ne(0).transpose(0, dim).flatten(1).any(1)
-
-
-def _alike(rows: Tensor) -> bool:
-    """Whether every row holds one number, to within float64's rounding."""
+def _alike(rows: Tensor, negligible: Tensor) -> bool:
+    """Whether every row holds one number, to within what is negligible or float64's rounding."""
     spread = rows.amax(1) - rows.amin(1)
-    return bool((spread <= 1e-13 * rows.abs().max()).all())
+    return bool((spread <= 1e-13 * rows.abs().max() + negligible).all())
 
 
 _CONTRACTIONS: tuple[Rule | None, ...] = (arithmetic.convolution, arithmetic.matrix_product)

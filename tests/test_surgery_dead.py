@@ -1,4 +1,4 @@
-"""Free channels: found from the weights alone, and gone without a trace."""
+"""Dead channels: found from the weights, and gone without a trace."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from secateur.networks.families import NETWORKS
 from secateur.networks.vgg import vgg
 from secateur.plan.select import by_hand
 from secateur.surgery.cut import cut
-from secateur.surgery.lossless import (
+from secateur.surgery.dead import (
     CONSTANT,
     NOTHING,
     SILENT,
     UNREAD,
-    FreeChannels,
-    cut_lossless,
-    free_channels,
-    lossless,
+    DeadChannels,
+    dead_channels,
+    plan_dead,
+    remove_dead,
 )
 from secateur.train.fit import fit
 from secateur.train.penalty_scales import BnL1Proximal, prunable_scales
@@ -34,8 +34,8 @@ from secateur.train.schedule import Training
 from toys import TOYS, Net, image
 
 
-def found(model: nn.Module) -> FreeChannels:
-    return free_channels(model, trace(model, image()), image())
+def found(model: nn.Module) -> DeadChannels:
+    return dead_channels(model, trace(model, image()), image())
 
 
 def behind(*layers: nn.Module) -> nn.Module:
@@ -56,9 +56,9 @@ def test_on_paper() -> None:
     set_norm(model[1], 2, 0.0, 2.0)  # a constant, but another one at the padded border
     with torch.no_grad():
         model[4].weight[:, 1] = 0.0  # nothing reads channel 1 of the second group
-    free = found(model)
-    assert free.reasons == {"0": {0: SILENT, 1: SILENT}, "3": {1: UNREAD}}
-    assert free.constant == {} and free.n_channels == 3
+    dead = found(model)
+    assert dead.reasons == {"0": {0: SILENT, 1: SILENT}, "3": {1: UNREAD}}
+    assert dead.constant == {} and dead.n_channels == 3
 
 
 def test_constants_on_paper() -> None:
@@ -68,15 +68,15 @@ def test_constants_on_paper() -> None:
     with torch.no_grad():
         model[3].weight[:, 2, 0, 0] = torch.tensor([3.0, -1.0])
         model[3].bias.copy_(torch.tensor([1.0, 1.0]))
-    free = found(model)
-    assert free.reasons == {"0": {2: CONSTANT}} and free.constant == {"0": (2,)}
+    dead = found(model)
+    assert dead.reasons == {"0": {2: CONSTANT}} and dead.constant == {"0": (2,)}
     before = state_of(model)
-    done = cut_lossless(model, image())
+    done = remove_dead(model, image())
     assert done.network[3].bias.tolist() == [7.0, -1.0]  # 1 + 2 * 3 and 1 - 2
     assert done.plan.remove == {"0": (2,)} and done.shifted == ("3",)
     assert done.relative_error < 1e-14
     assert same_state(model, before)
-    assert cut_lossless(model, image(), constants=False).plan.remove == {}
+    assert remove_dead(model, image(), constants=False).plan.remove == {}
 
 
 def test_filters_of_zeros() -> None:
@@ -87,7 +87,7 @@ def test_filters_of_zeros() -> None:
         return net
 
     assert found(model(0.0)).reasons == {"0": {1: CONSTANT}}  # sigmoid(0) is a half
-    assert cut_lossless(model(0.3), image()).relative_error < 1e-12
+    assert remove_dead(model(0.3), image()).relative_error < 1e-12
     net = model(0.0)
     net[1] = nn.Tanh()
     assert found(net).reasons == {"0": {1: SILENT}}
@@ -135,10 +135,10 @@ def test_a_constant_that_is_one_everywhere_is_free(name: str) -> None:
     set_norm(model[1], 0, 0.0, 2.0)
     set_norm(model[1], 2, 0.0, 0.5)
     channels = trace(model, image())
-    free = free_channels(model, channels, image())
+    dead = dead_channels(model, channels, image())
     wanted = (0,) if name == "grouped" else (0, 2)
-    assert free.constant == {channels.groups[0].name: wanted}
-    done = cut_lossless(model, image())
+    assert dead.constant == {channels.groups[0].name: wanted}
+    done = remove_dead(model, image())
     assert done.plan.remove == {channels.groups[0].name: wanted}
     assert difference(outputs(done.network, image()), outputs(model, image())) < 1e-12
 
@@ -167,7 +167,7 @@ def test_of_a_sum_every_branch_must_be_dead() -> None:
     with torch.no_grad():  # … once the branch does not read it
         model.branch.weight[:, 2] = 0.0
     assert found(model).reasons == {"stem": {1: SILENT, 2: NOTHING}}
-    assert cut_lossless(model, image()).relative_error < 1e-12
+    assert remove_dead(model, image()).relative_error < 1e-12
 
 
 def test_an_output_that_two_read_gets_a_bias_of_its_own() -> None:
@@ -186,7 +186,7 @@ def test_an_output_that_two_read_gets_a_bias_of_its_own() -> None:
         )
     )
     set_norm(model.bn, 1, 0.0, 1.5)
-    done = cut_lossless(model, image())
+    done = remove_dead(model, image())
     assert done.plan.remove == {"stem": (1,)} and done.relative_error < 1e-12
     assert done.network.reader.bias is not None
     assert torch.equal(done.network.norm.running_mean, model.norm.running_mean)
@@ -214,10 +214,10 @@ def test_one_channel_of_a_dead_group_stays() -> None:
     for channel in range(4):
         set_norm(model[1], channel, 0.0, 0.0)
     channels = trace(model, image())
-    free = free_channels(model, channels, image())
-    assert list(free.of("0")) == [0, 1, 2, 3]
-    assert lossless(channels, free).remove == {"0": (1, 2, 3)}
-    assert free.among(by_hand(channels, {"0": [0, 2]})) == (2, 0)
+    dead = dead_channels(model, channels, image())
+    assert list(dead.of("0")) == [0, 1, 2, 3]
+    assert plan_dead(channels, dead).remove == {"0": (1, 2, 3)}
+    assert dead.among(by_hand(channels, {"0": [0, 2]})) == (2, 0)
 
 
 def dead_by_chance(model: nn.Module, seed: int) -> nn.Module:
@@ -232,11 +232,11 @@ def dead_by_chance(model: nn.Module, seed: int) -> nn.Module:
 
 
 def check(model: nn.Module, example: Any) -> int:
-    """Remove what is free, and find the same outputs; how many channels went."""
+    """Remove what is dead, and find the same outputs; how many channels went."""
     before = state_of(model)
-    done = cut_lossless(model, example)
+    done = remove_dead(model, example)
     assert done.relative_error < 1e-10
-    zero_only = cut_lossless(model, example, constants=False)
+    zero_only = remove_dead(model, example, constants=False)
     assert zero_only.relative_error <= 1e-10 and not zero_only.shifted
     assert same_state(model, before)
     return sum(map(len, done.plan.remove.values()))
@@ -263,20 +263,20 @@ def test_families(name: str) -> None:
 
 
 def test_every_channel_that_is_not_called_free_matters() -> None:
-    """Nothing is overlooked: cut alone, a channel that is not free changes the outputs."""
+    """Nothing is overlooked: cut alone, a channel that is not dead changes the outputs."""
     widths = (1, 6, 6, 6)
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(widths):
         layers += [nn.Conv2d(n_in, n_out, 3, padding=1), nn.BatchNorm2d(n_out), nn.Tanh()]
     model = dead_by_chance(randomised(nn.Sequential(*layers, nn.Conv2d(6, 2, 1))), 5)
     channels = trace(model, image())
-    free = free_channels(model, channels, image())
+    dead = dead_channels(model, channels, image())
     wanted = outputs(model, image())
     judged = set()
     for group in channels.groups:
         for j in range(group.n_channels):
             small = cut(model, by_hand(channels, {group.name: [j]}), image())
-            nothing = free.of(group.name).get(j, CONSTANT) != CONSTANT
+            nothing = dead.of(group.name).get(j, CONSTANT) != CONSTANT
             changed = difference(outputs(small, image()), wanted) > 1e-12
             assert changed != nothing
             judged.add(nothing)
@@ -292,9 +292,9 @@ def test_after_training_with_the_proximal_penalty() -> None:
     penalty = BnL1Proximal(strength=1.2, scales=prunable_scales(channels), ramp=0.0)
     fit(model, x, y, Training(epochs=4, batch_size=16), seed=0, penalty=penalty)
     model.eval()
-    free = free_channels(model, channels, example)
-    assert 0 < free.n_channels < sum(group.n_channels for group in channels.groups)
-    done = cut_lossless(model, example)
+    dead = dead_channels(model, channels, example)
+    assert 0 < dead.n_channels < sum(group.n_channels for group in channels.groups)
+    done = remove_dead(model, example)
     assert done.relative_error < 1e-5
     with torch.no_grad():
         torch.testing.assert_close(done.network(x), model(x), rtol=1e-4, atol=1e-5)

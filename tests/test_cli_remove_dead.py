@@ -1,4 +1,4 @@
-"""`secateur prune --lossless`, what was free of any prune, and `--re-estimate`."""
+"""`secateur prune --remove-dead`, what was dead of any prune, and `--re-estimate`."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def built() -> nn.Module:
     return vgg(width=4)
 
 
-def test_lossless_removes_what_is_free_and_no_more(run, capsys):
-    assert run("prune", *NETWORK, "--lossless") == 0
+def test_it_removes_what_is_dead_and_no_more(run, capsys):
+    assert run("prune", *NETWORK, "--remove-dead") == 0
     said = capsys.readouterr().out
-    assert "every output is as it was" in said and "constants went into the biases of" in said
-    assert "free: of 3 channels that went, 2 gave nothing and 1 a constant" in said
+    assert "outputs unchanged within" in said and "constants went into the biases of" in said
+    assert "dead: of 3 channels that went, 2 gave nothing and 1 a constant" in said
     plan = PruningPlan.from_json(Path("out/prune/plan.json").read_text())
-    assert plan.how == "lossless" and sum(map(len, plan.remove.values())) == 3
+    assert plan.how == "dead channels" and sum(map(len, plan.remove.values())) == 3
     assert plan.remove["conv1.conv"] == DEAD
     before, small = load("w.safetensors", built), load("out/prune/network.safetensors", built)
     x = torch.randn(4, 1, 32, 33)
@@ -60,12 +60,12 @@ def test_lossless_removes_what_is_free_and_no_more(run, capsys):
         torch.testing.assert_close(small.eval()(x), before.eval()(x), rtol=1e-5, atol=1e-6)
 
 
-def test_every_prune_says_how_much_was_free(run, capsys):
+def test_every_prune_says_how_much_was_dead(run, capsys):
     options = ["--pruning-ratio", 0.5, "--criterion", "bn_scale"]
     assert run("prune", *NETWORK, *options, "--json") == 0
-    free = json.loads(capsys.readouterr().out)["free"]
-    assert free["nothing"] == 2 and free["constant"] == 1 and free["in_network"] == 3
-    assert free["removed"] > 3
+    dead = json.loads(capsys.readouterr().out)["dead"]
+    assert dead["nothing"] == 2 and dead["constant"] == 1 and dead["in_network"] == 3
+    assert dead["removed"] > 3
     assert run("prune", *NETWORK, *options) == 0
     assert "2 gave nothing and 1 a constant; the network had 3 of these" in capsys.readouterr().out
 
@@ -92,9 +92,9 @@ def test_re_estimation_changes_statistics_only(run, capsys):
 
 
 BAD = [
-    (["--lossless", "--macs", "50%"], "so --macs has no say"),
-    (["--lossless", "--ignore", "conv1*"], "so --ignore has no say"),
-    (["--lossless", "--keep-multiple-of", "8"], "so --keep-multiple-of has no say"),
+    (["--remove-dead", "--macs", "50%"], "so --macs has no say"),
+    (["--remove-dead", "--ignore", "conv1*"], "so --ignore has no say"),
+    (["--remove-dead", "--keep-multiple-of", "8"], "so --keep-multiple-of has no say"),
     (["--macs", "50%", "--re-estimate"], "--re-estimate needs data"),
 ]
 
