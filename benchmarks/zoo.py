@@ -81,7 +81,7 @@ def chosen() -> list[str]:
 
 
 def examine(name: str, *, permute: bool = False) -> dict[str, Any]:
-    """Build, trace, plan, settle, cut and verify one architecture.
+    """Build, trace, plan, prove, cut and verify one architecture.
 
     With `permute` also: how far its outputs are from those with the channels of all groups
     permuted, in float64, which operators over channels do not hide.
@@ -91,11 +91,9 @@ def examine(name: str, *, permute: bool = False) -> dict[str, Any]:
 
     from contracts import permutation_error, plan_of
     from secateur.channels.cost import cost
-    from secateur.channels.trace import trace
+    from secateur.channels.trace import recorded, trace
     from secateur.errors import SecateurError, VerificationError
-    from secateur.surgery.cut import cut
-    from secateur.surgery.prove import settle
-    from secateur.surgery.verify import verify
+    from secateur.surgery.prove import settled
     from timm_without_torchvision import import_timm
 
     torch.set_num_threads(1)
@@ -136,23 +134,23 @@ def examine(name: str, *, permute: bool = False) -> dict[str, Any]:
         for pinned in channels.pinned:
             pins[f"{pinned.reason}, {pinned.source}"] += pinned.n_channels
         row["pinned"] = pins.most_common(4)
-        plan = settle(model, plan_of(channels, remove, ratio=0.5), example)
-        lap("settle")
+        run, channels = recorded(model, example, channels)
+        asked = plan_of(channels, remove, ratio=0.5)
+        done = settled(model, asked, example, run, channels)
+        plan, found = done.plan, done.verification
+        lap("cut")
         row["held_back"] = len(plan.held_back)
         row["why"] = Counter(_short(text) for text in plan.held_back.values()).most_common(4)
         held = {name: remove[name] for name in plan.held_back}
         row |= shares(channels, held)
         row["params_after"] = plan.after.params
         row["mixing"] = sorted({m.reason for m in channels.mixing})
-        small = cut(model, plan, example, hold_back=False)
-        lap("cut")
-        row["agree"] = sum(p.numel() for p in small.parameters()) == plan.after.params
-        found = verify(model, small, plan, channels, example)
-        row["error"] = found.relative_error
-        row["verdict"] = "exact" if found.exact else "mixing"
-        if row["held_back"]:
-            row["verdict"] += ", held back"
-        row["after"] = cost(trace(small, example)).params
+        row["agree"] = sum(p.numel() for p in done.network.parameters()) == plan.after.params
+        row["how"] = Counter(found.groups.values()).most_common()
+        row["error"], row["inputs"] = found.relative_error, list(found.inputs)
+        row["silence"], row["moved"] = found.silence_error, found.permutation_error
+        row["verdict"] = verdict(found) + ", held back" * bool(row["held_back"])
+        row["after"] = cost(trace(done.network, example)).params
         if permute:
             row["permuted"] = permutation_error(model.double(), example, channels)
     except VerificationError as error:
@@ -161,6 +159,15 @@ def examine(name: str, *, permute: bool = False) -> dict[str, Any]:
         at = traceback.format_exc().strip().splitlines()[-3:]
         row |= {"verdict": "failed", "failure": f"{type(error).__name__}: {error}"[:400], "at": at}
     return row
+
+
+def verdict(found: Any) -> str:
+    """What a verification says of a cut."""
+    if not found.holds:
+        return "wrong"
+    if found.exact:
+        return "exact"
+    return "computed weight" if "computed weight" in found.groups.values() else "kept statistics"
 
 
 def shaken(model: Any) -> Any:
@@ -206,6 +213,10 @@ def shares(channels: Any, held: dict[str, Any]) -> dict[str, float]:
     return {"prunable": touched[True] / total, "prunable_kept": touched[False] / total}
 
 
+def _short_number(value: float | None) -> str:
+    return "" if value is None else f"{value:.0e}"
+
+
 def _short(text: str) -> str:
     """Operator and line of a reason."""
     found = re.search(
@@ -248,7 +259,8 @@ def page(found: list[dict[str, Any]], n_asked: int, command: str) -> str:
         "# The zoo",
         "",
         "Architectures of timm, half the channels of every group removed at random, the cut",
-        "network against the masked one in float64. Made by",
+        "network against its references in float64 (see [labels and proof](labels-and-proof.md)).",
+        "Made by",
         "",
         f"    {command}",
         "",
@@ -256,12 +268,18 @@ def page(found: list[dict[str, Any]], n_asked: int, command: str) -> str:
         "not attention only, of each family (the name up to its first digit or underscore), of the",
         "first twelve names, the smallest and the middle one by parameters, below 100 M.",
         "",
-        "- *exact*: they differ by 1e-10 at most, relative to the largest output;",
-        "- *mixing*: they differ, and an operator over channels (a layer norm, say) says why;",
+        "- *exact*: the cut network is the whole one with these channels silent, within 1e-10 of",
+        "  the largest output;",
+        "- *kept statistics*: so it is with operators across channels (a layer norm, say) over the",
+        "  channels that are kept, and channels in another order give the same cut; *silence* says",
+        "  how far the outputs are from those with silent channels counted as zeros;",
+        "- *computed weight*: so it is with weights computed from what is kept of them;",
+        "- *groups by reference* counts the groups held to each of these three; every network ran",
+        "  on an input of the example's size and on one of each other size in *inputs*;",
         "- *held back*: some groups do not fit the network's code and stay whole; *prunable*",
         "  and *kept* are the shares of all parameters that have a prunable dimension, before",
         "  and after holding back; *why* names operators and lines;",
-        "- *wrong*: they differ and nothing explains it; *failed*: no cut network.",
+        "- *wrong*: a cut network was given that differs; *failed*: there is no cut network.",
         "",
         f"{len(found)} of the {n_asked} architectures asked for have been run: "
         + ", ".join(f"{n} {v}" for v, n in verdicts.most_common())
@@ -275,8 +293,8 @@ def page(found: list[dict[str, Any]], n_asked: int, command: str) -> str:
             f"Median share of parameters that stay prunable: {median(kept):.1%} "
             f"(mean {sum(kept) / len(kept):.1%})."
         ]
-    head = "| architecture | params, M | verdict | error | groups | held back | prunable | kept |"
-    lines += ["", f"{head} why |", "|" + " --- |" * 9]
+    head = "| architecture | params, M | verdict | groups by reference | error | permuted | silence |"
+    lines += ["", f"{head} inputs | held back | prunable | kept | why |", "|" + " --- |" * 12]
     for row in sorted(found, key=lambda row: row["name"]):
         why = row.get("failure", "") or "; ".join(f"{text} ({n})" for text, n in row.get("why", []))
         why = why.replace("|", "/").replace("\n", " ")[:160]
@@ -284,8 +302,11 @@ def page(found: list[dict[str, Any]], n_asked: int, command: str) -> str:
             row["name"],
             f"{row['params'] / 1e6:.1f}" if "params" in row else "",
             row["verdict"],
-            f"{row['error']:.0e}" if "error" in row else "",
-            str(row.get("groups", "")),
+            ", ".join(f"{n} {how}" for how, n in row.get("how", [])),
+            _short_number(row.get("error")),
+            _short_number(row.get("moved")),
+            _short_number(row.get("silence")),
+            ", ".join(row.get("inputs", [])),
             str(row.get("held_back", "")),
             f"{row['prunable']:.0%}" if "prunable" in row else "",
             f"{row['prunable_kept']:.0%}" if "prunable_kept" in row else "",

@@ -149,6 +149,8 @@ class Call:
         """These labels were taken by their position: what else lay there is of another kind."""
         if labels.numel() < of.numel():
             self.run.notebook.parts.append(labels.reshape(-1))
+            if all(map(self.is_weight, self.tensors)):
+                self.run.notebook.sliced.append((of.reshape(-1), self.name, self.source))
 
     def fixed(self, size: int, reason: str) -> Tensor:
         """Labels for a stretch of fixed size, (size,): pinned from birth."""

@@ -56,13 +56,15 @@ class Notebook:
 
     `labels` maps (parameter, dim) to the labels along it, (size,), in the order of first use. A
     parameter that takes in what another gives out has the other's labels. `parts` are labels that
-    a slice took from beside others.
+    a slice took from beside others; `sliced` are those that it took them from, of a parameter, with
+    the operator and the line.
     """
 
     labels: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     meetings: list[Meeting] = field(default_factory=list)
     pins: list[Pin] = field(default_factory=list)
     parts: list[Tensor] = field(default_factory=list)
+    sliced: list[tuple[Tensor, str, str]] = field(default_factory=list)
     roles: dict[tuple[str, int], str] = field(default_factory=dict)
     n_labels: int = 0
     _first_of: list[tuple[int, tuple[str, int]]] = field(default_factory=list)
@@ -104,6 +106,23 @@ class Notebook:
             self._pinned[pin.labels.numpy()] = True
         self._pins_seen = len(self.pins)
         return bool(self._pinned[labels.numpy()].all())
+
+    def pin_unreached(self) -> None:
+        """Pin what of a parameter no slice takes and nothing meets: another input may reach it.
+
+        Of a table of positions, say, the example is as long as it is.
+        """
+        if not self.sliced:
+            return
+        beside = np.ones(self.n_labels, dtype=bool)
+        for part in self.parts:
+            beside[part.numpy()] = False
+        for labels in meeting_pairs(self.meetings):
+            beside[labels] = False
+        for labels, operator, source in self.sliced:
+            if len(left := labels[torch.from_numpy(beside[labels.numpy()])]):
+                reason = f"lies beyond what the example reaches in {operator}"
+                self.pins.append(Pin(left, reason, source))
 
     def blank(self) -> Notebook:
         """A notebook that knows whose labels are whose, and nothing else."""

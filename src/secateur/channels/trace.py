@@ -121,6 +121,7 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> list[Tensor]:
         run.recognise(tensor)
         for labels in run.fields_of(tensor).values():
             run.pin(labels, "is an output of the network")
+    run.notebook.pin_unreached()
     return answer
 
 
