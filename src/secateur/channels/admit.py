@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -25,6 +26,10 @@ _HOOKS = {
     "torch.nn.utils.spectral_norm": "use torch.nn.utils.parametrizations.spectral_norm",
 }
 """Modules of torch whose hooks make a weight anew before every call, and what to do instead."""
+
+
+_FLOAT_HELPERS = {"FloatFunctional", "FXFloatFunctional"}
+"""Modules of floats among torch's quantised ones."""
 
 
 def check_network(model: object) -> None:
@@ -50,10 +55,10 @@ def check_network(model: object) -> None:
                 f"{where} was compiled by torch.jit, which shows no operators; give the network "
                 "it was compiled from"
             )
-        if kind.__module__.startswith("torch.ao.nn"):
+        if (packed := next(filter(_is_packed, kind.__mro__), None)) is not None:
             raise TraceError(
-                f"{where} is a {kind.__module__}.{kind.__name__}: its weights are packed; cut the "
-                "network first and quantise it then"
+                f"{where} is a {packed.__module__}.{packed.__name__}: its weights are packed; cut "
+                "the network first and quantise it then"
             )
         own = {**module._parameters, **module._buffers}
         for name, tensor in own.items():
@@ -67,6 +72,18 @@ def check_network(model: object) -> None:
                     f"{where} makes a weight anew before every call ({type(hook).__name__} of "
                     f"{type(hook).__module__}); {advice}"
                 )
+
+
+def _is_packed(kind: type) -> bool:
+    """Whether modules of a type compute with packed integers.
+
+    Those that stand in for it while a network is prepared or trained for it are of floats.
+    """
+    return (
+        kind.__module__.startswith("torch.ao.nn.")
+        and "quantized" in kind.__module__.split(".")
+        and kind.__name__ not in _FLOAT_HELPERS
+    )
 
 
 def check_example(example_input: object, name: str = "example_input") -> None:
@@ -109,9 +126,12 @@ def explained(model: nn.Module, error: Exception, where: str) -> TraceError:
     at = f" ({where})" if where else ""
     text = str(error).splitlines()[0].rstrip(".; ") if str(error) else type(error).__name__
     if any(said in text for said in _OF_VALUES):
+        way = "take that part out of the traced network"
+        if _in_quantiser(error):
+            way = "cut the network before it is prepared for quantisation"
         return TraceError(
             f"{name}.forward depends on the values of its data, not only on shapes{at}: {text}; "
-            "take that part out of the traced network"
+            f"{way}"
         )
     if "training" in text.lower():
         return TraceError(
@@ -122,3 +142,9 @@ def explained(model: nn.Module, error: Exception, where: str) -> TraceError:
         f"{name}.forward failed on shapes{at}: {text}; check that example_input has the "
         "shape and type the network is called with"
     )
+
+
+def _in_quantiser(error: Exception) -> bool:
+    """Whether an exception came from an observer or a fake quantiser of torch."""
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
+    return any(name.startswith("torch.ao.quantization.") for name in modules)

@@ -190,6 +190,13 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Any:
     return torch.empty(sizes, dtype=first.dtype, device="meta")
 
 
+def rounded(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    """As the input, and which elements were in range; torch has no meta kernel for all of these."""
+    return torch.empty_like(x), torch.empty_like(x, dtype=torch.bool)
+
+
+_ROUNDED = """fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask
+    _fake_quantize_per_tensor_affine_cachemask_tensor_qparams"""
 _ELEMENTWISE = """relu relu6 hardswish hardtanh hardsigmoid sigmoid silu gelu tanh leaky_relu elu
     mish softplus neg abs exp sqrt rsqrt erf"""
 _CLAMPS = "clamp clamp_min clamp_max"
@@ -210,5 +217,6 @@ SHAPES: Mapping[str, Shape] = {
     "aten::addmm": addmm,
     "aten::mm": mm,
     "aten::cat": cat,
+    **{f"aten::{name}": rounded for name in _ROUNDED.split()},
 }
 """Operator -> function of its arguments."""
