@@ -138,13 +138,14 @@ def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
     """
     before = [(module, dict(module.__dict__)) for module in modules]
     tables: list[tuple[Any, Any]] = []
+    seen: set[int] = set()
     for _, attributes in before:
         for name in _TORCH_TABLES:
             table = attributes[name]
             tables.append((table, table.copy()))
         for name in attributes.keys() - _TORCH_NAMES:
             if type(attributes[name]) in _TABLES:
-                _remember(attributes[name], tables)
+                _remember(attributes[name], tables, seen)
     try:
         yield
     finally:
@@ -162,9 +163,12 @@ _TORCH_NAMES = frozenset(vars(nn.Module()))
 """What every module has; of its tables only these three are written to by a forward."""
 
 
-def _remember(table: Any, tables: list[tuple[Any, Any]]) -> None:
-    """Note what is in a list, dict or set, and in those within it."""
+def _remember(table: Any, tables: list[tuple[Any, Any]], seen: set[int]) -> None:
+    """Note what is in a list, dict or set, and in those within it, each once."""
+    if id(table) in seen:
+        return
+    seen.add(id(table))
     tables.append((table, copy.copy(table)))
     for value in table.values() if isinstance(table, dict) else table:
         if type(value) in _TABLES:
-            _remember(value, tables)
+            _remember(value, tables, seen)
