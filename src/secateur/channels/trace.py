@@ -134,7 +134,8 @@ def without_collections() -> Iterator[None]:
 def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Whatever is set on a module inside, its mode among it, is as before afterwards.
 
-    So is what is written into its attributes that are lists, dicts and sets: caches, say.
+    So is what is written into its attributes that are lists, dicts and sets: caches, say, and the
+    tables of its hooks.
     """
     before = [(module, dict(module.__dict__)) for module in modules]
     tables: list[tuple[Any, Any]] = []
@@ -143,6 +144,9 @@ def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
         for name in _TORCH_TABLES:
             table = attributes[name]
             tables.append((table, table.copy()))
+        for name in _HOOK_TABLES:
+            if table := attributes.get(name):
+                tables.append((table, table.copy()))
         for name in attributes.keys() - _TORCH_NAMES:
             if type(attributes[name]) in _TABLES:
                 _remember(attributes[name], tables, seen)
@@ -152,6 +156,9 @@ def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
         for module, attributes in before:
             module.__dict__.clear()
             module.__dict__.update(attributes)
+            for name in _HOOK_TABLES:
+                if table := attributes.get(name):
+                    table.clear()
         for table, contents in tables:
             table.clear()
             table.extend(contents) if isinstance(table, list) else table.update(contents)
@@ -159,8 +166,16 @@ def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 _TABLES = frozenset((list, dict, OrderedDict, defaultdict, set))
 _TORCH_TABLES = ("_parameters", "_buffers", "_modules")
-_TORCH_NAMES = frozenset(vars(nn.Module()))
-"""What every module has; of its tables only these three are written to by a forward."""
+_OF_TORCH = vars(nn.Module())
+_TORCH_NAMES = frozenset(_OF_TORCH)
+"""What every module has, of which these three tables always hold something or may soon."""
+
+_HOOK_TABLES = tuple(
+    name
+    for name, table in _OF_TORCH.items()
+    if isinstance(table, dict | set) and name not in _TORCH_TABLES
+)
+"""Tables of hooks and the like, most of them empty: only those that are not need to be copied."""
 
 
 def _remember(table: Any, tables: list[tuple[Any, Any]], seen: set[int]) -> None:
