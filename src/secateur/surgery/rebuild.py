@@ -65,7 +65,7 @@ def shrink(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> nn.Modu
         old = tensors.get(name, named[name].detach())
         part = old.index_select(dim, torch.from_numpy(positions).to(old.device))
         layout = laid_out(old)
-        tensors[name] = part if layout is None else part.contiguous(memory_format=layout)
+        tensors[name] = part if layout is None else part.clone(memory_format=layout)
     return rebuild(model, tensors, plan.attributes)
 
 
