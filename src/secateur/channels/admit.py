@@ -105,12 +105,9 @@ def _check_functions(where: str, module: nn.Module) -> None:
         )
     compiled = ["forward"] if _is_compiled(type(module).forward) else []
     for name, value in own.items():
-        if type(value) in _MAY_CALL and (
-            any(map(_is_compiled, value))
-            if type(value) is not FunctionType
-            else _is_compiled(value)
-        ):
-            compiled.append(name)
+        if type(value) in _MAY_CALL:
+            several = (value,) if isinstance(value, FunctionType) else value
+            compiled += [name for one in several if _is_compiled(one)]
     if compiled:
         raise TraceError(
             f"{where} has {compiled[0]!r} compiled by torch.compile, which shows no operators; cut "
