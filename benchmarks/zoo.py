@@ -293,7 +293,9 @@ def page(found: list[dict[str, Any]], n_asked: int, command: str) -> str:
             f"Median share of parameters that stay prunable: {median(kept):.1%} "
             f"(mean {sum(kept) / len(kept):.1%})."
         ]
-    head = "| architecture | params, M | verdict | groups by reference | error | permuted | silence |"
+    head = (
+        "| architecture | params, M | verdict | groups by reference | error | permuted | silence |"
+    )
     lines += ["", f"{head} inputs | held back | prunable | kept | why |", "|" + " --- |" * 12]
     for row in sorted(found, key=lambda row: row["name"]):
         why = row.get("failure", "") or "; ".join(f"{text} ({n})" for text, n in row.get("why", []))

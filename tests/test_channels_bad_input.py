@@ -133,7 +133,7 @@ NETWORKS = [
     (quantised, r"module '2' is a torch\.ao\.nn.*Linear.*quantise it then"),
     (lambda: torch.jit.script(plain()), "the network was compiled by torch.jit"),
     (lambda: torch.jit.trace(plain().eval(), SINGLE), "the network was compiled by torch.jit"),
-    (lambda: torch.compile(plain()), r"is a OptimizedModule; give .*_orig_mod"),
+    (lambda: torch.compile(plain()), r"is a OptimizedModule; give model\._orig_mod"),
     (compiled_in_place, r"the network was compiled in place; cut .* before Sequential\.compile"),
     (lambda: nn.DataParallel(plain()), r"is a DataParallel; give model\.module"),
     (lambda: nn.Sequential(nn.LazyConv2d(4, 3), conv(4, 2)), "module '0' is lazy and its 'weight'"),

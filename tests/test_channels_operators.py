@@ -248,7 +248,11 @@ def test_what_mixes_is_not_exact_and_is_not_refused() -> None:
     small = cut(model, plan, image())
     assert small.norm.normalized_shape == (2,)
     found = verify(model, small, plan, channels, image())
-    assert found.holds and found.relative_error <= EXACT and found.groups == {"conv1": "kept statistics"}
+    assert (
+        found.holds
+        and found.relative_error <= EXACT
+        and found.groups == {"conv1": "kept statistics"}
+    )
     assert not found.exact and found.silence_error > 1e-3 and found.permutation_error <= EXACT
     assert found.operators[0].startswith("native_layer_norm at test_channels_op")
     assert "over those that are kept" in str(found)

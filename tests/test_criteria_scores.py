@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -59,11 +60,11 @@ def test_bn_scale_finds_a_norm_that_stands_after_the_activation() -> None:
 def test_without_a_batch_norm_there_is_no_scale() -> None:
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)).double()
     channels = trace(network, image())
-    with pytest.raises(CriterionError, match="cannot score group '0': it has no batch norm"):
+    with pytest.raises(CriterionError, match="cannot score group '0': bn_scale has no batch"):
         score(network, channels, [bn_scale])
 
 
-def test_a_group_that_cannot_be_scored_can_be_ignored() -> None:
+def test_a_group_that_cannot_be_scored_is_left_alone_and_listed() -> None:
     network = randomised(
         nn.Sequential(
             *(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU()),
@@ -72,17 +73,20 @@ def test_a_group_that_cannot_be_scored_can_be_ignored() -> None:
     )
     channels = trace(network, image())
     scores = score(network, channels, [bn_scale])["bn_scale"]
-    assert scores.groups.keys() == {"0"} and scores.left_out == {"3": "batch norm"}
+    why = scores.left_out["3"]
+    assert scores.groups.keys() == {"0"} and scores.left_out.keys() == {"3"}
+    assert re.match("bn_scale has no batch norm to score here: none follows these channels; ", why)
     half = Budget(pruning_ratio=0.5)
     for select in SCOPES.values():
-        with pytest.raises(
-            CriterionError, match="cannot score group '3': it has no batch norm; ig"
-        ):
-            select(scores, channels, half)
-        plan = select(scores, channels, replace(half, ignore=("3",)))
+        plan = select(scores, channels, half)
         assert {name: len(gone) for name, gone in plan.remove.items()} == {"0": 2}
-    with pytest.raises(CriterionError, match="cannot score group '3'"):
-        measure_sensitivity(network, channels, scores, lambda _: 1.0)
+        assert plan.held_back == {"3": why} and not plan.limited
+        ignored = select(scores, channels, replace(half, ignore=("3",)))
+        assert ignored.remove == plan.remove
+        assert not ignored.held_back and ignored.limited.keys() == {"3"}
+    measured = measure_sensitivity(network, channels, scores, lambda _: 1.0)
+    assert [curve.group for curve in measured.curves] == ["0"]
+    assert measured.not_prunable["3"] == why
 
 
 @pytest.mark.parametrize(

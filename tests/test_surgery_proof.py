@@ -22,7 +22,7 @@ from contracts import (
 )
 from secateur.channels.cost import cost
 from secateur.channels.trace import trace
-from secateur.errors import ProofError, SurgeryError, VerificationError
+from secateur.errors import ProofError, VerificationError
 from secateur.surgery import prove as prove_module
 from secateur.surgery.cut import cut
 from secateur.surgery.mask import mask
@@ -265,14 +265,6 @@ def test_a_network_in_single_precision_is_verified_in_double() -> None:
     small = cut(model, plan, image().float())
     assert verify(model, small, plan, channels, image().float()).relative_error <= 1e-10
     assert {p.dtype for p in small.parameters()} == {torch.float32}
-
-
-def test_what_cannot_be_copied_is_said() -> None:
-    model = randomised(plain())
-    model.cache = model[0].weight * 2  # no leaf: torch refuses to copy it
-    channels = trace(model, image())
-    with pytest.raises(SurgeryError, match="cannot be copied"):
-        cut(model, plan_of(channels, {"0": (0,)}), image())
 
 
 def test_cutting_down_to_one_channel_is_proved_like_any_other() -> None:

@@ -3,7 +3,7 @@
 * SecateurError                 exit code 2: wrong use or bad input
   + TraceError                  the network cannot be run on shapes
     - ChannelMapError           a channel map's text cannot be read
-  + CriterionError              a criterion cannot score this layer
+  + CriterionError              a criterion lacks data, or scores nothing here
   + PlanError                   a plan is malformed or made for another network
     - BudgetError               the budget cannot be met
   + SurgeryError                the cut cannot be made
@@ -44,7 +44,7 @@ class ChannelMapError(TraceError):
 
 
 class CriterionError(SecateurError):
-    """A criterion cannot score this layer."""
+    """A criterion lacks what it needs, or can score no group."""
 
 
 class PlanError(SecateurError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from traceback import walk_tb
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -13,16 +15,27 @@ from secateur.channels.walk import modules_of
 from secateur.errors import TraceError
 
 _WRAPPERS = {
-    "DataParallel": "model.module",
-    "DistributedDataParallel": "model.module",
-    "OptimizedModule": "the module that torch.compile was given (model._orig_mod)",
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "OptimizedModule": "_orig_mod",
 }
-"""Modules that stand around a network, by the name of their class, and what to give instead."""
+"""Modules that stand around a network, by the name of their class, and where it is in them."""
+
+_REMADE = {
+    "FullyShardedDataParallel": "cut the network before it is sharded",
+    "FSDPModule": "cut the network before it is sharded",
+    "UnflattenedModule": "give the network that torch.export was given",
+}
+"""Modules in whose place there is no network any more, and what to do instead."""
 
 _HOOKS = {
     "torch.nn.utils.prune": "make the masks permanent with torch.nn.utils.prune.remove",
 }
 """Modules of torch whose hooks make a weight anew before every call, and what to do instead."""
+
+
+_FLOAT_HELPERS = {"FloatFunctional", "FXFloatFunctional"}
+"""Modules of floats among torch's quantised ones."""
 
 
 def check_network(model: object) -> None:
@@ -34,11 +47,13 @@ def check_network(model: object) -> None:
     if not isinstance(model, nn.Module):
         what = f"the class {model.__name__}" if isinstance(model, type) else repr(model)[:60]
         raise TraceError(f"{what} is not a network; give an instance of torch.nn.Module")
+    kinds: set[type] = set()
     for path, module in modules_of(model):
         kind = type(module)
         where = f"module {path!r}" if path else "the network"
-        if kind.__name__ in _WRAPPERS:
-            raise TraceError(f"{where} is a {kind.__name__}; give {_WRAPPERS[kind.__name__]}")
+        if kind not in kinds:
+            _check_kind(where, path, kind)
+            kinds.add(kind)
         if getattr(module, "_compiled_call_impl", None) is not None:
             raise TraceError(
                 f"{where} was compiled in place; cut the network before {kind.__name__}.compile()"
@@ -48,11 +63,7 @@ def check_network(model: object) -> None:
                 f"{where} was compiled by torch.jit, which shows no operators; give the network "
                 "it was compiled from"
             )
-        if kind.__module__.startswith("torch.ao.nn"):
-            raise TraceError(
-                f"{where} is a {kind.__module__}.{kind.__name__}: its weights are packed; cut the "
-                "network first and quantise it then"
-            )
+        _check_functions(where, module)
         own = {**module._parameters, **module._buffers}
         for name, tensor in own.items():
             if tensor is not None and is_lazy(tensor):
@@ -65,6 +76,62 @@ def check_network(model: object) -> None:
                     f"{where} makes a weight anew before every call ({type(hook).__name__} of "
                     f"{type(hook).__module__}); {advice}"
                 )
+
+
+def _check_kind(where: str, path: str, kind: type[nn.Module]) -> None:
+    """Refuse what stands around a network or in its place, or computes with packed integers."""
+    for base in kind.__mro__:
+        if (inner := _WRAPPERS.get(base.__name__)) is not None:
+            way = f"put its {inner} in its place" if path else f"give model.{inner}"
+            raise TraceError(f"{where} is a {base.__name__}; {way}")
+        if way := _REMADE.get(base.__name__, ""):
+            raise TraceError(f"{where} is a {base.__name__}; {way}")
+        if _is_packed(base):
+            raise TraceError(
+                f"{where} is a {base.__module__}.{base.__name__}: its weights are packed; cut the "
+                "network first and quantise it then"
+            )
+
+
+def _check_functions(where: str, module: nn.Module) -> None:
+    """Refuse a module that calls what torch.compile made, or has no modes."""
+    own = vars(module)
+    if "eval" in own and isinstance(module, torch.fx.GraphModule):
+        raise TraceError(
+            f"{where} is a program of torch.export, of fixed sizes and without modes; give the "
+            "network that was exported"
+        )
+    compiled = ["forward"] if _is_compiled(type(module).forward) else []
+    for name, value in own.items():
+        if type(value) in _MAY_CALL:
+            several = (value,) if isinstance(value, FunctionType) else value
+            compiled += [name for one in several if _is_compiled(one)]
+    if compiled:
+        raise TraceError(
+            f"{where} has {compiled[0]!r} compiled by torch.compile, which shows no operators; cut "
+            "the network before compiling it"
+        )
+
+
+_MAY_CALL = frozenset((FunctionType, list, tuple))
+
+
+def _is_compiled(value: object) -> bool:
+    if isinstance(value, FunctionType):
+        return hasattr(value, "_torchdynamo_orig_callable")
+    return type(value).__name__ == "OptimizedModule"
+
+
+def _is_packed(kind: type) -> bool:
+    """Whether modules of a type compute with packed integers.
+
+    Those that stand in for it while a network is prepared or trained for it are of floats.
+    """
+    return (
+        kind.__module__.startswith("torch.ao.nn.")
+        and "quantized" in kind.__module__.split(".")
+        and kind.__name__ not in _FLOAT_HELPERS
+    )
 
 
 def check_example(example_input: object, name: str = "example_input") -> None:
@@ -113,10 +180,15 @@ def explained(model: nn.Module, error: Exception, where: str) -> TraceError:
     at = f" ({where})" if where else ""
     text = str(error).splitlines()[0].rstrip(".; ") if str(error) else type(error).__name__
     if asks_for_values(error):
-        return TraceError(
-            f"{name}.forward depends on the values of its data, not only on shapes{at}: {text}; "
+        way = (
             "trace the part of the network before or after this line, give arguments with which "
             "it is not reached, or, of your own code, move it out of forward"
+        )
+        if _in_quantiser(error):
+            way = "cut the network before it is prepared for quantisation"
+        return TraceError(
+            f"{name}.forward depends on the values of its data, not only on shapes{at}: {text}; "
+            f"{way}"
         )
     if "training" in text.lower():
         return TraceError(
@@ -127,3 +199,9 @@ def explained(model: nn.Module, error: Exception, where: str) -> TraceError:
         f"{name}.forward failed on shapes{at}: {text}; check that example_input has the "
         "shape and type the network is called with"
     )
+
+
+def _in_quantiser(error: Exception) -> bool:
+    """Whether an exception came from an observer or a fake quantiser of torch."""
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
+    return any(name.startswith("torch.ao.quantization.") for name in modules)

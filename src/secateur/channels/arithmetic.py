@@ -129,13 +129,16 @@ def _count_convolution(call: Call, dims: tuple[int, int], applied_to: Tensor | N
     transposed, groups = call.args[6], call.args[8]
     places = prod((x if transposed else call.outputs[0]).shape[2:])
     macs = places * x.shape[0] * weight.numel()
-    if call.is_weight(weight):
-        kind: Literal["transposed", "convolution"] = "transposed" if transposed else "convolution"
+    kind: Literal["transposed", "convolution"] = "transposed" if transposed else "convolution"
+    if call.is_plain(weight, dims):
         call.layer(kind, weight, dims, groups, macs, applied_to)
-    else:
-        sizes = macs // weight.numel(), *weight.shape[:2], weight[0, 0].numel()
-        along = (None, call.along(weight, 0), call.along(weight, 1), None)
-        call.product(sizes, along)
+        return
+    sizes = macs // weight.numel(), *weight.shape[:2], weight[0, 0].numel()
+    first, others = call.along(weight, 0), applied_to
+    if first is None and not weight.stride(0):  # one kernel for as many channels as there are
+        first, others = applied_to, None
+    call.product(sizes, (others, first, call.along(weight, 1), None))
+    call.sources(kind, weight, dims, groups, macs // weight.numel())
 
 
 def matrix_product(call: Call) -> None:
@@ -161,10 +164,11 @@ def matrix_product(call: Call) -> None:
         call.role(weight, out_dim, "out")
         macs = out.numel() * first.shape[k_first]
         rows = call.along(second if weights[0] else first, in_dim)
-        if call.is_whole(weight):
+        if call.is_plain(weight, (out_dim, in_dim)):
             call.layer("linear", weight, (out_dim, in_dim), 1, macs, rows)
         else:
             _note_product(call, first, second)
+            call.sources("linear", weight, (out_dim, in_dim), 1, macs // weight.numel())
     else:
         _note_product(call, first, second)
     operands = [without(call, first, k_first), without(call, second, k_second)]

@@ -184,14 +184,28 @@ class Call:
         """Whether a tensor is, or was made from, a parameter."""
         return self.run.weight_name(tensor) is not None
 
-    def is_whole(self, weight: Tensor) -> bool:
-        """Whether a weight has as many elements as the parameter that it goes by.
+    def is_plain(self, weight: Tensor, dims: tuple[int, int]) -> bool:
+        """Whether a weight, (out, in) along `dims`, shrinks as the parameter that it goes by.
 
-        Expanded, to be applied to every example, it has no more of its own.
+        It is that parameter, or has as many elements, in whose place the parameter's own stand
+        along both. Expanded, to be applied to every example, it has no more of its own.
         """
+        if self.is_parameter(weight):
+            return True
         name = self.run.weight_name(weight)
         own = [n for n, stride in zip(weight.shape, weight.stride(), strict=True) if stride]
-        return name is not None and prod(self.run.shapes[name]) == prod(own)
+        if name is None or prod(self.run.shapes[name]) != prod(own):
+            return False
+        for dim, own_dim in zip(dims, self.run.own_dims(weight, name, dims), strict=True):
+            labels = self.fields(weight).get(dim)
+            known = self.run.notebook.labels.get((name, own_dim))
+            if labels is None:
+                fits = weight.shape[dim] == 1 or not weight.stride(dim)
+            else:
+                fits = known is not None and torch.equal(labels.flatten(), known)
+            if not fits:
+                return False
+        return True
 
     def is_lifted(self, tensor: Tensor) -> bool:
         """Whether a tensor was made from a parameter and is not zero where that is."""
@@ -223,6 +237,41 @@ class Call:
         self.run.layers.append(
             Layer(layer_name(name), kind, name, *own, conv_groups, positions, self.source)
         )
+
+    def sources(
+        self,
+        kind: Literal["convolution", "transposed", "linear"],
+        weight: Tensor,
+        dims: tuple[int, int],
+        conv_groups: int,
+        positions: int,
+    ) -> None:
+        """Note the parameters whose filters a computed weight holds, which a product counts."""
+        if not self.is_weight(weight):
+            return
+        examples = 1 if all(map(self.is_weight, self.tensors)) else self.run.batch_size
+        read = dict(self._owners(weight, dims[1], "in"))
+        makers = self._owners(weight, dims[0], "out")
+        for name, dim in makers:
+            shape = self.run.shapes[name]
+            if len(shape) > 1:
+                in_dim = read.get(name, 1 if dim == 0 else 0)
+                own = layer_name(name), kind, name, dim, in_dim, conv_groups
+                layer = Layer(*own, positions // examples, self.source, counted=False)
+                if len(makers) == 1 and shape[dim] == weight.shape[dims[0]]:
+                    self.run.producer[id(self.outputs[0])] = len(self.run.layers)
+                self.run.layers.append(layer)
+
+    def _owners(self, weight: Tensor, dim: int, role: str) -> list[tuple[str, int]]:
+        """The parameters' dimensions whose labels run along one of a computed weight."""
+        labels = self.along(weight, dim)
+        found = dict.fromkeys(
+            map(self.run.notebook.owner, [] if labels is None else labels.tolist())
+        )
+        own = [(name, at) for name, at in found if name]
+        for key in own:
+            self.run.notebook.roles.setdefault(key, role)
+        return own
 
     def product(self, sizes: tuple[int, ...], along: tuple[Tensor | None, ...]) -> None:
         """Note a product of two feature maps, and the labels along each of its sizes.

@@ -99,7 +99,7 @@ def cost(channels: ChannelMap, remove: Removal | None = None) -> Cost:
     buffers = set(channels.buffers)
     return Cost(
         params=sum(prod(shape) for name, shape in shapes.items() if name not in buffers),
-        macs=sum(_positions(la, remove) * prod(shapes[la.weight]) for la in channels.layers)
+        macs=sum(_positions(la, remove) * prod(shapes[la.weight]) for la in _counted(channels))
         + sum(_product_macs(product, remove) for product in channels.products),
         channels=sum(g.n_channels for g in channels.groups) - sum(map(len, remove.values())),
     )
@@ -119,7 +119,7 @@ def layer_costs(channels: ChannelMap, remove: Removal | None = None) -> tuple[La
         if name not in buffers:
             params[owner_module(name)] = params.get(owner_module(name), 0) + prod(shape)
     macs = dict.fromkeys(params, 0)
-    for layer in channels.layers:
+    for layer in _counted(channels):
         count = _positions(layer, remove) * prod(shapes[layer.weight])
         macs[owner_module(layer.weight)] = macs.get(owner_module(layer.weight), 0) + count
     for product in channels.products:
@@ -130,7 +130,7 @@ def layer_costs(channels: ChannelMap, remove: Removal | None = None) -> tuple[La
 def group_costs(channels: ChannelMap) -> dict[str, Cost]:
     """What would go with all channels of each group: the most that the group can give."""
     uses: dict[str, list[Layer]] = {}
-    for layer in channels.layers:
+    for layer in _counted(channels):
         for key in {layer.weight, *layer.per_channel}:
             uses.setdefault(key, []).append(layer)
     products: dict[str, list[Product]] = {}
@@ -177,6 +177,10 @@ def owner_module(parameter: str) -> str:
     """
     layer, parametrised, _ = parameter.partition(".parametrizations.")
     return layer if parametrised else parameter.rpartition(".")[0] or parameter
+
+
+def _counted(channels: ChannelMap) -> list[Layer]:
+    return [layer for layer in channels.layers if layer.counted]
 
 
 def _positions(layer: Layer, remove: Removal) -> int:

@@ -47,7 +47,8 @@ class Layer:
     `positions` is how many times the whole weight is applied to one example, so that
     MACs = positions * weight.numel(). `norm` names the batch norm that directly follows. Where the
     weight is applied to every channel on its own, `per_channel` maps these channels' group to the
-    positions that go with each channel.
+    positions that go with each channel. Where what is applied is computed of more, fewer or other
+    elements (stacked, expanded, an outer product), it is not `counted`: a `Product` is instead.
     """
 
     name: str
@@ -60,11 +61,14 @@ class Layer:
     source: str
     norm: str | None = None
     per_channel: Mapping[str, int] = field(default_factory=dict)
+    counted: bool = True
 
 
 @dataclass(frozen=True)
 class Product:
-    """One product of two feature maps (attention, an einsum): a cost that no weight stands for.
+    """One product of two feature maps (attention, an einsum) or with a computed weight.
+
+    It is a cost that no parameter's size stands for.
 
     MACs of one example = product of `sizes` // `examples`. Along dimension d of `sizes`,
     `per_channel[d]` maps a group to the positions that go with each of its channels. `name` is the

@@ -25,6 +25,7 @@ from secateur.channels.arithmetic import (
     vector_product,
 )
 from secateur.channels.call import Call
+from secateur.channels.fake_quantisation import fake_quantised, observed
 from secateur.channels.indexing import (
     channels_to_windows,
     complex_parts,
@@ -91,7 +92,7 @@ _KINDS: dict[Rule, str] = {
     vector_product: "mv dot vdot",
     batch_norm: "native_batch_norm _native_batch_norm_legit_no_training cudnn_batch_norm",
     reduce: """mean sum amax amin max min var std var_mean std_mean prod logsumexp argmax argmin
-        linalg_vector_norm norm any all count_nonzero nansum median""",
+        linalg_vector_norm norm any all count_nonzero nansum median aminmax""",
     pool: """max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d
         upsample_nearest2d upsample_bilinear2d upsample_bicubic2d max_pool1d _adaptive_avg_pool1d
         upsample_nearest1d upsample_linear1d avg_pool1d adaptive_max_pool1d
@@ -131,6 +132,11 @@ _KINDS: dict[Rule, str] = {
     trilinear: "_trilinear",
     write: "index_put _index_put_impl",
     weight_norm: "_weight_norm_interface",
+    fake_quantised: """fake_quantize_per_tensor_affine_cachemask
+        _fake_quantize_per_tensor_affine_cachemask_tensor_qparams
+        fake_quantize_per_channel_affine_cachemask _fake_quantize_learnable_per_tensor_affine
+        _fake_quantize_learnable_per_channel_affine""",
+    observed: "_fused_moving_avg_obs_fq_helper",
 }
 
 RULES: Mapping[str, Rule] = {name: rule for rule, names in _KINDS.items() for name in names.split()}

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from secateur.channels.arithmetic import meet
 from secateur.channels.call import Call
 from secateur.channels.groups import Layer, Product
 from secateur.channels.labels import Fields, Notebook, Pin, as_field
-from secateur.channels.arithmetic import meet
 from secateur.channels.lines import place
 from secateur.channels.movement import TURNING, turned
 from secateur.channels.repaired import directions

@@ -1,8 +1,10 @@
 """Shapes of the commonest operators' outputs, made with one `empty`.
 
-Torch's own meta kernels are written in Python and take much of a trace. A function here takes an
-operator's arguments; where it does not see at once that they fit, it answers `NotImplemented`, and
-the meta kernel runs, with its own errors. An operator without an entry runs its meta kernel too.
+Torch's own meta kernels are written in Python and take much of a trace, and some lay their outputs
+out in memory otherwise than the kernels that compute, so that a view would fail that does not. A
+function here takes an operator's arguments; where it does not see at once that they fit, it answers
+`NotImplemented`, and the meta kernel runs, with its own errors. An operator without an entry runs
+its meta kernel too.
 """
 
 from __future__ import annotations
@@ -59,12 +61,14 @@ def combined(x: Any, y: Any, *_: Any, **__: Any) -> Any:
     if not x.is_floating_point() or isinstance(y, bool | complex):
         return NotImplemented
     if not isinstance(y, Tensor):
-        return _like(x)
+        return _like(x) if laid_out(x) is None else torch.empty_like(x)
     if x.dtype != y.dtype:
         return NotImplemented
-    if x.shape == y.shape:
+    if x.shape == y.shape and x.stride() == y.stride():
         return _like(x)
     if x.ndim != y.ndim or not (x.is_contiguous() and y.is_contiguous()):
+        return NotImplemented
+    if x.shape != y.shape and (laid_out(x) or laid_out(y)):  # where channels last is both
         return NotImplemented
     sizes = []
     for one, other in zip(x.shape, y.shape, strict=True):
@@ -90,28 +94,37 @@ def convolution(
     padding: Sequence[int],
     dilation: Sequence[int],
     transposed: bool,
-    _output_padding: Sequence[int],
+    output_padding: Sequence[int],
     groups: int,
 ) -> Any:
-    """Any number of spatial dimensions, plain and grouped; transposed ones are left to torch."""
-    n_places = x.ndim - 2
-    if transposed or weight.ndim != x.ndim or weight.shape[0] % groups:
+    """Any number of spatial dimensions; plain, grouped and transposed.
+
+    Channels last where the input or the weight is. Torch's meta kernel does not see that of a
+    transposed one, nor where there is one input channel.
+    """
+    n_out, n_in = weight.shape[:2]
+    if n_out % groups or x.dtype != weight.dtype or weight.ndim != x.ndim:
         return NotImplemented
-    if x.shape[1] != weight.shape[1] * groups or x.dtype != weight.dtype:
+    if x.ndim == 3 and not weight.is_contiguous():
         return NotImplemented
-    if bias is not None and (bias.shape != weight.shape[:1] or bias.dtype != x.dtype):
+    n_out, n_in = (n_in * groups, n_out) if transposed else (n_out, n_in * groups)
+    if x.shape[1] != n_in or (
+        bias is not None and (bias.shape != (n_out,) or bias.dtype != x.dtype)
+    ):
         return NotImplemented
-    sizes = [x.shape[0], weight.shape[0]]
-    for k in range(n_places):
-        s, p, d = (v[k] if len(v) > 1 else v[0] for v in (stride, padding, dilation))
-        size = (x.shape[2 + k] + 2 * p - d * (weight.shape[2 + k] - 1) - 1) // s + 1
-        if size < 1:
+    sizes = [x.shape[0], n_out]
+    for k in range(x.ndim - 2):
+        s, p, d, more = (
+            v[k] if len(v) > 1 else v[0] for v in (stride, padding, dilation, output_padding)
+        )
+        before, reach = x.shape[2 + k], d * (weight.shape[2 + k] - 1)
+        size = (before + 2 * p - reach - 1) // s + 1
+        if transposed:
+            size = (before - 1) * s - 2 * p + reach + more + 1
+        if size < 1 or (transposed and more >= max(s, d)):
             return NotImplemented
         sizes.append(size)
-    if x.is_contiguous() and weight.is_contiguous():
-        return torch.empty(sizes, dtype=x.dtype, device="meta")
-    if (layout := laid_out(x) or laid_out(weight)) is None:
-        return NotImplemented
+    layout = laid_out(x) or laid_out(weight) or torch.contiguous_format
     return torch.empty(sizes, dtype=x.dtype, device="meta", memory_format=layout)
 
 
@@ -123,12 +136,20 @@ def batch_norm(
     running_var: Tensor | None,
     *_: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As the input, and the saved statistics, which evaluation leaves empty."""
+    """As the input, and the saved statistics, which evaluation leaves empty.
+
+    In memory it is channels last or contiguous, as on a CPU; torch's meta kernel says otherwise.
+    """
     for tensor in (weight, bias, running_mean, running_var):
         if tensor is not None and tensor.shape != x.shape[1:2]:
             raise ValueError(f"a batch norm of {len(tensor)} channels on {x.shape[1]}")
     empty = torch.empty(0, dtype=x.dtype, device="meta")
-    return _like(x), empty, empty
+    layout = torch.contiguous_format
+    if x.ndim in (4, 5) and not x.is_contiguous():
+        last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+        layout = last if x.is_contiguous(memory_format=last) else layout
+    made = torch.empty(x.shape, dtype=x.dtype, device="meta", memory_format=layout)
+    return made, empty, empty
 
 
 def layer_norm(
@@ -175,21 +196,31 @@ def mm(x: Tensor, weight: Tensor) -> Any:
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Any:
-    """One after the other along `dim`."""
+    """One after the other along `dim`; channels last where all are."""
     first = tensors[0]
     if not -first.ndim <= dim < first.ndim:
         return NotImplemented
     dim %= first.ndim
     rest = first.shape[:dim], first.shape[dim + 1 :]
     for t in tensors:
-        if t.ndim != first.ndim or t.dtype != first.dtype or not t.is_contiguous():
+        if t.ndim != first.ndim or t.dtype != first.dtype:
             return NotImplemented
         if (t.shape[:dim], t.shape[dim + 1 :]) != rest:
             return NotImplemented
     sizes = [*rest[0], sum(t.shape[dim] for t in tensors), *rest[1]]
-    return torch.empty(sizes, dtype=first.dtype, device="meta")
+    layouts = {laid_out(t) for t in tensors}
+    layout = layouts.pop() if len(layouts) == 1 else None
+    layout = layout or torch.contiguous_format
+    return torch.empty(sizes, dtype=first.dtype, device="meta", memory_format=layout)
 
 
+def rounded(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    """As the input, and which elements were in range; torch has no meta kernel for all of these."""
+    return torch.empty_like(x), torch.empty_like(x, dtype=torch.bool)
+
+
+_ROUNDED = """fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask
+    _fake_quantize_per_tensor_affine_cachemask_tensor_qparams"""
 _ELEMENTWISE = """relu relu6 hardswish hardtanh hardsigmoid sigmoid silu gelu tanh leaky_relu elu
     mish softplus neg abs exp sqrt rsqrt erf"""
 _CLAMPS = "clamp clamp_min clamp_max"
@@ -210,5 +241,6 @@ SHAPES: Mapping[str, Shape] = {
     "aten::addmm": addmm,
     "aten::mm": mm,
     "aten::cat": cat,
+    **{f"aten::{name}": rounded for name in _ROUNDED.split()},
 }
 """Operator -> function of its arguments."""

@@ -167,23 +167,31 @@ def without_collections() -> Iterator[None]:
 def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Whatever is set on a module inside, its mode among it, is as before afterwards.
 
-    So is what is written into its attributes that are lists, dicts and sets: caches, say.
+    So is what is written into its attributes that are lists, dicts and sets: caches, say, and the
+    tables of its hooks.
     """
     before = [(module, dict(module.__dict__)) for module in modules]
     tables: list[tuple[Any, Any]] = []
+    seen: set[int] = set()
     for _, attributes in before:
         for name in _TORCH_TABLES:
             table = attributes[name]
             tables.append((table, table.copy()))
+        for name in _HOOK_TABLES:
+            if table := attributes.get(name):
+                tables.append((table, table.copy()))
         for name in attributes.keys() - _TORCH_NAMES:
             if type(attributes[name]) in _TABLES:
-                _remember(attributes[name], tables)
+                _remember(attributes[name], tables, seen)
     try:
         yield
     finally:
         for module, attributes in before:
             module.__dict__.clear()
             module.__dict__.update(attributes)
+            for name in _HOOK_TABLES:
+                if table := attributes.get(name):
+                    table.clear()
         for table, contents in tables:
             table.clear()
             table.extend(contents) if isinstance(table, list) else table.update(contents)
@@ -191,13 +199,24 @@ def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 _TABLES = frozenset((list, dict, OrderedDict, defaultdict, set))
 _TORCH_TABLES = ("_parameters", "_buffers", "_modules")
-_TORCH_NAMES = frozenset(vars(nn.Module()))
-"""What every module has; of its tables only these three are written to by a forward."""
+_OF_TORCH = vars(nn.Module())
+_TORCH_NAMES = frozenset(_OF_TORCH)
+"""What every module has, of which these three tables always hold something or may soon."""
+
+_HOOK_TABLES = tuple(
+    name
+    for name, table in _OF_TORCH.items()
+    if isinstance(table, dict | set) and name not in _TORCH_TABLES
+)
+"""Tables of hooks and the like, most of them empty: only those that are not need to be copied."""
 
 
-def _remember(table: Any, tables: list[tuple[Any, Any]]) -> None:
-    """Note what is in a list, dict or set, and in those within it."""
+def _remember(table: Any, tables: list[tuple[Any, Any]], seen: set[int]) -> None:
+    """Note what is in a list, dict or set, and in those within it, each once."""
+    if id(table) in seen:
+        return
+    seen.add(id(table))
     tables.append((table, copy.copy(table)))
     for value in table.values() if isinstance(table, dict) else table:
         if type(value) in _TABLES:
-            _remember(value, tables)
+            _remember(value, tables, seen)

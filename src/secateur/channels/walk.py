@@ -90,8 +90,22 @@ def _attributes(value: Any) -> list[Any]:
 
 
 def laid_out(tensor: Tensor) -> torch.memory_format | None:
-    """Channels last, or None for tensors that lie in memory as they are indexed."""
-    if tensor.ndim not in (4, 5) or tensor.is_contiguous():
+    """Channels last, or None for tensors that lie in memory as they are indexed.
+
+    As torch judges by strides: those of dimensions of size 1 count, and what could be both is not
+    channels last.
+
+    >>> laid_out(torch.empty(1, 64, 1, 3).transpose(1, 3)) is None
+    True
+    """
+    if tensor.ndim not in (4, 5):
         return None
-    layout = torch.channels_last if tensor.ndim == 4 else torch.channels_last_3d
-    return layout if tensor.is_contiguous(memory_format=layout) else None
+    sizes, strides = tensor.shape, tensor.stride()
+    if strides[1] == 0:
+        return None
+    least = 0
+    for dim in (1, *range(tensor.ndim - 1, 1, -1), 0):
+        if sizes[dim] == 0 or strides[dim] < least or (dim == 0 and least == strides[1]):
+            return None
+        least = strides[dim] * max(sizes[dim], 1)
+    return torch.channels_last if tensor.ndim == 4 else torch.channels_last_3d

@@ -46,9 +46,9 @@ def score(
     """Score every convolution's filters and every group's channels under each criterion.
 
     All criteria that need data share one pass over it. A group that a criterion cannot score, as
-    `bn_scale` cannot where no batch norm follows, is in its `left_out`. A criterion that needs
-    nothing (the random control) draws for channels anew, so that coupled channels are as likely to
-    go as others.
+    `bn_scale` cannot where no batch norm follows, is in its `left_out`; plans leave it alone. A
+    criterion that needs nothing (the random control) draws for channels anew, so that coupled
+    channels are as likely to go as others.
 
     Args:
         model: the network that `channels` was traced from.
@@ -176,12 +176,24 @@ def _of_groups(
             scored[group.name] = criterion.formula(group.n_channels, draw).numpy()
         elif parts := _parts(group, sites, found):
             scored[group.name] = REDUCTIONS[reduction](np.stack(parts))
-        elif criterion.needs in OF_NORMS:
-            left_out[group.name] = "batch norm"
         else:
-            seen = "convolution that was seen to run" if criterion.update else "convolution"
-            left_out[group.name] = seen
+            left_out[group.name] = _lacks(criterion, sites, group)
     return scored, left_out
+
+
+def _lacks(criterion: Criterion, sites: Sites, group: ChannelGroup) -> str:
+    """Why a group has no score, with the line that reads it, where that is known."""
+    if criterion.needs in OF_NORMS:
+        why = f"{criterion.name} has no batch norm to score here: none follows these channels"
+    else:
+        seen = " that was seen to run" if criterion.update else ""
+        why = (
+            f"{criterion.name} has no filter to score here: no convolution or linear layer{seen} "
+            "gives these channels out"
+        )
+    known = sites.channels.by_weight
+    readers = [m.parameter for m in group.members if m.role == "in" and m.parameter in known]
+    return f"{why}; they are read at {known[readers[0]].source}" if readers else why
 
 
 def _parts(group: ChannelGroup, sites: Sites, found: Found) -> list[Values]:

@@ -24,7 +24,7 @@ class Scores:
     `reduction` says how coupled filters were made one. `sizes` maps a group's name to the numbers
     that the filters of one of its channels hold, all coupled layers together. `constant` names the
     layers whose filters all score the same: there the criterion cannot choose. `left_out` maps the
-    name of a group that the criterion cannot score to what it lacks; such a group can be ignored.
+    name of a group that the criterion cannot score to the reason; a plan leaves it alone.
     """
 
     criterion: str
@@ -41,9 +41,9 @@ class Scores:
         Raises:
             CriterionError: the criterion cannot score the group.
         """
-        if (lacks := self.left_out.get(group)) is not None:
+        if (why := self.left_out.get(group)) is not None:
             raise CriterionError(
-                f"criterion {self.criterion!r} cannot score group {group!r}: it has no {lacks}; "
-                "ignore the group or choose another criterion"
+                f"criterion {self.criterion!r} cannot score group {group!r}: {why}; "
+                "choose another criterion"
             )
         return self.groups.get(group, np.empty(0))

@@ -23,8 +23,8 @@ class PruningPlan:
 
     `remove` maps a group's name to the ascending indices of the channels that go. `before` and
     `after` are predicted; `asked` and `reached` state the budget in the user's words and numbers.
-    `held_back` lists groups that were wanted but could not be cut, with the reason; `limited` those
-    that a rule of the budget left alone or gave another count, with the rule.
+    `held_back` lists groups that were wanted but could not be scored or cut, with the reason;
+    `limited` those that a rule of the budget left alone or gave another count, with the rule.
     `attributes` are sizes in the network's code that the cut changes, `module:name` to the value.
     """
 

@@ -50,27 +50,37 @@ class Reach:
         )
 
 
-def reach(channels: ChannelMap, budget: Budget) -> tuple[Reach, ...]:
+def reach(
+    channels: ChannelMap, budget: Budget, held_back: Mapping[str, str] | None = None
+) -> tuple[Reach, ...]:
     """Every limit of a budget, whether it can be met or not; needs no scores.
+
+    `held_back` maps groups that cannot go, whatever the budget says, to the reason: `left_out` of
+    the scores, say.
 
     Raises:
         BudgetError: a name of the budget matches nothing.
     """
-    return _reach(channels, budget, rooms(channels, budget))
+    return _reach(channels, budget, rooms(channels, budget, held_back))
 
 
-def check_reach(channels: ChannelMap, budget: Budget) -> None:
+def check_reach(
+    channels: ChannelMap, budget: Budget, held_back: Mapping[str, str] | None = None
+) -> None:
     """Refuse a budget that cannot be met, naming the nearest that can and what stands in the way.
+
+    `held_back` are groups that cannot go, as for `reach`.
 
     Raises:
         BudgetError: naming the limit, what can be reached and the next step.
     """
-    found = rooms(channels, budget)
-    _check_any(channels, budget, found)
+    held_back = held_back or {}
+    found = rooms(channels, budget, held_back)
+    _check_any(channels, budget, found, held_back)
     missed = [row for row in _reach(channels, budget, found) if not row.met]
     if missed:
         said = "; ".join(map(str, missed))
-        raise BudgetError(f"{said}. {_way_out(channels, budget)}")
+        raise BudgetError(f"{said}. {_way_out(channels, budget, held_back)}{_left(found)}")
 
 
 def limits(channels: ChannelMap, budget: Budget) -> dict[str, tuple[float, float]]:
@@ -173,11 +183,29 @@ def _all_of(found: Mapping[str, Room]) -> Removal:
     return {name: range(n) for name, n in gone.items() if n}
 
 
-def _check_any(channels: ChannelMap, budget: Budget, found: Mapping[str, Room]) -> None:
+def _left(found: Mapping[str, Room]) -> str:
+    """The groups that are left alone whatever the budget says, in a sentence to come last."""
+    held = {name: room.held_back for name, room in found.items() if room.held_back is not None}
+    if not held:
+        return ""
+    name, why = next(iter(held.items()))
+    if len(held) == 1:
+        return f". Group {name!r} is left alone: {why}"
+    return f". {len(held)} groups are left alone, {name!r} first: {why}"
+
+
+def _check_any(
+    channels: ChannelMap, budget: Budget, found: Mapping[str, Room], held_back: Mapping[str, str]
+) -> None:
     """Refuse a budget that asks for channels where none can go."""
     if not budget.limited and not budget.pruning_ratio and not any(budget.ratios.values()):
         return
-    if all(room.ignored is not None for room in found.values()):
+    if all(room.left_alone for room in found.values()):
+        if left := _left(found):
+            raise BudgetError(
+                f"no group of channels can be pruned: ignore names all others{left}; ignore fewer, "
+                "or choose another criterion"
+            )
         if channels.groups:
             raise BudgetError("no group of channels can be pruned: ignore names all; ignore fewer")
         why = "; ".join(f"{p.parameter} {p.reason}" for p in channels.pinned[:3])
@@ -186,10 +214,9 @@ def _check_any(channels: ChannelMap, budget: Budget, found: Mapping[str, Room]) 
             "print the channel map to see what is pinned where"
         )
     if budget.pruning_ratio and all(room.most == 0 for room in found.values()):
-        widest = max(r.group.n_channels for r in found.values() if r.ignored is None)
-        raise BudgetError(
-            f"no channel can go: the widest group has {widest}. {_way_out(channels, budget)}"
-        )
+        widest = max(r.group.n_channels for r in found.values() if not r.left_alone)
+        way = f"{_way_out(channels, budget, held_back)}{_left(found)}"
+        raise BudgetError(f"no channel can go: the widest group has {widest}. {way}")
 
 
 _RULES: Mapping[str, tuple[str, Callable[[Budget], Budget]]] = {
@@ -201,26 +228,28 @@ _RULES: Mapping[str, tuple[str, Callable[[Budget], Budget]]] = {
 }
 
 
-def _way_out(channels: ChannelMap, budget: Budget) -> str:
+def _way_out(channels: ChannelMap, budget: Budget, held_back: Mapping[str, str]) -> str:
     """What to do about a budget that cannot be met: the rules whose end alone would help first."""
     if not budget.limited and budget.pruning_ratio is None:
         return "Drop some of ratios"
     binding = {name: loose(budget) for name, (_, loose) in _RULES.items()}
     binding = {name: loose for name, loose in binding.items() if loose != budget}
     steps = {name: f"{_RULES[name][0]} ({_given(budget, name)})" for name in binding}
-    alone = [steps[name] for name, loose in binding.items() if _can(channels, loose)]
+    alone = [steps[name] for name, loose in binding.items() if _can(channels, loose, held_back)]
+    if held_back and _can(channels, budget, {}):
+        alone.append("choose a criterion that scores every group")
     if alone:
         return f"To meet it, {' or '.join(alone)}"
     loosest = budget
     for name in binding:
         loosest = _RULES[name][1](loosest)
-    if len(binding) > 1 and _can(channels, loosest):
+    if len(binding) > 1 and _can(channels, loosest, held_back):
         return f"To meet it, {' and '.join(steps.values())} together"
     return "Ask for that, or start from a smaller network"
 
 
-def _can(channels: ChannelMap, budget: Budget) -> bool:
-    found = rooms(channels, budget)
+def _can(channels: ChannelMap, budget: Budget, held_back: Mapping[str, str]) -> bool:
+    found = rooms(channels, budget, held_back)
     rows = _reach(channels, budget, found)
     return all(row.met for row in rows) and any(room.most for room in found.values())
 

@@ -20,13 +20,20 @@ class Room:
     """How many channels of one group may go.
 
     `allowed` holds the counts, ascending, from 0; `asked` is the count the group's own ratio asks
-    for, None where it goes with the others; `ignored` is the pattern that leaves it alone.
+    for, None where it goes with the others; `ignored` is the pattern that leaves it alone, and
+    `held_back` the reason why it cannot go.
     """
 
     group: ChannelGroup
     allowed: NDArray[np.int64]
     asked: int | None = None
     ignored: str | None = None
+    held_back: str | None = None
+
+    @property
+    def left_alone(self) -> bool:
+        """Whether no channel of it goes, whatever the budget's rules say of numbers."""
+        return self.ignored is not None or self.held_back is not None
 
     @property
     def most(self) -> int:
@@ -43,13 +50,15 @@ class Room:
         return int(self.allowed[np.argmin(np.abs(self.allowed - wanted))])
 
 
-def rooms(channels: ChannelMap, budget: Budget) -> dict[str, Room]:
-    """The room in every group.
+def rooms(
+    channels: ChannelMap, budget: Budget, held_back: Mapping[str, str] | None = None
+) -> dict[str, Room]:
+    """The room in every group; there is none in those of `held_back`, which has the reasons.
 
     Raises:
         BudgetError: a name or pattern of the budget matches nothing, or nothing that can go.
     """
-    names_of = _Names(channels)
+    names_of, held_back = _Names(channels), held_back or {}
     ignored = {name: p for p in budget.ignore for name in names_of.matching(p)}
     ratio: dict[str, float] = {}
     for pattern, share in budget.ratios.items():
@@ -64,6 +73,9 @@ def rooms(channels: ChannelMap, budget: Budget) -> dict[str, Room]:
     for group in channels.groups:
         if group.name in ignored:
             room = Room(group, np.zeros(1, dtype=np.int64), None, ignored[group.name])
+        elif group.name in held_back:
+            nothing = np.zeros(1, dtype=np.int64)
+            room = Room(group, nothing, held_back=held_back[group.name])
         else:
             asked = ratio.get(group.name)
             count = None if asked is None else rounded(asked * group.n_channels)
@@ -123,6 +135,8 @@ def limited(
         want, n, gone = wanted.get(name, 0), room.group.n_channels, taken.get(name, 0)
         if room.ignored is not None:
             words[name] = f"left alone: ignore has {room.ignored!r}"
+        elif room.held_back is not None:
+            continue
         elif n < budget.keep_multiple_of:
             step = budget.keep_multiple_of
             words[name] = f"left alone: fewer channels than keep_multiple_of {step}"

@@ -31,9 +31,10 @@ Counts = dict[str, int]
 def uniform(scores: Scores, channels: ChannelMap, budget: Budget) -> PruningPlan:
     """Take the same share from every group, lowest scores first.
 
+    Groups that the criterion cannot score are left alone and stand in the plan's `held_back`.
+
     Raises:
         BudgetError: the budget cannot be met; the nearest reachable is named.
-        CriterionError: a group has no scores, and the budget does not ignore it.
     """
     how = f"{scores.criterion}, uniform"
     return _select(scores, channels, budget, lambda group: group.name, "none", how)
@@ -47,9 +48,10 @@ def global_(
 ) -> PruningPlan:
     """Sort the channels of all groups together and take the lowest scores.
 
+    Groups that the criterion cannot score are left alone and stand in the plan's `held_back`.
+
     Raises:
         BudgetError: the budget cannot be met; the nearest reachable is named.
-        CriterionError: a group has no scores, and the budget does not ignore it.
         PlanError: there is no such normalisation.
     """
     how = f"{scores.criterion}, global, normalisation {normalisation}"
@@ -65,13 +67,13 @@ def isomorphic(
     """Sort channels together among groups of the same structure; take the same share of each kind.
 
     Groups have the same structure if they hold the same kinds of layers in the same roles, with
-    the same kernels, whatever their widths (see `plan.structure`).
+    the same kernels, whatever their widths (see `plan.structure`). Groups that the criterion cannot
+    score are left alone and stand in the plan's `held_back`.
 
     Reference: Fang et al., Isomorphic Pruning for Vision Models, 2024.
 
     Raises:
         BudgetError: the budget cannot be met; the nearest reachable is named.
-        CriterionError: a group has no scores, and the budget does not ignore it.
         PlanError: there is no such normalisation.
     """
     how = f"{scores.criterion}, isomorphic, normalisation {normalisation}"
@@ -148,15 +150,16 @@ def _select(
 ) -> PruningPlan:
     """Walk along the order until every limit holds.
 
-    Costs fall with every channel, so the place is found by halving.
+    Costs fall with every channel, so the place is found by halving. Groups that the criterion
+    cannot score are held back.
     """
-    found = rooms(channels, budget)
+    found = rooms(channels, budget, scores.left_out)
     values = {}
     for name, room in found.items():
-        if room.ignored is None:
+        if not room.left_alone:
             size = scores.sizes.get(name) or filter_size(room.group, channels)
             values[name] = normalised(_checked(scores, room.group), size, normalisation)
-    check_reach(channels, budget)
+    check_reach(channels, budget, scores.left_out)
     classes = _classes(values, found, key)
     order = {name: np.argsort(value, kind="stable") for name, value in values.items()}
     allowed = {name: at_most for name, (at_most, _) in limits(channels, budget).items()}
@@ -181,7 +184,7 @@ def _select(
         asked=asked(channels, budget),
         reached=reached(channels, budget, remove),
         how=how,
-        held_back={},
+        held_back={n: room.held_back for n, room in found.items() if room.held_back is not None},
         limited=limited(found, wanted, taken, budget),
     )
 
@@ -194,7 +197,7 @@ def _classes(
     """Classes of the groups that go with the others, in the order of the channel map."""
     members: dict[object, list[str]] = {}
     for name, room in found.items():
-        if room.ignored is None and room.asked is None:
+        if not room.left_alone and room.asked is None:
             members.setdefault(key(room.group), []).append(name)
     classes = []
     for names in members.values():

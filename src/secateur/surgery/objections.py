@@ -63,9 +63,7 @@ def objections(
         set_attributes(model, attributes)
 
     shapes = remaining_shapes(channels, remove)
-    given = Given(
-        labels, kept, shapes, change, book.blank(), original.decisions, original.numbers
-    )
+    given = Given(labels, kept, shapes, change, book.blank(), original.decisions, original.numbers)
     run = Run(model, original.rules, given, with_values=original.with_values)
     witness = Witness(original, channels, remove)
     try:
@@ -121,7 +119,10 @@ def _misalignments(run: Run, original: Run, witness: Witness) -> list[Objection]
     old = np.where(first >= n_labels, second, first)
     is_old = fresh & (old < n_labels)
     wrong[is_old] = ~pinned[channel[old[is_old]]]
-    found = [*_wrong_pieces(run, original, witness, channel), *_other_numbers(run, original, witness)]
+    found = [
+        *_wrong_pieces(run, original, witness, channel),
+        *_other_numbers(run, original, witness),
+    ]
     for k in np.unique(at[wrong]).tolist():
         here = wrong & (at == k)
         text = (
@@ -148,7 +149,9 @@ def _other_numbers(run: Run, original: Run, witness: Witness) -> Iterable[Object
     for now, before in zip(run.numbers, original.numbers, strict=True):
         if now.operator == before.operator and now.numbers != before.numbers:
             one, other = next(
-                pair for pair in zip(now.numbers, before.numbers, strict=False) if pair[0] != pair[1]
+                pair
+                for pair in zip(now.numbers, before.numbers, strict=False)
+                if pair[0] != pair[1]
             )
             call = run.calls[now.call]
             text = (

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections import OrderedDict
 from collections.abc import Mapping
-from types import CellType, FunctionType
 from typing import Any
 
 import torch
@@ -16,8 +13,9 @@ from secateur.channels.groups import ChannelMap
 from secateur.channels.repaired import Site, sites
 from secateur.channels.trace import without_collections
 from secateur.channels.walk import laid_out, modules_of, tensors_of
-from secateur.errors import SurgeryError
+from secateur.errors import SurgeryError, brief
 from secateur.plan.plan import Numbers, PruningPlan
+from secateur.surgery.copying import copied
 from secateur.surgery.repair import repair
 from secateur.surgery.widths import follow, mirror
 
@@ -30,17 +28,19 @@ def rebuild(
 ) -> nn.Module:
     """Copy a module, giving each named parameter or buffer the tensor in `tensors`.
 
-    Tied parameters stay tied, frozen ones stay frozen, hooks and modes come along. Attributes that
+    Tied parameters stay tied, frozen ones stay frozen, hooks and modes come along. What is no
+    tensor and cannot be copied, such as a lock or an open file, is shared. Attributes that
     mirror a width (`out_channels`, `num_features`, …) are made true, and those in `attributes`
     (`module:name`) are set. The input is left as it is.
 
     Raises:
-        SurgeryError: the module holds something that cannot be copied, or lacks an attribute.
+        SurgeryError: a module within copies itself in a way that fails, or lacks an attribute.
     """
     memo: dict[int, object] = {}
     for name, old in tensors_of(model).items():
         new = tensors.get(name)
-        if new is None and type(old) in (Tensor, nn.Parameter) and old.grad is None:
+        ordinary = type(old) in (Tensor, nn.Parameter)
+        if new is None and ordinary and (not old.is_leaf or old.grad is None):
             new = old.detach().clone()
         if new is not None:
             frozen = not old.requires_grad
@@ -49,14 +49,16 @@ def rebuild(
     mirrors = [mirror(module) for _, module in modules_of(model)]
     computed = [site for site in sites(model) if site.hook is not None]
     modules = dict(modules_of(model))
-    for site in computed:  # what its hook computes before every call is no leaf, which is not copied
+    for (
+        site
+    ) in computed:  # what its hook computes before every call is no leaf, which is not copied
         memo[id(weight)] = (weight := getattr(modules[site.module], site.name)).detach()
     try:
         made = copied(model, memo)
-    except (RuntimeError, TypeError) as error:
+    except Exception as error:
         raise SurgeryError(
-            f"{type(model).__name__} cannot be copied: {str(error).splitlines()[0]}; take tensors "
-            "that are not parameters or buffers out of its attributes"
+            f"{type(model).__name__} cannot be copied: {brief(error)}; make copy.deepcopy(model) "
+            "work, or take out what stands in its way"
         ) from error
     for site in computed:
         _compute_anew(site, made.get_submodule(site.module))
@@ -75,75 +77,6 @@ def _compute_anew(site: Site, module: nn.Module) -> None:
     setattr(module, site.name, weight)
 
 
-def copied(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    """A deep copy, as `copy.deepcopy` with this memo makes it, several times faster.
-
-    Modules that have no way of their own to be copied are filled attribute by attribute.
-    """
-    plain = [module for _, module in modules_of(model) if _plain(type(module))]
-    for module in plain:
-        memo[id(module)] = object.__new__(type(module))
-    for module in plain:
-        own = memo[id(module)].__dict__
-        for name, value in module.__dict__.items():
-            own[name] = _copied(value, memo)
-    made: nn.Module = copy.deepcopy(model, memo)
-    return made
-
-
-def _copied(value: Any, memo: dict[int, Any]) -> Any:
-    """A copy of an attribute; most are numbers, empty tables of hooks, and tables of modules."""
-    kind = type(value)
-    if kind in _ATOMS or (kind is tuple and all(type(one) in _ATOMS for one in value)):
-        return value
-    if kind is FunctionType:
-        return _rebound(value, memo)
-    if kind in (dict, OrderedDict) and id(value) not in memo:
-        memo[id(value)] = made = kind()
-        for key, one in value.items():
-            made[key] = memo.get(id(one)) if id(one) in memo else _copied(one, memo)
-        return made
-    return copy.deepcopy(value, memo)
-
-
-def _rebound(function: Any, memo: dict[int, Any]) -> Any:
-    """A function that has closed over a module or tensor of the network, over the copy of it."""
-
-    def moved(cell: Any) -> Any:
-        try:
-            own = cell.cell_contents
-        except ValueError:  # nothing in it yet
-            return cell
-        of_network = isinstance(own, nn.Module | Tensor) and id(own) in memo
-        return CellType(memo[id(own)]) if of_network else cell
-
-    before = function.__closure__ or ()
-    cells = tuple(map(moved, before))
-    if all(one is other for one, other in zip(cells, before, strict=True)):
-        return function
-    made = FunctionType(
-        function.__code__, function.__globals__, function.__name__, function.__defaults__, cells
-    )
-    made.__kwdefaults__ = function.__kwdefaults__
-    made.__dict__.update(function.__dict__)
-    return made
-
-
-_ATOMS = {bool, int, float, str, type(None), torch.dtype, torch.device}
-_OWN_WAYS = ("__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__new__")
-
-
-def _plain(kind: Any) -> bool:
-    """Whether a type of modules is copied by copying its attributes."""
-    if any(getattr(kind, name, None) is not getattr(nn.Module, name, None) for name in _OWN_WAYS):
-        return False
-    # torch's own, or its compiler's in their place, fill in what older files lack; only a recurrent
-    # layer's does more
-    own_way = not kind.__setstate__.__module__.startswith("torch.")
-    has_slots = any(vars(base).get("__slots__") for base in kind.__mro__)
-    return not own_way and not has_slots and not issubclass(kind, nn.RNNBase)
-
-
 def shrink(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> nn.Module:
     """A copy of a network without the channels of a plan; nothing is proved."""
     named = tensors_of(model)
@@ -153,7 +86,7 @@ def shrink(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> nn.Modu
         old = tensors.get(name, named[name].detach())
         part = old.index_select(dim, torch.from_numpy(positions).to(old.device))
         layout = laid_out(old)
-        tensors[name] = part if layout is None else part.contiguous(memory_format=layout)
+        tensors[name] = part if layout is None else part.clone(memory_format=layout)
     repair(model, named, tensors, kept)
     return rebuild(model, tensors, plan.attributes)
 

@@ -60,9 +60,7 @@ def _norm(direction: Tensor, dim: int | None) -> Tensor:
     return torch.linalg.vector_norm(direction.double(), dim=dims, keepdim=True)
 
 
-def _vectors(
-    site: Site, named: Mapping[str, Tensor], tensors: dict[str, Tensor], _: Kept
-) -> None:
+def _vectors(site: Site, named: Mapping[str, Tensor], tensors: dict[str, Tensor], _: Kept) -> None:
     left, right = site.scales
     before = _product(site, named[site.direction], named[right])
     sigma = torch.dot(named[left].detach().double(), before)

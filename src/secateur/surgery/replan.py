@@ -80,10 +80,11 @@ def _planned(
             if tight is not budget:
                 raise BudgetError(f"{error}. {_TIGHT}") from error
             raise
-        chosen = spent(channels, budget, plan.remove)
+        chosen, unscored = spent(channels, budget, plan.remove), plan.held_back
         plan = proved(plan)
-        if plan.held_back and ignoring:
-            held |= plan.held_back
+        new = {name: why for name, why in plan.held_back.items() if name not in unscored}
+        if new and ignoring:
+            held |= new
             continue
         now = spent(channels, budget, plan.remove)
         over = {name: most / now[name] for name, (most, _) in limits(channels, budget).items()}

@@ -32,7 +32,7 @@ def measure_sensitivity(
     """Zero the lowest-scored channels of one group at a time and evaluate.
 
     A zeroed channel equals a removed one wherever nothing mixes channels; `channels.mixing` says
-    where something does.
+    where something does. Groups that the criterion cannot score are not measured, and are listed.
 
     Args:
         model: the network; it is left untouched.
@@ -57,6 +57,7 @@ def measure_sensitivity(
             {max(1, min(rounded(r * group.n_channels), group.n_channels - 1)) for r in ratios}
         )
         for group in channels.groups
+        if group.name not in scores.left_out
     }
     total, done = 1 + sum(map(len, counts.values())), 0
 
@@ -86,7 +87,8 @@ def measure_sensitivity(
             masked = mask(model, plan, channels)
             values.append(value(masked, f"group {name!r} without {k} of {n} channels"))
         curves.append(Curve(name, n, tuple(k / n for k in numbers), tuple(values)))
-    return Sensitivity(measure, better, whole, tuple(curves), _not_prunable(channels))
+    not_measured = _not_prunable(channels) | dict(scores.left_out)
+    return Sensitivity(measure, better, whole, tuple(curves), not_measured)
 
 
 def _not_prunable(channels: ChannelMap) -> dict[str, str]:
