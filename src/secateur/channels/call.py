@@ -166,8 +166,7 @@ class Call:
         if self.run.is_repaired(self.tensors):
             return
         weights = all(map(self.is_weight, self.tensors))
-        row = self.name, reason, self.source, silent, weights
-        self.run.mixings.append((labels.reshape(-1), row))
+        self.run.note_across(labels, self.name, reason, self.source, silent, weights)
 
     def role(self, tensor: Tensor, dim: int, role: str) -> None:
         """What the channels along a dimension of a weight are to the parameter it was made from."""

@@ -241,8 +241,17 @@ def _mixing_rows(
     run: Run, component: Indices, groups: tuple[ChannelGroup, ...], group_of: Indices
 ) -> tuple[Mixing, ...]:
     rows = []
-    for labels, (operator, *rest) in run.mixings:
+    for labels, across in run.mixings:
         numbers = np.unique(group_of[component[labels.numpy()]])
         if touched := tuple(sorted(groups[k].name for k in numbers if k >= 0)):
-            rows.append(Mixing(operator, touched, *rest))
+            rows.append(
+                Mixing(
+                    across.operator,
+                    touched,
+                    across.reason,
+                    across.source,
+                    silent=across.silent,
+                    weights=across.weights,
+                )
+            )
     return tuple(rows)

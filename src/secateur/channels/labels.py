@@ -117,8 +117,8 @@ class Notebook:
         beside = np.ones(self.n_labels, dtype=bool)
         for part in self.parts:
             beside[part.numpy()] = False
-        for labels in meeting_pairs(self.meetings):
-            beside[labels] = False
+        for met in meeting_pairs(self.meetings):
+            beside[met] = False
         for labels, operator, source in self.sliced:
             if len(left := labels[torch.from_numpy(beside[labels.numpy()])]):
                 reason = f"lies beyond what the example reaches in {operator}"

@@ -58,6 +58,8 @@ def directions(model: nn.Module) -> frozenset[str]:
 
 def _of_module(path: str, module: nn.Module) -> Iterator[Site]:
     prefix = f"{path}." if path else ""
+    hook: Any
+    made: Any
     for hook in module._forward_pre_hooks.values():
         if (kind := _kind(hook)) is not None:
             of = f"{prefix}{hook.name}"

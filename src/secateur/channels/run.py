@@ -57,6 +57,16 @@ class Given:
     numbers: Sequence[Number]
 
 
+class Across(NamedTuple):
+    """An operator across channels: see `groups.Mixing`."""
+
+    operator: str
+    reason: str
+    source: str
+    silent: bool
+    weights: bool
+
+
 class Operator(NamedTuple):
     """What is known of an operator: its name without overload, and what it does to labels.
 
@@ -159,7 +169,7 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.layers: list[Layer] = []
         self.rows: dict[int, Tensor] = {}
         self.products: list[tuple[Product, tuple[Tensor | None, ...]]] = []
-        self.mixings: list[tuple[Tensor, tuple[str, str, str, bool, bool]]] = []
+        self.mixings: list[tuple[Tensor, Across]] = []
         self.unknown: dict[str, str] = {}
         # parameters that were computed with before they were used, whether channels were drawn at
         # random, and the numbers that met channels
@@ -197,9 +207,8 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
                     self.aliases[name] = known
                     continue
                 shape = given.get(name) or tuple(tensor.shape)
-                meta = torch.empty(shape, dtype=tensor.dtype, device="meta")
-                if (layout := laid_out(tensor)) is not None:
-                    meta = meta.contiguous(memory_format=layout)
+                layout = laid_out(tensor) or torch.contiguous_format
+                meta = torch.empty(shape, dtype=tensor.dtype, device="meta", memory_format=layout)
                 self.tensors[name] = meta
                 self.stand_ins[id(tensor)] = meta
                 self._real[name] = tensor
@@ -334,6 +343,10 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
     def weight_name(self, tensor: Tensor) -> str | None:
         """The parameter that a tensor is or was made from alone, or None."""
         return self._names.get(id(tensor))
+
+    def note_across(self, labels: Tensor, *across: Any) -> None:
+        """Note that an operator works across channels."""
+        self.mixings.append((labels.reshape(-1), Across(*across)))
 
     def is_repaired(self, tensors: Iterable[Tensor]) -> bool:
         """Whether all are made of what a weight norm or spectral norm of torch's computes from."""

@@ -1,7 +1,8 @@
 """What tensors on shapes hold, where no input reaches: masks of ones, buffers, constants.
 
-A network may look into what it made itself: `if mask.all():`, `sizes.tolist()`, `x[:, mask]`. Beside
-every such tensor of a run on shapes there is one with its numbers, made by the same operators.
+A network may look into what it made itself: `if mask.all():`, `sizes.tolist()`, `x[:, mask]`.
+Beside every such tensor of a run on shapes there is one with its numbers, made by the same
+operators.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ class Values:
         tensors: list[Tensor],
         out: Any,
     ) -> None:
-        """After an operator that `answer` left to shapes: a view, or one that wrote in place."""
+        """After operator `name`, which `answer` left to shapes: a view, or one that writes."""
+        del name  # of use to those that look at labels as well
         if all(self.of(t) is not None for t in tensors) and not _is_drawn(function):
             real = tree_map_only(Tensor, self.of, (args, dict(kwargs)))
             self._note_all(out, function(*real[0], **real[1]))

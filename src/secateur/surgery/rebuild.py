@@ -48,11 +48,6 @@ def rebuild(
             memo[id(old)] = nn.Parameter(new, requires_grad=not frozen) if is_parameter else new
     mirrors = [mirror(module) for _, module in modules_of(model)]
     computed = [site for site in sites(model) if site.hook is not None]
-    modules = dict(modules_of(model))
-    for (
-        site
-    ) in computed:  # what its hook computes before every call is no leaf, which is not copied
-        memo[id(weight)] = (weight := getattr(modules[site.module], site.name)).detach()
     try:
         made = copied(model, memo)
     except Exception as error:

@@ -119,14 +119,14 @@ class _Silent(Values):
         across = self._run.mixings[self._n_mixings :]
         self._n_mixings = len(self._run.mixings)
         rule = self._run.rules.get(name)
-        weights = any(row[4] for _, row in across)
+        weights = any(row.weights for _, row in across)
         drawn = torch.Tag.nondeterministic_seeded in function.tags
         if tensors and self._run.is_repaired(tensors):  # as it was: the cut makes up for what goes
             made = self._run_on(self.known, function, args, kwargs)
         elif rule in _SUMS_WITH_WEIGHTS:
             made = self._run_on(self._zeroed, function, args, kwargs)
         elif (across and not (weights and self._over == "all")) or drawn:
-            silent = all(row[3] for _, row in across)
+            silent = all(row.silent for _, row in across)
             if self._over == "all" and not silent:
                 made = self._run_on(self._zeroed, function, args, kwargs)
             else:

@@ -57,7 +57,8 @@ def _magnitudes(
 def _norm(direction: Tensor, dim: int | None) -> Tensor:
     """The norm over all dimensions but one, which is kept; over all without one."""
     dims = [k for k in range(direction.ndim) if k != dim]
-    return torch.linalg.vector_norm(direction.double(), dim=dims, keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(direction.double(), dim=dims, keepdim=True)
+    return norm
 
 
 def _vectors(site: Site, named: Mapping[str, Tensor], tensors: dict[str, Tensor], _: Kept) -> None:

@@ -90,7 +90,8 @@ class Verification:
             lines.append(f"operators across channels: {', '.join(self.operators)}")
         if self.permutation_error is not None:
             lines.append(
-                f"permuting these groups' channels before the cut changes {self.permutation_error:.1e}"
+                "permuting these groups' channels before the cut changes the outputs by "
+                f"{self.permutation_error:.1e}"
             )
         if self.silence_error is not None:
             lines.append(
@@ -329,6 +330,9 @@ class _Float64(TorchFunctionMode):
     ) -> Any:
         """Run a function of torch's on float64, and where it would cast, to float64."""
         name = getattr(func, "__name__", "")
+        if name in _ONLY_IN_FLOAT32:
+            rest, named = tree_map(_in_32_bits, (args, kwargs or {}))
+            return tree_map(_in_64_bits, func(*rest, **named))
         if name in ("float", "half", "bfloat16"):
             func = Tensor.double
         n_kept = int((name.endswith("_") and not name.endswith("__")) or name == "__setitem__")
@@ -340,6 +344,15 @@ _WIDE = {torch.float16: torch.float64, torch.bfloat16: torch.float64, torch.floa
 _WIDE |= {torch.complex64: torch.complex128, torch.complex32: torch.complex128}
 
 
+_ONLY_IN_FLOAT32 = {"fused_moving_avg_obs_fake_quant"}
+"""Functions that have no kernel in float64."""
+
+
+def _in_32_bits(value: Any) -> Any:
+    is_wide = isinstance(value, Tensor) and value.dtype == torch.float64
+    return value.float() if is_wide else value
+
+
 def _in_64_bits(value: Any) -> Any:
     if isinstance(value, Tensor) and value.dtype in _WIDE:
         return value.to(_WIDE[value.dtype])
@@ -349,12 +362,8 @@ def _in_64_bits(value: Any) -> Any:
 def in_float64(model: nn.Module) -> nn.Module:
     """A copy on the CPU in float64."""
     named = tensors_of(model)
-    tensors = {
-        name: tensor.detach().to("cpu", _WIDE.get(tensor.dtype, torch.float64))
-        for name, tensor in named.items()
-        if tensor.is_floating_point()
-    }
-    return rebuild(model, tensors).to("cpu", torch.float64)
+    wide = {n: t.detach().to("cpu", _WIDE.get(t.dtype, t.dtype)) for n, t in named.items()}
+    return rebuild(model, wide).to("cpu")
 
 
 @contextmanager
