@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from secateur.surgery.optimizer import cut_optimizer as cut_optimizer
     from secateur.surgery.package import load as load
     from secateur.surgery.package import save as save
+    from secateur.surgery.plain import plain_weights as plain_weights
     from secateur.surgery.prove import settle as settle
     from secateur.surgery.replan import plan_that_fits as plan_that_fits
     from secateur.surgery.restore import Removed as Removed
@@ -164,6 +165,7 @@ _HOME = {
     "surgery.restore": ("Removed", "remember", "restore"),
     "surgery.prove": ("settle",),
     "surgery.replan": ("plan_that_fits",),
+    "surgery.plain": ("plain_weights",),
     "surgery.verify": ("verify",),
     "train.batch_norm": ("reestimate_batch_norm",),
     "train.distil": ("distillation",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import is_not
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -344,6 +345,11 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The parameter that a tensor is or was made from alone, or None."""
         return self._names.get(id(tensor))
 
+    def _pin_quietly(self, tensors: Iterable[Tensor], reason: str) -> None:
+        for tensor in tensors:
+            for labels in self.fields_of(tensor).values():
+                self.notebook.pins.append(Pin(labels.reshape(-1), reason, "", silent=True))
+
     def note_across(self, labels: Tensor, *across: Any) -> None:
         """Note that an operator works across channels."""
         self.mixings.append((labels.reshape(-1), Across(*across)))
@@ -419,14 +425,17 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.recognise(tensor)
         if self.values is not None:
             args = self.values.without_masks(operator.name, args)
-            tensors = _tensors(args, kwargs)
+            masks, tensors = tensors, _tensors(args, kwargs)
+            if len(masks) != len(tensors) or any(map(is_not, masks, tensors)):
+                self._pin_quietly(masks[1:], "is an index")
         out = NotImplemented
         if self.values is not None:
             out = self.values.answer(func, operator.name, args, kwargs, tensors)
-            if not isinstance(out, Tensor | tuple | list | type(NotImplemented)):
-                return out  # a number
-            if isinstance(out, Tensor) and not out.is_meta:
-                return out  # numbers on their way to Python
+            if not isinstance(out, Tensor | tuple | list | type(NotImplemented)) or (
+                isinstance(out, Tensor) and not out.is_meta
+            ):
+                self._pin_quietly(tensors, "is read as a number")
+                return out
         answered = out is not NotImplemented
         if not answered and operator.shape is not None:
             out = operator.shape(*args, **kwargs)

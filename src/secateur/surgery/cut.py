@@ -79,7 +79,7 @@ def _say_held_back(asked: PruningPlan, plan: PruningPlan) -> None:
 def _say_computed(checked: Verification, channels: ChannelMap, plan: PruningPlan) -> None:
     """Say aloud where the cut is not the whole network with these channels silent."""
     names = [name for name, how in checked.groups.items() if how == "computed weight"]
-    if names:
+    if names and not checked.exact:
         row = next(row for row in channels.mixing if row.weights and names[0] in row.groups)
         warnings.warn(
             f"{len(names)} of {len(plan.remove)} groups are read by weights that the network "
