@@ -134,4 +134,4 @@ def test_the_command_line_prunes_by_your_own(
         with pytest.raises(SystemExit) as ended:
             main()
         said = capsys.readouterr().out
-        assert not ended.value.code and "the cut network equals the masked one" in said
+        assert not ended.value.code and "the cut network is the whole network with" in said

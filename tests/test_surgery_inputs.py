@@ -24,7 +24,7 @@ def test_numbers_are_drawn_within_the_range_of_the_example() -> None:
         "waves": torch.zeros(4, dtype=torch.complex64),
     }
     one, again = drawn(example, None), drawn(example, None)
-    assert 0.25 <= float(one["x"].min()) and float(one["x"].max()) <= 1.0
+    assert float(one["x"].min()) >= 0.25 and float(one["x"].max()) <= 1.0
     assert one["x"].dtype == torch.float64 and not torch.equal(one["x"], example["x"].double())
     assert float(one["zeros"].std()) > 0.5  # a range of one number is none: normal numbers then
     assert set(one["ids"].flatten().tolist()) <= set(range(3, 10))

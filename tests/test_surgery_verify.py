@@ -197,7 +197,7 @@ class Equalised(nn.Module):
 def test_a_width_that_is_a_value_stays_alone(build: Any, held: str, says: str) -> None:
     model, x = randomised(build()), torch.randn(2, 3, 12, 12, dtype=torch.float64)
     channels = sc.trace(model, x)
-    plan = plan_of(channels, {name: (0,) for name in channels.by_name})
+    plan = plan_of(channels, dict.fromkeys(channels.by_name, (0,)))
     settled = settle(model, plan, x)
     assert list(settled.held_back) == [held] and re.search(says, settled.held_back[held])
     assert set(settled.remove) == set(channels.by_name) - {held}
@@ -340,7 +340,7 @@ def test_groups_that_differ_are_found_by_halving(monkeypatch: pytest.MonkeyPatch
 
     model, x = randomised(Counts()), torch.rand(2, 3, 6, dtype=torch.float64)
     channels = sc.trace(model, x)
-    plan = plan_of(channels, {name: (0,) for name in channels.by_name})
+    plan = plan_of(channels, dict.fromkeys(channels.by_name, (0,)))
     assert len(plan.remove) == 5
     before = state_of(model)
     settled = settle(model, plan, x)
@@ -382,7 +382,7 @@ def test_the_words_say_what_was_verified_and_what_not() -> None:
     channels = sc.trace(model, x)
     plan = sc.by_hand(channels, {"0.0": [1], "0.2": [0]})
     text = str(sc.verify(model, sc.cut(model, plan, x), plan, channels, x))
-    assert "in float64, on inputs of 2x1x6, 3x1x3" in text
+    assert "in float64, on inputs of 2x1x6 and 3x1x3" in text
     assert "1 group: the whole network with these channels silent\n" in text
     assert "1 group: the whole network with these channels silent, operators across" in text
     assert "_softmax at" in text and "counted as zeros it differs by" in text

@@ -8,7 +8,7 @@
     - BudgetError               the budget cannot be met
   + SurgeryError                the cut cannot be made
     - ProofError                the cut network would not line up
-    - VerificationError         exit code 1: the cut network differs from the masked one
+    - VerificationError         exit code 1: the cut network differs from its reference
   + PackageError                a saved network cannot be read or does not fit its factory
   + TrainingError               training cannot start or went non-finite
   + DeployError                 an export cannot be made or measured here
@@ -64,7 +64,7 @@ class ProofError(SurgeryError):
 
 
 class VerificationError(SurgeryError):
-    """The cut network differs from the masked one."""
+    """The cut network differs from its reference."""
 
     exit_code = 1
 

@@ -195,7 +195,7 @@ class Call:
         own = [n for n, stride in zip(weight.shape, weight.stride(), strict=True) if stride]
         if name is None or prod(self.run.shapes[name]) != prod(own):
             return False
-        for dim, own_dim in zip(dims, self.run.own_dims(weight, name, dims), strict=True):
+        for dim, own_dim in zip(dims, self._own_dims(weight, name, dims), strict=True):
             labels = self.fields(weight).get(dim)
             known = self.run.notebook.labels.get((name, own_dim))
             if labels is None:
@@ -229,7 +229,7 @@ class Call:
             return
         examples = 1 if all(map(self.is_weight, self.tensors)) else self.run.batch_size
         positions = macs // prod(self.run.shapes[name]) // examples
-        own = self.run.own_dims(weight, name, dims)
+        own = self._own_dims(weight, name, dims)
         self.run.producer[id(self.outputs[0])] = len(self.run.layers)
         if rows is not None:
             self.run.rows[len(self.run.layers)] = rows.flatten()
@@ -271,6 +271,20 @@ class Call:
         for key in own:
             self.run.notebook.roles.setdefault(key, role)
         return own
+
+    def _own_dims(self, weight: Tensor, name: str, dims: tuple[int, int]) -> tuple[int, int]:
+        """Which of the parameter's own dimensions lie along `dims` of a tensor made from it."""
+        if (bare := self.run.bare(weight)) is not None:
+            return bare[1][dims[0]], bare[1][dims[1]]
+        own: list[int | None] = []
+        for dim in dims:
+            labels = self.fields(weight).get(dim)
+            found = None if labels is None else self.run.notebook.owner(int(labels.flatten()[0]))
+            own.append(found[1] if found and found[0] == name else None)
+        out_dim, in_dim = own
+        if out_dim is None:
+            out_dim = dims[0] if in_dim is None else 1 - in_dim
+        return out_dim, 1 - out_dim if in_dim is None else in_dim
 
     def product(self, sizes: tuple[int, ...], along: tuple[Tensor | None, ...]) -> None:
         """Note a product of two feature maps, and the labels along each of its sizes.

@@ -2,85 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from operator import is_not
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from secateur.channels.arithmetic import meet
 from secateur.channels.call import Call
+from secateur.channels.dispatch import Dispatch, numbers_in, operator_of, tensors_in
 from secateur.channels.groups import Layer, Product
 from secateur.channels.labels import Fields, Notebook, Pin, as_field
 from secateur.channels.lines import place
-from secateur.channels.movement import TURNING, turned
+from secateur.channels.movement import turned
+from secateur.channels.notes import Across, Given, Number, Operator, Situation
 from secateur.channels.repaired import directions
-from secateur.channels.rules import COUNTED, IN_PLACE, MOVES, Rule, unknown
-from secateur.channels.shapes import shape_rule
-from secateur.channels.values import Values, lie_alike
+from secateur.channels.rules import MOVES, Rule
+from secateur.channels.storages import Storages
+from secateur.channels.values import Values
 from secateur.channels.walk import KINDS, laid_out, modules_of, tensors_at
-
-Situation = tuple[str | int, ...]
-"""A line of the network's code, and numbers that tell calls on it apart."""
-
-
-class Number(NamedTuple):
-    """Numbers among the arguments of an element-wise operator, which is the run's call `call`."""
-
-    operator: str
-    numbers: tuple[float, ...]
-    call: int
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a run of a network on the shapes that a plan leaves starts from.
-
-    `labels` are those that survive, along (parameter, dim), `kept` their positions where some go,
-    and `shapes` the parameters' own. What else has to change with them, `change` changes in place
-    before the run. `notebook` knows the owners of the original's labels and is otherwise empty;
-    `decisions` are the original's, in order for each situation, and so are the `numbers` that met
-    channels.
-    """
-
-    labels: Mapping[tuple[str, int], Tensor]
-    kept: Mapping[tuple[str, int], NDArray[np.int64]]
-    shapes: Mapping[str, tuple[int, ...]]
-    change: Callable[[], None]
-    notebook: Notebook
-    decisions: Mapping[Situation, Sequence[int]]
-    numbers: Sequence[Number]
-
-
-class Across(NamedTuple):
-    """An operator across channels: see `groups.Mixing`."""
-
-    operator: str
-    reason: str
-    source: str
-    silent: bool
-    weights: bool
-
-
-class Operator(NamedTuple):
-    """What is known of an operator: its name without overload, and what it does to labels.
-
-    `shows` says that a parameter is still itself afterwards, `counts` that it costs MACs.
-    """
-
-    name: str
-    rule: Rule
-    shape: Callable[..., Any] | None
-    shows: bool
-    counts: bool
-    draws: bool
-
 
 TAKES_PARTS = {"split", "split_with_sizes", "slice"}
 """Operators that take a part by position, in which other channels can come to lie unnoticed."""
@@ -90,36 +33,7 @@ _LIFTING |= {"cosh", "acos", "_softmax"}
 """Functions that make of zero something else."""
 
 
-def _tensors(args: Iterable[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
-    """All tensors among the arguments of an operator, those in lists as well."""
-    found = []
-    for value in (*args, *kwargs.values()) if kwargs else args:
-        if isinstance(value, Tensor):
-            found.append(value)
-        elif isinstance(value, (list, tuple)):
-            found += [one for one in value if isinstance(one, Tensor)]
-    return found
-
-
-class _Dispatch:
-    """Hands operators on.
-
-    Torch wraps a mode's own `__torch_dispatch__` for its compiler, and loading that takes most of a
-    second; an inherited one it leaves alone.
-    """
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Run one operator."""
-        return self.dispatch(func, args, kwargs or {})
-
-    def dispatch(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Run one operator with these arguments."""
-        raise NotImplementedError
-
-
-class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
     """One run of a network: tensors' fields by identity, and the notebook."""
 
     def __init__(
@@ -158,7 +72,7 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         # those that are not zero where their parameter is, and the layer that puts each out;
         # and what lies in one storage, to know a tensor again that Python made anew
         self._fields: dict[int, tuple[Tensor, Fields]] = {}
-        self._storages: dict[int, tuple[Any, list[Tensor]]] = {}
+        self._storages = Storages()
         self._names: dict[int, str] = {}
         self._bare: dict[int, tuple[str, tuple[int, ...]]] = {}
         self._shown: list[Tensor] = []
@@ -215,7 +129,7 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._real[name] = tensor
                 self._names[id(meta)] = name
                 self._bare[id(meta)] = name, tuple(range(meta.ndim))
-                self._note_storage(meta)
+                self._storages.note(meta)
                 self.shapes[name] = shape
                 if kind == "_buffers":
                     self.buffers.append(name)
@@ -225,8 +139,9 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.calls.clear()  # calls know their run: without them it goes at once
         of_tensors: tuple[Any, ...] = (self._fields, self._names, self._bare, self._shown)
         of_network: tuple[Any, ...] = (self.tensors, self.stand_ins, self._real, self.modules)
-        for table in (*of_tensors, *of_network, self._storages, self._operators):
+        for table in (*of_tensors, *of_network, self._operators):
             table.clear()
+        self._storages.forget()
         if self.values is not None:
             self.values.forget()
 
@@ -300,11 +215,7 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Remember a tensor's fields (and the tensor, so that its identity stays its own)."""
         self._fields[id(tensor)] = (tensor, fields)
         if fields:
-            self._note_storage(tensor)
-
-    def _note_storage(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        self._storages.setdefault(id(storage), (storage, []))[1].append(tensor)
+            self._storages.note(tensor)
 
     def recognise(self, tensor: Tensor) -> None:
         """Know a tensor again that no operator made: another object over the same elements.
@@ -314,21 +225,19 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         """
         if id(tensor) in self._fields or id(tensor) in self._bare or not tensor.is_meta:
             return
-        _, others = self._storages.get(id(tensor.untyped_storage()), (None, ()))
-        for other in others:
-            if lie_alike(tensor, other):
-                if (name := self._names.get(id(other))) is not None:
-                    self._names[id(tensor)] = name
-                if (bare := self._bare.get(id(other))) is not None:
-                    self._bare[id(tensor)] = bare
-                    self._shown.append(tensor)
-                if (known := self._fields.get(id(other))) is not None:
-                    self._fields[id(tensor)] = tensor, known[1]
-                return
+        if (other := self._storages.alike(tensor)) is not None:
+            if (name := self._names.get(id(other))) is not None:
+                self._names[id(tensor)] = name
+            if (bare := self._bare.get(id(other))) is not None:
+                self._bare[id(tensor)] = bare
+                self._shown.append(tensor)
+            if (known := self._fields.get(id(other))) is not None:
+                self._fields[id(tensor)] = tensor, known[1]
+            return
+        for other in (others := self._storages.sharing(tensor)):
+            for labels in self.fields_of(other).values():
+                self.pin(labels, "is reached through a tensor that no operator made")
         if others:
-            for other in others:
-                for labels in self.fields_of(other).values():
-                    self.pin(labels, "is reached through a tensor that no operator made")
             self._fields[id(tensor)] = tensor, {}
 
     def own_values(self, tensor: Tensor) -> Tensor | None:
@@ -364,32 +273,19 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
             return bare[0], bare[1][dim]
         return self.notebook.owner(label)
 
-    def own_dims(self, weight: Tensor, name: str, dims: tuple[int, int]) -> tuple[int, int]:
-        """Which of the parameter's own dimensions lie along `dims` of a tensor made from it."""
-        if (bare := self._bare.get(id(weight))) is not None:
-            return bare[1][dims[0]], bare[1][dims[1]]
-        own: list[int | None] = []
-        for dim in dims:
-            labels = self.fields_of(weight).get(dim)
-            found = None if labels is None else self.notebook.owner(int(labels.flatten()[0]))
-            own.append(found[1] if found and found[0] == name else None)
-        out_dim, in_dim = own
-        if out_dim is None:
-            out_dim = dims[0] if in_dim is None else 1 - in_dim
-        return out_dim, 1 - out_dim if in_dim is None else in_dim
-
     def pin(self, labels: Tensor, reason: str) -> None:
         """Pin labels for a reason that is no operator's but the network's interface."""
         self.notebook.pins.append(Pin(labels.reshape(-1), reason, "the network's interface"))
 
     def dispatch(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Run one operator on shapes, then apply its rule."""
-        tensors = _tensors(args, kwargs)
+        tensors = tensors_in(args, kwargs)
         real = [t for t in tensors if not t.is_meta]
         if real and (len(real) < len(tensors) or any(id(t) in self.stand_ins for t in real)):
             args, kwargs = tree_map_only(Tensor, self._to_meta, (args, kwargs))
-            tensors = _tensors(args, kwargs)
-        operator = self._operators.get(func) or self._operator(func)
+            tensors = tensors_in(args, kwargs)
+        if (operator := self._operators.get(func)) is None:
+            operator = self._operators[func] = operator_of(func, self.rules)
         try:
             if not (tensors and tensors[0].is_meta):
                 out = func(*args, **kwargs)
@@ -401,17 +297,6 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.failed = Call(self, func, operator.name, args, kwargs, tuple(tensors), ())
             self.failed_at = f"{func._schema.name} at {self.failed.source}"
             raise
-
-    def _operator(self, func: Any) -> Operator:
-        full = func._schema.name
-        name = full.removeprefix("aten::").removesuffix("_")
-        rule = self.rules.get(name, unknown)
-        if full.endswith("_") and rule not in IN_PLACE:
-            rule = unknown
-        draws = torch.Tag.nondeterministic_seeded in func.tags
-        operator = Operator(name, rule, shape_rule(func), name in TURNING, name in COUNTED, draws)
-        self._operators[func] = operator
-        return operator
 
     def _one(
         self,
@@ -425,7 +310,7 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.recognise(tensor)
         if self.values is not None:
             args = self.values.without_masks(operator.name, args)
-            masks, tensors = tensors, _tensors(args, kwargs)
+            masks, tensors = tensors, tensors_in(args, kwargs)
             if len(masks) != len(tensors) or any(map(is_not, masks, tensors)):
                 self._pin_quietly(masks[1:], "is an index")
         out = NotImplemented
@@ -460,13 +345,13 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         named = [id(t) in self._names for t in tensors]
         if operator.counts or any(named) or any(self.fields_of(t) for t in tensors):
-            outputs = (out,) if isinstance(out, Tensor) else tuple(_tensors((out,), {}))
+            outputs = (out,) if isinstance(out, Tensor) else tuple(tensors_in((out,), {}))
             call = Call(self, func, operator.name, args, kwargs, tuple(tensors), outputs)
             self.calls.append(call)
             self.takes_parts |= operator.name in TAKES_PARTS
             self.draws |= operator.draws
-            if operator.rule is meet and (numbers := _numbers(args, kwargs)):
-                self._note_numbers(call, numbers)
+            if operator.rule is meet:
+                self._note_numbers(call)
             if self._note_places:
                 self.places.append(place())
             operator.rule(call)
@@ -481,12 +366,13 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
                         self.lifted.add(id(made))
                     self._fields.setdefault(id(made), (made, {}))
 
-    def _note_numbers(self, call: Call, numbers: tuple[float, ...]) -> None:
+    def _note_numbers(self, call: Call) -> None:
         """Note numbers that met channels, and the line where the original's were others."""
-        at = len(self.numbers)
-        self.numbers.append(Number(call.name, numbers, len(self.calls) - 1))
-        if self._expected[at : at + 1] and self._expected[at].numbers != numbers:
-            call.note_line()
+        if numbers := numbers_in(call.args, call.kwargs):
+            at = len(self.numbers)
+            self.numbers.append(Number(call.name, numbers, len(self.calls) - 1))
+            if self._expected[at : at + 1] and self._expected[at].numbers != numbers:
+                call.note_line()
 
     def _show(self, name: str, tensor: Tensor, args: tuple[Any, ...], out: Tensor) -> bool:
         """Whether the output is a parameter again that has no labels yet, turned perhaps."""
@@ -507,9 +393,3 @@ class Run(_Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.values is not None:
             self.values.note(meta, tensor)
         return meta
-
-
-def _numbers(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[float, ...]:
-    """The numbers among the arguments of an operator; truth values are none."""
-    given = (*args, *kwargs.values()) if kwargs else args
-    return tuple(float(value) for value in given if type(value) in (int, float))

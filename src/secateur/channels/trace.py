@@ -24,8 +24,9 @@ from secateur.channels.admit import (
 from secateur.channels.collect import collect
 from secateur.channels.groups import ChannelMap
 from secateur.channels.lines import raising_place
+from secateur.channels.notes import Given
 from secateur.channels.rules import RULES, Rule
-from secateur.channels.run import Given, Run
+from secateur.channels.run import Run
 from secateur.channels.walk import tensors_of, tensors_within
 from secateur.errors import TraceError
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from secateur.channels.storages import Storages
+
 _FILLED = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"}
 """Operators that take no more than the shape and type of their input."""
 
@@ -30,7 +32,7 @@ class Values:
     def __init__(self, own: Callable[[Tensor], Tensor | None]) -> None:
         self._own = own
         self._known: dict[int, tuple[Tensor, Tensor]] = {}
-        self._storages: dict[int, tuple[Any, list[Tensor]]] = {}
+        self._storages = Storages()
         self._lost: dict[int, Any] = {}
 
     def of(self, tensor: Tensor) -> Tensor | None:
@@ -38,32 +40,29 @@ class Values:
         if not tensor.is_meta:
             return tensor
         if id(tensor) not in self._known:
-            if (numbers := self._known_elsewhere(tensor)) is None:
-                if (own := self._own(tensor)) is None:
-                    return None
+            if (other := self._storages.alike(tensor)) is not None:
+                numbers = self._known[id(other)][1]
+            elif (own := self._own(tensor)) is not None:
                 numbers = own.detach().cpu().clone()
+            else:
+                return None
             self.note(tensor, numbers)
         numbers = self._known[id(tensor)][1]
         return None if id(numbers.untyped_storage()) in self._lost else numbers
 
-    def _known_elsewhere(self, tensor: Tensor) -> Tensor | None:
-        """The numbers of another object over the same elements, which Python made anew."""
-        _, others = self._storages.get(id(tensor.untyped_storage()), (None, ()))
-        return next((self._known[id(t)][1] for t in others if lie_alike(t, tensor)), None)
-
     def note(self, tensor: Tensor, numbers: Tensor) -> None:
         """Remember what a tensor holds."""
         self._known[id(tensor)] = tensor, numbers
-        storage = tensor.untyped_storage()
-        self._storages.setdefault(id(storage), (storage, []))[1].append(tensor)
+        self._storages.note(tensor)
 
     def given(self, tensor: Tensor, numbers: Tensor) -> None:
         """A tensor is an input of the network: what it holds is not looked at."""
 
     def forget(self) -> None:
         """Let go of all tensors."""
-        for table in (self._known, self._storages, self._lost):
-            table.clear()
+        self._known.clear()
+        self._lost.clear()
+        self._storages.forget()
 
     def made(self, function: Any, args: Any, kwargs: Mapping[str, Any], out: Any) -> None:
         """A tensor was made out of none: its numbers are made too, unless they are drawn."""
@@ -137,15 +136,6 @@ class Values:
         for one, numbers in zip(tensors_among(out), tensors_among(real), strict=True):
             if one.is_meta:
                 self.note(one, numbers)
-
-
-def lie_alike(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors of one storage show the same elements in the same order."""
-    return (
-        one.shape == other.shape
-        and one.stride() == other.stride()
-        and one.storage_offset() == other.storage_offset()
-    )
 
 
 def tensors_among(value: Any) -> Sequence[Tensor]:

@@ -22,7 +22,7 @@ from secateur.channels import arithmetic, movement
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.trace import Example, call_arguments
 from secateur.surgery.deviation import LARGEST, Operation, deviation_of, limited, magnitude
-from secateur.surgery.verify import in_float64
+from secateur.surgery.precise import in_float64
 
 Place = tuple[str, int]
 """A parameter and the dimension along which it reads channels."""

@@ -46,7 +46,7 @@ def cut(
         SurgeryError: a parameter holds NaN or has no values.
         TraceError: the network cannot be traced, or `absorb` is no batch.
         ProofError: the network's code would not line up after the cut, and nothing is held back.
-        VerificationError: the cut network differs from the masked one.
+        VerificationError: the cut network differs from its reference.
     """
     run, channels = recorded(model, example_input, channels)
     _check_there(model)

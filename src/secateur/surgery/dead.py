@@ -18,10 +18,11 @@ from secateur.plan.select import by_hand
 from secateur.surgery.absorb import shift, sites_of
 from secateur.surgery.constants import Place, Read, Reading, read_constants
 from secateur.surgery.cut import cut
+from secateur.surgery.precise import difference
 from secateur.surgery.precision import Precision, difference_in_own_precision, precision_of
 from secateur.surgery.prove import settle
 from secateur.surgery.rebuild import rebuild
-from secateur.surgery.verify import TOLERANCE, difference
+from secateur.surgery.verify import TOLERANCE
 
 SILENT = "it is zero wherever it is read"
 UNREAD = "every weight that reads it is zero"

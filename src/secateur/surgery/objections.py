@@ -14,7 +14,8 @@ from secateur.channels.call import Call
 from secateur.channels.cost import Removal, kept_positions, remaining_shapes
 from secateur.channels.groups import ChannelMap
 from secateur.channels.labels import meeting_pairs
-from secateur.channels.run import TAKES_PARTS, Given, Run
+from secateur.channels.notes import Given
+from secateur.channels.run import TAKES_PARTS, Run
 from secateur.channels.trace import Example, replay, without_collections
 from secateur.channels.walk import modules_of
 from secateur.errors import TraceError

@@ -7,24 +7,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
 
 from secateur.channels.groups import ChannelMap, Mixing
 from secateur.channels.run import Run
-from secateur.channels.trace import Example, call_arguments, recorded, untouched
-from secateur.channels.walk import modules_of, tensors_of, tensors_within
+from secateur.channels.trace import Example, recorded, untouched
+from secateur.channels.walk import modules_of
 from secateur.errors import VerificationError
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.inputs import drawn, of_another_size, sizes_of
 from secateur.surgery.mask import mask
 from secateur.surgery.permute import permuted, permuted_plan
-from secateur.surgery.rebuild import rebuild, shrink
+from secateur.surgery.precise import Float64, apart, in_float64, one_seed, outputs
+from secateur.surgery.rebuild import shrink
 from secateur.surgery.reference import Over, silent_answer
 
 TOLERANCE = 1e-10
@@ -83,12 +80,18 @@ class Verification:
 
     def __str__(self) -> str:
         """The same in words, a line for each kind of reference."""
-        what = "equals" if self.holds else "DIFFERS from"
+        if not self.groups:
+            return "no channel went, and nothing was compared"
+        what = "is as its references say"
+        if self.exact:
+            what = "is the whole network with the removed channels silent"
+        elif not self.holds:
+            what = "DIFFERS from its references"
         lines = [
-            f"the cut network {what} its reference within {self.relative_error:.1e} (allowed "
-            f"{TOLERANCE:g}), in float64, on inputs of {', '.join(self.inputs) or 'no size'}"
+            f"the cut network {what}: largest difference {self.relative_error:.1e} (allowed "
+            f"{TOLERANCE:g}), in float64, on inputs of {' and '.join(self.inputs)}"
         ]
-        for how, n in Counter(self.groups.values()).items():
+        for how, n in Counter(self.groups.values()).items() if not self.exact else ():
             lines.append(f"{n} group{'s' * (n > 1)}: {_WORDS[how]}")
         if self.operators:
             lines.append(f"operators across channels: {', '.join(self.operators)}")
@@ -183,8 +186,8 @@ class Check:
         return in_float64(self.model)
 
     def _runs(self, example: Example) -> bool:
-        with suppress(Exception), _Float64():
-            return bool(_outputs(self._exact, example))
+        with suppress(Exception), Float64():
+            return bool(outputs(self._exact, example))
         return False
 
     def of(self, plan: PruningPlan, small: nn.Module) -> Verification:
@@ -224,7 +227,7 @@ class Check:
             error = float("inf")
             for wide in (False, True):
                 for reference in references:
-                    with self._alone(), _Float64() if wide else nullcontext():
+                    with self._alone(), Float64() if wide else nullcontext():
                         error = _compared(cut, reference, example, raises=wide)
                     if error == error:
                         break
@@ -247,7 +250,7 @@ class Check:
         masked = mask(self._exact, plan, self.channels, leave=computed)
         if not labelled:
             readers = mask(self._exact, plan, self.channels, readers=True)
-            return [partial(_outputs, masked), partial(_outputs, readers)]
+            return [partial(outputs, masked), partial(outputs, readers)]
 
         def answer(example: Example) -> list[Tensor]:
             given = masked, plan.remove, self.channels, example, self.original
@@ -264,7 +267,7 @@ class Check:
         }
         turned = permuted(self._exact, self.channels, order)
         other = shrink(turned, permuted_plan(plan, order), self.channels)
-        return [partial(_outputs, other)]
+        return [partial(outputs, other)]
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -284,7 +287,7 @@ def _any_of(plan: PruningPlan, groups: Sequence[str]) -> bool:
 def _compared(cut: nn.Module, reference: Answers, example: Example, *, raises: bool) -> float:
     """How far two answers are apart; NaN where the reference is no number or, at first, fails."""
     try:
-        return _difference(_outputs(cut, example), reference(example))
+        return apart(outputs(cut, example), reference(example))
     except Exception as problem:
         if not raises:  # of another type somewhere, it may be
             return float("nan")
@@ -309,100 +312,3 @@ _IN_ORDER = {"cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "argmax", 
 def _ordered(touched: Sequence[Mixing]) -> bool:
     """Whether the order of channels counts, so that permuting them changes the network."""
     return any(row.operator in _IN_ORDER for row in touched)
-
-
-def difference(model: nn.Module, other: nn.Module, example_input: Example) -> float:
-    """Max |other - model| / max |model| over all outputs, in float64 on seeded random input."""
-    example = drawn(example_input, None)
-    with _Float64():
-        found, wanted = (_outputs(in_float64(network), example) for network in (other, model))
-    return _difference(found, wanted)
-
-
-def _difference(cut: list[Tensor], reference: list[Tensor]) -> float:
-    if len(cut) != len(reference):
-        return float("inf")
-    errors = [_relative_error(one, other) for one, other in zip(cut, reference, strict=True)]
-    return float(np.max(errors, initial=0.0))  # of which NaN is the largest
-
-
-class _Float64(TorchFunctionMode):
-    """Every floating point number is of 64 bits, whatever the network casts to."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Run a function of torch's on float64, and where it would cast, to float64."""
-        name = getattr(func, "__name__", "")
-        if name in _ONLY_IN_FLOAT32:
-            rest, named = tree_map(_in_32_bits, (args, kwargs or {}))
-            return tree_map(_in_64_bits, func(*rest, **named))
-        if name in ("float", "half", "bfloat16"):
-            func = Tensor.double
-        n_kept = int((name.endswith("_") and not name.endswith("__")) or name == "__setitem__")
-        rest, named = tree_map(_in_64_bits, (args[n_kept:], kwargs or {}))
-        return func(*args[:n_kept], *rest, **named)
-
-
-_WIDE = {torch.float16: torch.float64, torch.bfloat16: torch.float64, torch.float32: torch.float64}
-_WIDE |= {torch.complex64: torch.complex128, torch.complex32: torch.complex128}
-
-
-_ONLY_IN_FLOAT32 = {"fused_moving_avg_obs_fake_quant"}
-"""Functions that have no kernel in float64."""
-
-
-def _in_32_bits(value: Any) -> Any:
-    is_wide = isinstance(value, Tensor) and value.dtype == torch.float64
-    return value.float() if is_wide else value
-
-
-def _in_64_bits(value: Any) -> Any:
-    if isinstance(value, Tensor) and value.dtype in _WIDE:
-        return value.to(_WIDE[value.dtype])
-    return _WIDE.get(value, value) if isinstance(value, torch.dtype) else value
-
-
-def in_float64(model: nn.Module) -> nn.Module:
-    """A copy on the CPU in float64."""
-    named = tensors_of(model)
-    wide = {n: t.detach().to("cpu", _WIDE.get(t.dtype, t.dtype)) for n, t in named.items()}
-    return rebuild(model, wide).to("cpu")
-
-
-@contextmanager
-def one_seed() -> Iterator[None]:
-    """The same random numbers every time, and those outside as if none had been drawn."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        yield
-
-
-def _outputs(model: nn.Module, example: Example) -> list[Tensor]:
-    args, kwargs = call_arguments(example)
-    model.eval()
-    with torch.no_grad(), one_seed():
-        out: Any = model(*args, **kwargs)
-    return tensors_within(out)
-
-
-def _relative_error(one: Tensor, other: Tensor) -> float:
-    """The largest difference over the largest number.
-
-    Infinite where only one of them is finite, NaN where the second is not anywhere.
-    """
-    if one.shape != other.shape:
-        return float("inf")
-    if not one.numel():
-        return 0.0
-    one, other = (torch.view_as_real(t) if t.is_complex() else t.double() for t in (one, other))
-    if not bool((finite := torch.isfinite(other)).all()):
-        same = finite | (one == other) | (one.isnan() & other.isnan())
-        if not bool(finite.any()):
-            return float("nan")
-        if not bool((torch.isfinite(one) == finite).all() and same.all()):
-            return float("inf")
-        one, other = one[finite], other[finite]
-    scale = float(other.abs().max()) or 1.0
-    error = float((one - other).abs().max()) / scale
-    return error if error == error else float("inf")

@@ -1,0 +1,117 @@
+"""Networks in float64, run with one seed, and how far their answers are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
+
+from secateur.channels.trace import Example, call_arguments
+from secateur.channels.walk import tensors_of, tensors_within
+from secateur.surgery.inputs import drawn
+from secateur.surgery.rebuild import rebuild
+
+
+def difference(model: nn.Module, other: nn.Module, example_input: Example) -> float:
+    """Max |other - model| / max |model| over all outputs, in float64 on seeded random input."""
+    example = drawn(example_input, None)
+    with Float64():
+        found, wanted = (outputs(in_float64(network), example) for network in (other, model))
+    return apart(found, wanted)
+
+
+def apart(cut: list[Tensor], reference: list[Tensor]) -> float:
+    """The largest difference over the largest number of each tensor; see `_relative_error`."""
+    if len(cut) != len(reference):
+        return float("inf")
+    errors = [_relative_error(one, other) for one, other in zip(cut, reference, strict=True)]
+    return float(np.max(errors, initial=0.0))  # of which NaN is the largest
+
+
+class Float64(TorchFunctionMode):
+    """Every floating point number is of 64 bits, whatever the network casts to."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run a function of torch's on float64, and where it would cast, to float64."""
+        name = getattr(func, "__name__", "")
+        if name in _ONLY_IN_FLOAT32:
+            rest, named = tree_map(_in_32_bits, (args, kwargs or {}))
+            return tree_map(_in_64_bits, func(*rest, **named))
+        if name in ("float", "half", "bfloat16"):
+            func = Tensor.double
+        n_kept = int((name.endswith("_") and not name.endswith("__")) or name == "__setitem__")
+        rest, named = tree_map(_in_64_bits, (args[n_kept:], kwargs or {}))
+        return func(*args[:n_kept], *rest, **named)
+
+
+_WIDE = {torch.float16: torch.float64, torch.bfloat16: torch.float64, torch.float32: torch.float64}
+_WIDE |= {torch.complex64: torch.complex128, torch.complex32: torch.complex128}
+
+
+_ONLY_IN_FLOAT32 = {"fused_moving_avg_obs_fake_quant"}
+"""Functions that have no kernel in float64."""
+
+
+def _in_32_bits(value: Any) -> Any:
+    is_wide = isinstance(value, Tensor) and value.dtype == torch.float64
+    return value.float() if is_wide else value
+
+
+def _in_64_bits(value: Any) -> Any:
+    if isinstance(value, Tensor) and value.dtype in _WIDE:
+        return value.to(_WIDE[value.dtype])
+    return _WIDE.get(value, value) if isinstance(value, torch.dtype) else value
+
+
+def in_float64(model: nn.Module) -> nn.Module:
+    """A copy on the CPU in float64."""
+    named = tensors_of(model)
+    wide = {n: t.detach().to("cpu", _WIDE.get(t.dtype, t.dtype)) for n, t in named.items()}
+    return rebuild(model, wide).to("cpu")
+
+
+@contextmanager
+def one_seed() -> Iterator[None]:
+    """The same random numbers every time, and those outside as if none had been drawn."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def outputs(model: nn.Module, example: Example) -> list[Tensor]:
+    """The tensors of a network's answer in evaluation mode, with one seed."""
+    args, kwargs = call_arguments(example)
+    model.eval()
+    with torch.no_grad(), one_seed():
+        out: Any = model(*args, **kwargs)
+    return tensors_within(out)
+
+
+def _relative_error(one: Tensor, other: Tensor) -> float:
+    """The largest difference over the largest number.
+
+    Infinite where only one of them is finite, NaN where the second is not anywhere.
+    """
+    if one.shape != other.shape:
+        return float("inf")
+    if not one.numel():
+        return 0.0
+    one, other = (torch.view_as_real(t) if t.is_complex() else t.double() for t in (one, other))
+    if not bool((finite := torch.isfinite(other)).all()):
+        same = finite | (one == other) | (one.isnan() & other.isnan())
+        if not bool(finite.any()):
+            return float("nan")
+        if not bool((torch.isfinite(one) == finite).all() and same.all()):
+            return float("inf")
+        one, other = one[finite], other[finite]
+    scale = float(other.abs().max()) or 1.0
+    error = float((one - other).abs().max()) / scale
+    return error if error == error else float("inf")
