@@ -80,7 +80,7 @@ def settled(
         VerificationError: a cut network does not run, as it still reaches into the one that came
             in.
     """
-    proof = _Proof(model, example_input, original, channels)
+    proof = Proof(model, example_input, original, channels)
     check = Check(model, channels, original, example_input)
     found = _cut(proof, check, plan)
     if not found.verification.holds and found.plan.attributes:  # a number was more than a size
@@ -95,14 +95,14 @@ def settled(
     return found
 
 
-def _cut(proof: _Proof, check: Check, plan: PruningPlan) -> Settled:
+def _cut(proof: Proof, check: Check, plan: PruningPlan) -> Settled:
     """Prove a plan, cut what of it lines up, and verify that."""
-    made = _without_objections(proof, plan)
+    made = lined_up(proof, plan)
     small = shrink(proof.model, made, proof.channels)
     return Settled(made, small, check.of(made, small))
 
 
-def _to_blame(proof: _Proof, check: Check, plan: PruningPlan, end: float) -> list[str]:
+def _to_blame(proof: Proof, check: Check, plan: PruningPlan, end: float) -> list[str]:
     """The groups whose removal, of half of the plan or of a half of that, makes a difference."""
     names = list(plan.remove)
     if len(names) == 1 or time.monotonic() > end:
@@ -142,7 +142,7 @@ def prove(
     Raises:
         ProofError: naming the operator and the line of the network's code that does not line up.
     """
-    attributes, found = _Proof(model, example_input, original, channels).of(plan)
+    attributes, found = Proof(model, example_input, original, channels).of(plan)
     for objection in found:
         names = ", ".join(map(repr, objection.groups)) or "the groups this line works on"
         raise ProofError(
@@ -153,7 +153,7 @@ def prove(
 
 
 @dataclass
-class _Proof:
+class Proof:
     """What plans of one network are proved with; whether sizes in attributes may change."""
 
     model: nn.Module
@@ -211,7 +211,7 @@ def _where(objection: Objection) -> str:
     return objection.text.partition(" computes ")[0]
 
 
-def _without_objections(proof: _Proof, plan: PruningPlan) -> PruningPlan:
+def lined_up(proof: Proof, plan: PruningPlan) -> PruningPlan:
     """The plan, with channels or whole groups held back until nothing objects."""
     remove, held_back = dict(plan.remove), dict(plan.held_back)
     uneven: dict[str, str] = {}
