@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from contracts import plan_of, randomised, same_state, state_of
 from secateur.channels.trace import trace
@@ -15,6 +15,7 @@ from secateur.errors import PackageError, StorageError
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.cut import cut
 from secateur.surgery.package import load, load_weights, read, save
+from secateur.surgery.prove import settle
 from secateur.surgery.restore import Removed
 from toys import TOYS, depthwise, image, plain, tied
 
@@ -137,3 +138,45 @@ def test_a_failed_save_leaves_what_stood_there(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot write"):
         save(plain(), tmp_path / "file" / "net.safetensors")
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+class Gate(nn.Module):
+    """Halves by an attribute of its own, which no tensor shows."""
+
+    def __init__(self, n_in: int, width: int) -> None:
+        super().__init__()
+        self.width, self.conv = width, nn.Conv2d(n_in, 2 * width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, g = self.conv(x).split([self.width, self.width], 1)
+        return a * g.sigmoid()
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("with_plan", [False, True])
+def test_sizes_in_attributes_come_back_after_one_cut_and_after_many(
+    steps: int, with_plan: bool, tmp_path: Path
+) -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(Gate(1, 16), Gate(16, 8), nn.Conv2d(8, 2, 1)).double().eval()
+
+    model = small = randomised(build())
+    x = torch.randn(2, 1, 6, 6, dtype=torch.float64)
+    for _ in range(steps):
+        channels = trace(small, x)
+        plan = settle(small, plan_of(channels, dict.fromkeys(channels.by_name, (0, 1))), x)
+        small = cut(small, plan, x)
+    assert [small[0].width, small[1].width] == [16 - 2 * steps, 8 - 2 * steps]
+    path = save(small, tmp_path / "small.safetensors", plan if with_plan else None)
+    again = load(path, build)
+    assert [again[0].width, again[1].width] == [small[0].width, small[1].width]
+    assert torch.equal(again(x), small(x))
+    assert model[0].width == 16
+
+
+@pytest.mark.parametrize("sizes", ["{", "[1]", '{"": 3}', '{"": {"width": "wide"}}', "[" * 9999])
+def test_damaged_sizes_are_refused(sizes: str, tmp_path: Path) -> None:
+    path = tmp_path / "gate.safetensors"
+    save_file(Gate(1, 2).state_dict(), path, {"format": "secateur.network/1", "sizes": sizes})
+    with pytest.raises(PackageError, match=r"gate\.safetensors: what it says of sizes"):
+        load(path, lambda: Gate(1, 2))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from secateur.channels.cost import cost
 from secateur.channels.groups import ChannelMap
@@ -164,4 +165,37 @@ def test_a_map_spares_running_the_network_again() -> None:
         calls.clear()
         plan_that_fits(model, example, Budget(macs="40%"), select, channels=given)
         n_runs.append(len(calls))
-    assert n_runs == [2, 1]  # recorded, and proved
+    assert n_runs[0] == n_runs[1] + 1  # recorded; proved and verified once in both
+
+
+class Gated(nn.Module):
+    """Halves by position, whose counts must be equal, and equal to the stem's."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.width = width
+        self.s, self.d = nn.Conv1d(1, width, 1), nn.Conv1d(width, 2 * width, 3, padding=1)
+        self.rs, self.e = nn.Conv1d(width, 2 * width, 1), nn.Conv1d(width, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.s(x)
+        h = self.d(x)
+        h = torch.tanh(h[:, : self.width]) * torch.sigmoid(h[:, self.width :])
+        rs = self.rs(h)
+        return self.e(torch.relu(rs[:, self.width :])) + self.e(x + rs[:, : self.width])
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("share", [0.8, 0.7, 0.6, 0.5, 0.4, 0.3])
+def test_a_budget_is_met_within_one_channel(scope: str, share: float) -> None:
+    torch.manual_seed(0)
+    model, x = Gated().eval(), torch.zeros(1, 1, 40)
+    channels = trace(model, x)
+    scores = score(model, channels, [l1])["l1"]
+    plan = plan_that_fits(model, x, Budget(macs=f"{share:.0%}"), partial(SCOPES[scope], scores))
+    most = share * plan.before.macs
+    assert plan.after.macs <= most
+    # one channel less of every group that must go with it would be too many
+    less = {name: gone[1:] for name, gone in plan.remove.items()}
+    assert cost(channels, less).macs > most
+    assert cost(trace(cut(model, plan, x), x)).macs == plan.after.macs

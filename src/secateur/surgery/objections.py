@@ -20,7 +20,7 @@ from secateur.channels.trace import Example, replay, without_collections
 from secateur.channels.walk import modules_of
 from secateur.errors import TraceError
 from secateur.plan.plan import Numbers
-from secateur.surgery.rebuild import set_attributes
+from secateur.surgery.numbers import set_attributes
 from secateur.surgery.widths import follow, mirror
 from secateur.surgery.witness import Witness
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from secateur.channels.cost import remaining_shapes
 from secateur.channels.groups import ChannelMap
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.trace import Example, trace
-from secateur.errors import PackageError, PlanError, unknown_name
+from secateur.errors import PackageError, PlanError, brief, unknown_name
 from secateur.files import write_bytes
-from secateur.plan.plan import PruningPlan
+from secateur.plan.plan import PruningPlan, as_numbers
+from secateur.surgery.numbers import set_numbers, sizes
 from secateur.surgery.rebuild import rebuild
 
 FORMAT = "secateur.network/1"
@@ -25,7 +27,8 @@ FORMAT = "secateur.network/1"
 def save(model: nn.Module, path: str | Path, plan: PruningPlan | None = None) -> Path:
     """Write a network's parameters and persistent buffers, each once, and the plan that cut it.
 
-    Give the settled plan: its `attributes` are sizes in the network's code that `load` sets.
+    Sizes in its modules' attributes, which a cut may have changed, are written too, so that `load`
+    gives a network that runs after one cut or many. Give the settled plan.
 
     Raises:
         StorageError: the file could not be written; an earlier one still stands.
@@ -33,6 +36,7 @@ def save(model: nn.Module, path: str | Path, plan: PruningPlan | None = None) ->
     path = Path(path)
     tensors = {name: tensor.contiguous() for name, tensor in _stored(model).items()}
     metadata = {"format": FORMAT, "network": type(model).__name__}
+    metadata["sizes"] = json.dumps(sizes(model), sort_keys=True)
     if plan is not None:
         metadata["plan"] = plan.to_json()
     write_bytes(path, serialise(tensors, metadata))
@@ -77,7 +81,9 @@ def load(
                 f"{path}: {name!r} is {tuple(new.shape)}, the factory makes {tuple(own.shape)} "
                 "and channels can only have gone; was another factory or width used?"
             )
-    return rebuild(model, tensors, None if plan is None else plan.attributes)
+    made = rebuild(model, tensors, None if plan is None else plan.attributes)
+    _set_sizes(Path(path), made, metadata)
+    return made
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
@@ -135,6 +141,22 @@ def _plan(path: Path, metadata: Mapping[str, str]) -> PruningPlan | None:
         return PruningPlan.from_json(metadata["plan"])
     except PlanError as error:
         raise PackageError(f"{path}: {error}") from error
+
+
+def _set_sizes(path: Path, made: nn.Module, metadata: Mapping[str, str]) -> None:
+    """Sizes in attributes as they were when the network was written."""
+    try:
+        written = json.loads(metadata.get("sizes", "{}"))
+        numbers = {
+            str(module): {name: as_numbers(value) for name, value in own.items()}
+            for module, own in written.items()
+        }
+        set_numbers(made, numbers)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise PackageError(
+            f"{path}: what it says of sizes in the network's attributes does not fit "
+            f"({brief(error)}); give the factory that it was made with, or take another copy"
+        ) from error
 
 
 def _check_plan(

@@ -73,8 +73,10 @@ def settled(
     example_input: Example,
     original: Run,
     channels: ChannelMap,
+    *,
+    lines_up: bool = False,
 ) -> Settled:
-    """As `settle`, for a network that has been recorded.
+    """As `settle`, for a network that has been recorded; a plan that `lines_up` has been proved.
 
     Raises:
         VerificationError: a cut network does not run, as it still reaches into the one that came
@@ -82,7 +84,7 @@ def settled(
     """
     proof = Proof(model, example_input, original, channels)
     check = Check(model, channels, original, example_input)
-    found = _cut(proof, check, plan)
+    found = _verified(proof, check, plan) if lines_up else _cut(proof, check, plan)
     if not found.verification.holds and found.plan.attributes:  # a number was more than a size
         proof = replace(proof, sizes=False)
         found = _cut(proof, check, plan)
@@ -97,9 +99,12 @@ def settled(
 
 def _cut(proof: Proof, check: Check, plan: PruningPlan) -> Settled:
     """Prove a plan, cut what of it lines up, and verify that."""
-    made = lined_up(proof, plan)
-    small = shrink(proof.model, made, proof.channels)
-    return Settled(made, small, check.of(made, small))
+    return _verified(proof, check, lined_up(proof, plan))
+
+
+def _verified(proof: Proof, check: Check, plan: PruningPlan) -> Settled:
+    small = shrink(proof.model, plan, proof.channels)
+    return Settled(plan, small, check.of(plan, small))
 
 
 def _to_blame(proof: Proof, check: Check, plan: PruningPlan, end: float) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from secateur.channels.walk import laid_out, modules_of, tensors_of
 from secateur.errors import SurgeryError, brief
 from secateur.plan.plan import Numbers, PruningPlan
 from secateur.surgery.copying import copied
+from secateur.surgery.numbers import set_attributes
 from secateur.surgery.repair import repair
 from secateur.surgery.widths import follow, mirror
 
@@ -84,29 +84,3 @@ def shrink(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> nn.Modu
         tensors[name] = part if layout is None else part.clone(memory_format=layout)
     repair(model, named, tensors, kept)
     return rebuild(model, tensors, plan.attributes)
-
-
-def set_attributes(model: nn.Module, attributes: Mapping[str, Numbers]) -> None:
-    """Give modules the numbers of a plan, `module:name` -> numbers, in place.
-
-    Raises:
-        SurgeryError: there is no such attribute.
-    """
-    modules = dict(model.named_modules()) if attributes else {}
-    for key, numbers in attributes.items():
-        path, _, name = key.partition(":")
-        module = modules.get(path)
-        if module is None or name not in vars(module):
-            raise SurgeryError(
-                f"{type(model).__name__} has no attribute {key!r}, which the plan changes; give "
-                "the network that the plan was made for"
-            )
-        setattr(module, name, like(vars(module)[name], numbers))
-
-
-def like(old: Any, numbers: Numbers) -> Any:
-    """Numbers in rows of the kinds (list, tuple, …) that the old value has."""
-    if not isinstance(numbers, tuple) or not isinstance(old, list | tuple):
-        return numbers
-    rows = [like(before, after) for before, after in zip(old, numbers, strict=True)]
-    return torch.Size(rows) if isinstance(old, torch.Size) else type(old)(rows)

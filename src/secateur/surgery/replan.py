@@ -45,7 +45,7 @@ def plan_that_fits(
     proof = Proof(model, example_input, run, channels)
 
     def verified(plan: PruningPlan) -> PruningPlan:
-        return settled(model, plan, example_input, run, channels).plan
+        return settled(model, plan, example_input, run, channels, lines_up=True).plan
 
     given = channels, budget, select, partial(lined_up, proof), verified
     try:

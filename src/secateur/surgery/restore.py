@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ from secateur.channels.groups import ChannelMap
 from secateur.errors import PackageError, SurgeryError
 from secateur.files import replacing
 from secateur.plan.plan import Numbers, PruningPlan, as_numbers
+from secateur.surgery.numbers import set_numbers, whole_numbers
 from secateur.surgery.package import read
-from secateur.surgery.rebuild import like, rebuild
+from secateur.surgery.rebuild import rebuild
 
 FORMAT = "secateur.removed/1"
 
@@ -110,7 +110,7 @@ def remember(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> Remov
         values={name: tensors[name].detach()[~_stays(tensors[name], kept[name])] for name in kept},
         shapes={name: channels.shapes[name] for name in kept},
         kept=kept,
-        widths={name: found for name, m in model.named_modules() if (found := _whole_numbers(m))},
+        widths={name: found for name, m in model.named_modules() if (found := whole_numbers(m))},
     )
 
 
@@ -142,7 +142,7 @@ def restore(small: nn.Module, removed: Removed) -> nn.Module:
         full[~stays] = values.to(part)
         tensors[name] = full
     made = rebuild(small, tensors)
-    _set_widths(made, removed)
+    set_numbers(made, removed.widths)
     return made
 
 
@@ -153,21 +153,3 @@ def _stays(tensor: Tensor, kept: Mapping[int, tuple[int, ...]]) -> Tensor:
         gone = np.setdiff1d(np.arange(tensor.shape[dim]), positions)
         stays.index_fill_(dim, torch.from_numpy(gone).to(tensor.device), False)
     return stays
-
-
-def _whole_numbers(module: nn.Module) -> dict[str, Numbers]:
-    found: dict[str, Numbers] = {}
-    for name, value in vars(module).items():
-        if isinstance(value, int | tuple | list) and not isinstance(value, bool):
-            with suppress(TypeError):  # a row of something else
-                found[name] = as_numbers(value)
-    return found
-
-
-def _set_widths(made: nn.Module, removed: Removed) -> None:
-    modules = dict(made.named_modules())
-    for name, attributes in removed.widths.items():
-        own = vars(modules[name]) if name in modules else {}
-        for attribute, value in attributes.items():
-            if attribute in own and as_numbers(own[attribute]) != value:
-                setattr(modules[name], attribute, like(own[attribute], value))
