@@ -307,7 +307,8 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors: list[Tensor],
     ) -> Any:
         for tensor in tensors:
-            self.recognise(tensor)
+            if id(tensor) not in self._fields and id(tensor) not in self._bare:
+                self.recognise(tensor)
         if self.values is not None:
             args = self.values.without_masks(operator.name, args)
             masks, tensors = tensors, tensors_in(args, kwargs)
