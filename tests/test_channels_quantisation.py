@@ -19,6 +19,7 @@ from secateur.channels.trace import trace
 from secateur.errors import TraceError
 from secateur.plan.select import by_hand
 from secateur.surgery.cut import cut
+from secateur.surgery.verify import verify
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -88,6 +89,12 @@ def test_scales_of_channels_go_with_them() -> None:
         for leaf in ("activation_post_process.min_val", "activation_post_process.max_val")
     }
     scales = {f"{layer}.weight_fake_quant.{leaf}" for layer in "ab" for leaf in SCALES}
+    model = prepared(tq.default_fused_per_channel_wt_fake_quant)
+    plan = by_hand(channels, {"a": [1]})
+    small = cut(model, plan, IMAGE.float(), channels=channels)
+    assert small.a.weight_fake_quant.scale.shape == (3,)
+    found = verify(model, small, plan, channels, IMAGE.float())
+    assert found.holds and found.silence_error == 0  # observers look across channels, and are off
     assert of_range | scales == {m.parameter for m in group.members if m.role == "norm"}
 
 

@@ -156,8 +156,6 @@ def in_parts(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("of", "sizes"), [(F.conv2d, (1, 1)), (F.conv1d, (1,))])
 def test_channels_of_complex_convolutions_move_together(of: Any, sizes: tuple[int, ...]) -> None:
-    """By its members and by permutation: what the cut must be right by."""
-
     def forward(net: Any, x: Tensor) -> Tensor:
         x = in_parts(of(torch.complex(x, x), net.w1, net.b1))
         return of(x, net.w2, net.b2).abs()
@@ -179,6 +177,16 @@ def test_channels_of_complex_convolutions_move_together(of: Any, sizes: tuple[in
     }
     assert not channels.unknown and not channels.mixing
     check_permutation(model, example, channels)
+    plan = plan_of(channels, {group.name: (0, 3)})
+    small = sc.cut(model, plan, example)
+    assert small.w1.dtype == kind and small.w2.shape[1] == 2
+    assert sc.verify(model, small, plan, channels, example).exact
+    with torch.no_grad():
+        silent = model.w2.clone()
+        silent[:, [0, 3]] = 0
+        x = torch.randn(example.shape, dtype=torch.float64, generator=drawn)
+        answer = of(in_parts(of(torch.complex(x, x), model.w1, model.b1)), silent, model.b2)
+        assert float((small(x) - answer.abs()).abs().max()) < 1e-12
 
 
 def test_a_convolution_of_two_real_parameters_made_complex_is_cut() -> None:
