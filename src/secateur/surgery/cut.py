@@ -29,10 +29,12 @@ def cut(
 ) -> nn.Module:
     """Remove the channels of a plan and return a new, smaller module; `model` is untouched.
 
-    The plan is proved on shapes before anything is cut, and the result is verified against the
-    masked network in float64 afterwards. Groups that do not line up are left whole with a warning
-    (`settle` gives the plan that is cut then), or refused if not `hold_back`. Sizes that the
-    network's code reads from its modules' attributes are changed with the shapes.
+    The plan is proved on shapes before anything is cut, and the result is verified in float64
+    against the whole network with these channels silent (`verify` says how). Groups that do not
+    line up, or that make the cut network differ, are left whole with a warning (`settle` gives the
+    plan that is cut then), or refused if not `hold_back`. A warning names groups that are read by
+    weights which the network computes, where what stays of these is not what it was. Sizes that
+    the network's code reads from its modules' attributes are changed with the shapes.
 
     `channels`, the map that `trace` made of this network, spares tracing it again and brings the
     rules it was traced by.
