@@ -242,6 +242,12 @@ _SUMS = {"sum", "nansum", "linalg_vector_norm", "norm", "any", "count_nonzero"}
 """Reductions to which a zero adds nothing."""
 
 
+def _is_sum(call: Call) -> bool:
+    """Whether a zero adds nothing; to a norm of no positive order it is what counts."""
+    order = call.argument("ord", 1) if "norm" in call.name else None
+    return call.name in _SUMS and (not isinstance(order, int | float) or order > 0)
+
+
 def reduce(call: Call) -> None:
     """Mean, sum, maximum or spread over dimensions; over a labelled one it mixes channels."""
     x = call.args[0]
@@ -250,8 +256,12 @@ def reduce(call: Call) -> None:
     dims = dims_of(None if over_all else asked, x.ndim)
     fields: dict[int, Tensor] = {}
     for d, labels in call.fields(x).items():
-        if d in dims:
-            call.mixing(labels, f"{call.name} over channels", silent=call.name in _SUMS)
+        if d in dims and call.name in ("argmax", "argmin"):
+            call.pin(labels, "is numbered")
+        elif d in dims:
+            call.mixing(labels, f"{call.name} over channels", silent=_is_sum(call))
+            if len(call.outputs) == 2 and not call.outputs[1].is_floating_point():
+                call.numbers_of(call.outputs[1], labels)
         elif call.outputs[0].ndim == x.ndim:
             fields[d] = call.same_along(labels, dims)
         else:

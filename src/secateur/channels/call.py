@@ -13,7 +13,7 @@ from torch import Tensor
 
 from secateur.channels.groups import Layer, Product
 from secateur.channels.labels import Fields, Meeting, Pin
-from secateur.channels.lines import calling_module, network_line
+from secateur.channels.lines import calling_module, network_line, place
 
 if TYPE_CHECKING:
     from secateur.channels.run import Run
@@ -163,10 +163,14 @@ class Call:
 
         Where it is part of a weight norm or spectral norm of torch's, the cut makes up for it.
         """
-        if self.run.is_repaired(self.tensors):
+        if self.run.is_repaired(self.tensors, self.name):
             return
         weights = all(map(self.is_weight, self.tensors))
         self.run.note_across(labels, self.name, reason, self.source, silent, weights)
+
+    def numbers_of(self, tensor: Tensor, labels: Tensor) -> None:
+        """A tensor holds the places of channels: they are pinned if anything reads it."""
+        self.run.places_of[id(tensor)] = tensor, labels.reshape(-1)
 
     def role(self, tensor: Tensor, dim: int, role: str) -> None:
         """What the channels along a dimension of a weight are to the parameter it was made from."""
@@ -320,8 +324,15 @@ class Call:
         return network_line(self.run.module_names)
 
     def note_line(self) -> None:
-        """Find `source` now, while the network's code is on the stack, for later."""
+        """Find `source` and `lines` now, while the network's code is on the stack, for later."""
         _ = self.source
+        if self.repeats:
+            _ = self.lines
+
+    @cached_property
+    def lines(self) -> tuple[str, ...]:
+        """The innermost lines of the network's own code, the outer one first."""
+        return place()
 
 
 def layer_name(parameter: str) -> str:

@@ -10,7 +10,7 @@ of operators; `rules` does.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
@@ -106,6 +106,12 @@ class Notebook:
             self._pinned[pin.labels.numpy()] = True
         self._pins_seen = len(self.pins)
         return bool(self._pinned[labels.numpy()].all())
+
+    def pin_silently(self, tensors: Iterable[Fields], reason: str) -> None:
+        """Pin all that some tensors carry, without a word in the table."""
+        for fields in tensors:
+            for labels in fields.values():
+                self.pins.append(Pin(labels.reshape(-1), reason, "", silent=True))
 
     def pin_unreached(self) -> None:
         """Pin what of a parameter no slice takes and nothing meets: another input may reach it.

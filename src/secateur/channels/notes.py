@@ -18,11 +18,16 @@ Situation = tuple[str | int, ...]
 
 
 class Number(NamedTuple):
-    """Numbers among the arguments of an element-wise operator, which is the run's call `call`."""
+    """Numbers among the arguments of an element-wise operator that meets channels.
+
+    Or what channels were reduced to. `call` is the run's latest call then, `source` the line, where
+    the numbers are not those that were expected.
+    """
 
     operator: str
     numbers: tuple[float, ...]
     call: int
+    source: str
 
 
 @dataclass(frozen=True)

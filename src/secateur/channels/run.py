@@ -16,14 +16,14 @@ from secateur.channels.call import Call
 from secateur.channels.dispatch import Dispatch, numbers_in, operator_of, tensors_in
 from secateur.channels.groups import Layer, Product
 from secateur.channels.labels import Fields, Notebook, Pin, as_field
-from secateur.channels.lines import place
+from secateur.channels.lines import network_line, place
 from secateur.channels.movement import turned
 from secateur.channels.notes import Across, Given, Number, Operator, Situation
 from secateur.channels.repaired import directions
 from secateur.channels.rules import MOVES, Rule
+from secateur.channels.stand_ins import StandIns
 from secateur.channels.storages import Storages
 from secateur.channels.values import Values
-from secateur.channels.walk import KINDS, laid_out, modules_of, tensors_at
 
 TAKES_PARTS = {"split", "split_with_sizes", "slice"}
 """Operators that take a part by position, in which other channels can come to lie unnoticed."""
@@ -57,14 +57,15 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.decided: Mapping[Situation, Sequence[int]] = given.decisions if given else {}
         self._note_places = note_places
         # the network: modules by path and paths by identity, tensors and what stands in for them
-        self.modules: dict[str, nn.Module] = {}
-        self.module_names: dict[int, str] = {}
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self.buffers: list[str] = []
-        self.aliases: dict[str, str] = {}
-        self.tensors: dict[str, Tensor] = {}
-        self.stand_ins: dict[int, Tensor] = {}
-        self._real: dict[str, Tensor] = {}
+        with torch.inference_mode(False):  # in it operators would not be taken apart
+            self._network = known = StandIns(model, given.shapes if given else {})
+        self.modules, self.module_names, self.tensors = (
+            known.modules,
+            known.module_names,
+            known.tensors,
+        )
+        self.shapes, self.buffers, self.aliases = known.shapes, known.buffers, known.aliases
+        self.stand_ins = known.by_identity
         self.repaired = directions(model)
         self.batch_size = 1
         self._has_input = False
@@ -76,6 +77,8 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._names: dict[int, str] = {}
         self._bare: dict[int, tuple[str, tuple[int, ...]]] = {}
         self._shown: list[Tensor] = []
+        self._moved: set[int] = set()
+        self._reduced: dict[int, Tensor] = {}  # what channels were reduced to
         self.lifted: set[int] = set()
         self.producer: dict[int, int] = {}
         # what is written down; `rows` are labels that a layer's weight is applied to one by one
@@ -86,6 +89,7 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.products: list[tuple[Product, tuple[Tensor | None, ...]]] = []
         self.mixings: list[tuple[Tensor, Across]] = []
         self.unknown: dict[str, str] = {}
+        self.places_of: dict[int, tuple[Tensor, Tensor]] = {}
         # parameters that were computed with before they were used, whether channels were drawn at
         # random, and the numbers that met channels
         self.computed: set[str] = set()
@@ -106,54 +110,26 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.place: tuple[str, ...] = ()
         self.in_sight: tuple[Tensor, ...] = ()
         self._operators: dict[Any, Operator] = {}
-        with torch.inference_mode(False):  # in it operators would not be taken apart
-            self._meta_parameters(model, given.shapes if given else {})
-
-    def _meta_parameters(self, model: nn.Module, given: Mapping[str, tuple[int, ...]]) -> None:
-        """Stand-ins on the meta device, parameters before buffers, each under its first name."""
-        places = modules_of(model, shared=True)
-        for path, module in places:
-            if self.module_names.setdefault(id(module), path) == path:
-                self.modules[path] = module
-        first: dict[int, str] = {}
-        for kind in KINDS:
-            for name, tensor in tensors_at(places, kind):
-                if (known := first.setdefault(id(tensor), name)) != name:
-                    self.aliases[name] = known
-                    continue
-                shape = given.get(name) or tuple(tensor.shape)
-                layout = laid_out(tensor) or torch.contiguous_format
-                meta = torch.empty(shape, dtype=tensor.dtype, device="meta", memory_format=layout)
-                self.tensors[name] = meta
-                self.stand_ins[id(tensor)] = meta
-                self._real[name] = tensor
-                self._names[id(meta)] = name
-                self._bare[id(meta)] = name, tuple(range(meta.ndim))
-                self._storages.note(meta)
-                self.shapes[name] = shape
-                if kind == "_buffers":
-                    self.buffers.append(name)
+        for name, meta in self.tensors.items():
+            self._names[id(meta)] = name
+            self._bare[id(meta)] = name, tuple(range(meta.ndim))
+            self._storages.note(meta)
 
     def forget(self) -> None:
         """Let go of the network and of all that went through it; labels and meetings stay."""
         self.calls.clear()  # calls know their run: without them it goes at once
         of_tensors: tuple[Any, ...] = (self._fields, self._names, self._bare, self._shown)
-        of_network: tuple[Any, ...] = (self.tensors, self.stand_ins, self._real, self.modules)
-        for table in (*of_tensors, *of_network, self._operators):
+        self.places_of.clear()
+        for table in (*of_tensors, self._reduced, self._operators):
             table.clear()
+        self._network.forget()
         self._storages.forget()
         if self.values is not None:
             self.values.forget()
 
     def put_in_place(self) -> None:
         """Give the modules their stand-ins; `untouched` gives them their own tensors back."""
-        for module in self.modules.values():
-            for kind in KINDS:
-                if own := module.__dict__[kind]:
-                    module.__dict__[kind] = {
-                        leaf: None if tensor is None else self.stand_ins[id(tensor)]
-                        for leaf, tensor in own.items()
-                    }
+        self._network.put_in_place()
         if self._change is not None:
             self._change()
 
@@ -242,30 +218,34 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def own_values(self, tensor: Tensor) -> Tensor | None:
         """The numbers of a stand-in, at the positions that are left."""
-        bare = self._bare.get(id(tensor))
-        if bare is None or (real := self._real[bare[0]]).is_meta:
+        if (bare := self._bare.get(id(tensor))) is None:
             return None
-        for dim in range(real.ndim):
-            if (kept := self._kept.get((bare[0], dim))) is not None:
-                real = real.index_select(dim, torch.from_numpy(kept).to(real.device))
-        return real.permute(bare[1])
+        real = self._network.own(bare[0], self._kept)
+        return None if real is None else real.permute(bare[1])
 
     def weight_name(self, tensor: Tensor) -> str | None:
         """The parameter that a tensor is or was made from alone, or None."""
         return self._names.get(id(tensor))
 
-    def _pin_quietly(self, tensors: Iterable[Tensor], reason: str) -> None:
+    def pin_places(self, tensors: Iterable[Tensor]) -> None:
+        """Pin channels whose places among others are read, as numbers."""
         for tensor in tensors:
-            for labels in self.fields_of(tensor).values():
-                self.notebook.pins.append(Pin(labels.reshape(-1), reason, "", silent=True))
+            if (known := self.places_of.get(id(tensor))) is not None:
+                self.pin(known[1], "is numbered")
 
     def note_across(self, labels: Tensor, *across: Any) -> None:
         """Note that an operator works across channels."""
         self.mixings.append((labels.reshape(-1), Across(*across)))
 
-    def is_repaired(self, tensors: Iterable[Tensor]) -> bool:
-        """Whether all are made of what a weight norm or spectral norm of torch's computes from."""
-        return all(self._names.get(id(tensor)) in self.repaired for tensor in tensors)
+    def is_repaired(self, tensors: Sequence[Tensor], operator: str) -> bool:
+        """Whether an operator is part of a weight norm or spectral norm of torch's.
+
+        It takes what these compute from, moved perhaps; or it is the last of a spectral norm's.
+        """
+        of_norm = all(self._names.get(id(tensor)) in self.repaired for tensor in tensors)
+        if not of_norm or operator in ("dot", "vdot"):
+            return of_norm
+        return all(id(t) in self._bare or id(t) in self._moved for t in tensors)
 
     def owner(self, tensor: Tensor, dim: int, label: int) -> tuple[str, int]:
         """The parameter and dimension behind a tensor's dimension, which has this label."""
@@ -309,18 +289,20 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in tensors:
             if id(tensor) not in self._fields and id(tensor) not in self._bare:
                 self.recognise(tensor)
+        if self.places_of:
+            self.pin_places(tensors)
         if self.values is not None:
             args = self.values.without_masks(operator.name, args)
             masks, tensors = tensors, tensors_in(args, kwargs)
             if len(masks) != len(tensors) or any(map(is_not, masks, tensors)):
-                self._pin_quietly(masks[1:], "is an index")
+                self.notebook.pin_silently(map(self.fields_of, masks[1:]), "is an index")
         out = NotImplemented
         if self.values is not None:
             out = self.values.answer(func, operator.name, args, kwargs, tensors)
             if not isinstance(out, Tensor | tuple | list | type(NotImplemented)) or (
                 isinstance(out, Tensor) and not out.is_meta
             ):
-                self._pin_quietly(tensors, "is read as a number")
+                self.notebook.pin_silently(map(self.fields_of, tensors), "is read as a number")
                 return out
         answered = out is not NotImplemented
         if not answered and operator.shape is not None:
@@ -352,12 +334,15 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.takes_parts |= operator.name in TAKES_PARTS
             self.draws |= operator.draws
             if operator.rule is meet:
-                self._note_numbers(call)
+                self._note_numbers(operator.name, args, kwargs)
             if self._note_places:
                 self.places.append(place())
             operator.rule(call)
             if all(named):
-                if operator.rule not in MOVES:
+                if operator.rule in MOVES:
+                    if all(id(t) in self._bare or id(t) in self._moved for t in tensors):
+                        self._moved.update(map(id, outputs))
+                else:
                     self.computed.update(self._names[id(t)] for t in tensors)
                 for made in outputs:
                     self._names.setdefault(id(made), self._names[id(tensors[0])])
@@ -366,14 +351,19 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
                     if kept or operator.name in _LIFTING:
                         self.lifted.add(id(made))
                     self._fields.setdefault(id(made), (made, {}))
+            if any(map(self.fields_of, tensors)) and not any(map(self.fields_of, outputs)):
+                self._reduced.update({id(made): made for made in outputs})
+        elif operator.rule is meet and any(id(t) in self._reduced for t in tensors):
+            self._note_numbers(operator.name, args, kwargs)
+            self._reduced.update({id(made): made for made in tensors_in((out,), {})})
 
-    def _note_numbers(self, call: Call) -> None:
+    def _note_numbers(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Note numbers that met channels, and the line where the original's were others."""
-        if numbers := numbers_in(call.args, call.kwargs):
-            at = len(self.numbers)
-            self.numbers.append(Number(call.name, numbers, len(self.calls) - 1))
+        if numbers := numbers_in(args, kwargs):
+            at, source = len(self.numbers), ""
             if self._expected[at : at + 1] and self._expected[at].numbers != numbers:
-                call.note_line()
+                source = network_line(self.module_names)
+            self.numbers.append(Number(name, numbers, len(self.calls) - 1, source))
 
     def _show(self, name: str, tensor: Tensor, args: tuple[Any, ...], out: Tensor) -> bool:
         """Whether the output is a parameter again that has no labels yet, turned perhaps."""

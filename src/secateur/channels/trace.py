@@ -5,12 +5,15 @@ from __future__ import annotations
 import copy
 import copyreg
 import gc
-from collections import OrderedDict, defaultdict
+import random
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
@@ -23,6 +26,7 @@ from secateur.channels.admit import (
 )
 from secateur.channels.collect import collect
 from secateur.channels.groups import ChannelMap
+from secateur.channels.labels import Pin
 from secateur.channels.lines import raising_place
 from secateur.channels.notes import Given
 from secateur.channels.rules import RULES, Rule
@@ -100,7 +104,7 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> list[Tensor]:
     """
     args, kwargs = call_arguments(example_input)
     modules = run.modules.values()
-    with untouched(modules), torch.inference_mode(False), torch.no_grad():
+    with same_generators(), untouched(modules), torch.inference_mode(False), torch.no_grad():
         args, kwargs = tree_map_only(Tensor, run.input, (args, kwargs))
         if any(module.training for module in modules):
             model.eval()
@@ -118,12 +122,22 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> list[Tensor]:
             f"{type(model).__name__}.forward gives back {type(out).__name__} {str(out)[:40]!r}, in "
             "which there is no tensor; give a network that returns what it computes"
         )
+    run.pin_places(answer)
     for tensor in answer:
         run.recognise(tensor)
         for labels in run.fields_of(tensor).values():
             run.pin(labels, "is an output of the network")
+    _pin_kernels(run)
     run.notebook.pin_unreached()
     return answer
+
+
+def _pin_kernels(run: Run) -> None:
+    """Pin the sizes of kernels, which have labels where code looks at a weight itself."""
+    for layer in run.layers:
+        for dim in range(2, len(run.shapes[layer.weight])):
+            if (labels := run.notebook.labels.get((layer.weight, dim))) is not None:
+                run.notebook.pins.append(Pin(labels, "is a kernel size", layer.source, True))
 
 
 @contextmanager
@@ -182,8 +196,7 @@ def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
             if table := attributes.get(name):
                 tables.append((table, table.copy()))
         for name in attributes.keys() - _TORCH_NAMES:
-            if type(attributes[name]) in _TABLES:
-                _remember(attributes[name], tables, seen)
+            _remember(attributes[name], tables, seen)
     try:
         yield
     finally:
@@ -195,10 +208,22 @@ def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
                     table.clear()
         for table, contents in tables:
             table.clear()
-            table.extend(contents) if isinstance(table, list) else table.update(contents)
+            is_row = isinstance(table, list | deque)
+            table.extend(contents) if is_row else table.update(contents)
 
 
-_TABLES = frozenset((list, dict, OrderedDict, defaultdict, set))
+@contextmanager
+def same_generators() -> Iterator[None]:
+    """Whatever a network draws inside, random numbers go on outside as if it had not."""
+    plain, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(plain)
+        np.random.set_state(of_numpy)  # noqa: NPY002
+
+
 _TORCH_TABLES = ("_parameters", "_buffers", "_modules")
 _OF_TORCH = vars(nn.Module())
 _TORCH_NAMES = frozenset(_OF_TORCH)
@@ -212,12 +237,20 @@ _HOOK_TABLES = tuple(
 """Tables of hooks and the like, most of them empty: only those that are not need to be copied."""
 
 
-def _remember(table: Any, tables: list[tuple[Any, Any]], seen: set[int]) -> None:
-    """Note what is in a list, dict or set, and in those within it, each once."""
-    if id(table) in seen:
+def _remember(value: Any, tables: list[tuple[Any, Any]], seen: set[int]) -> None:
+    """Note what is in a list, dict, set or plain object, and in those within it, each once."""
+    if type(value) in _ATOMS or id(value) in seen:
         return
-    seen.add(id(table))
+    table: Any = value
+    if not isinstance(value, list | dict | set | deque):
+        known = isinstance(value, Tensor | nn.Module | type | ModuleType) or callable(value)
+        table = None if known else getattr(value, "__dict__", None)
+        if not isinstance(table, dict):
+            return
+    seen.add(id(value))
     tables.append((table, copy.copy(table)))
-    for value in table.values() if isinstance(table, dict) else table:
-        if type(value) in _TABLES:
-            _remember(value, tables, seen)
+    for inner in table.values() if isinstance(table, dict) else table:
+        _remember(inner, tables, seen)
+
+
+_ATOMS = frozenset((bool, int, float, str, bytes, tuple, type(None), torch.dtype, torch.device))

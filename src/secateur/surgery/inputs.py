@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from secateur.channels.collect import collect
 from secateur.channels.groups import ChannelMap
@@ -38,6 +38,21 @@ def drawn(example_input: Example, n_rows: int | None, seed: int = 0) -> Example:
         for leaf in leaves
     ]
     answer: Example = tree_unflatten(made, structure)
+    return answer
+
+
+def nearby(example_input: Example) -> Example:
+    """An example's own numbers in float64, a hundredth more or less, from a seed."""
+    generator = torch.Generator().manual_seed(0)
+
+    def near(tensor: Tensor) -> Tensor:
+        plain = tensor.detach().cpu()
+        if not plain.is_floating_point():
+            return plain
+        factor = torch.randn(plain.shape, generator=generator, dtype=torch.float64) / 100
+        return plain.double() * (1 + factor)
+
+    answer: Example = tree_map_only(Tensor, near, example_input)
     return answer
 
 

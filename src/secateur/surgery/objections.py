@@ -154,9 +154,8 @@ def _other_numbers(run: Run, original: Run, witness: Witness) -> Iterable[Object
                 for pair in zip(now.numbers, before.numbers, strict=False)
                 if pair[0] != pair[1]
             )
-            call = run.calls[now.call]
             text = (
-                f"after the cut {now.operator} at {call.source} computes with {one:.6g}, not "
+                f"after the cut {now.operator} at {now.source} computes with {one:.6g}, not "
                 f"{other:.6g}: a width is used as a value there"
             )
             yield Objection(text, witness.groups_at(run, now.call), one_of=True)
@@ -208,7 +207,8 @@ def _wrong_parts(
                 )
                 both = np.concatenate([labels, here])
                 beside = before.fields(before.tensors[0])[dim].reshape(-1).numpy()
-                yield Objection(text, witness.groups(both) or witness.groups(beside))
+                groups = witness.groups(both) or witness.groups(beside)
+                yield Objection(text, groups, _place(call, call.lines))
 
 
 def _left_out(call: Call) -> list[Labels]:

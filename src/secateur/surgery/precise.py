@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
-from secateur.channels.trace import Example, call_arguments
-from secateur.channels.walk import tensors_of, tensors_within
+from secateur.channels.trace import Example, call_arguments, same_generators, untouched
+from secateur.channels.walk import modules_of, tensors_of, tensors_within
 from secateur.surgery.inputs import drawn
 from secateur.surgery.rebuild import rebuild
 
@@ -74,44 +75,86 @@ def _in_64_bits(value: Any) -> Any:
 def in_float64(model: nn.Module) -> nn.Module:
     """A copy on the CPU in float64."""
     named = tensors_of(model)
-    wide = {n: t.detach().to("cpu", _WIDE.get(t.dtype, t.dtype)) for n, t in named.items()}
+    wide = {
+        name: tensor.detach().to("cpu", _WIDE.get(tensor.dtype, tensor.dtype), copy=True)
+        for name, tensor in named.items()
+    }
     return rebuild(model, wide).to("cpu")
 
 
 @contextmanager
 def one_seed() -> Iterator[None]:
     """The same random numbers every time, and those outside as if none had been drawn."""
-    with torch.random.fork_rng(devices=[]):
+    with same_generators():
         torch.manual_seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        random.seed(0)
         yield
+
+
+@contextmanager
+def as_before(model: nn.Module) -> Iterator[None]:
+    """Buffers and attributes that a network changes while it runs are as before afterwards."""
+    modules = [module for _, module in modules_of(model)]
+    held = [t for m in modules for t in (*m._buffers.values(), *vars(m).values())]
+    tensors = [t for t in held if isinstance(t, Tensor)]
+    before = [tensor.detach().clone() for tensor in tensors]
+    try:
+        with untouched(modules):
+            yield
+    finally:
+        with torch.no_grad():
+            for tensor, contents in zip(tensors, before, strict=True):
+                tensor.copy_(contents)
 
 
 def outputs(model: nn.Module, example: Example) -> list[Tensor]:
     """The tensors of a network's answer in evaluation mode, with one seed."""
     args, kwargs = call_arguments(example)
     model.eval()
-    with torch.no_grad(), one_seed():
+    with as_before(model), torch.no_grad(), one_seed():
         out: Any = model(*args, **kwargs)
-    return tensors_within(out)
+        return [tensor.detach().clone() for tensor in tensors_within(out)]
+
+
+_INFINITE = 1e30
+"""Numbers from here on stand for infinite ones: what hides logits, say."""
+
+_ROUNDING = 1e-14
+"""Differences below this, of what numbers are as a rule, are rounding where they cancel out."""
 
 
 def _relative_error(one: Tensor, other: Tensor) -> float:
-    """The largest difference over the largest number.
+    """The largest difference over the median of the numbers that differ.
 
-    Infinite where only one of them is finite, NaN where the second is not anywhere.
+    So no single large number hides the others. Infinite where only one is finite, NaN where no
+    number of the second is.
     """
     if one.shape != other.shape:
         return float("inf")
     if not one.numel():
         return 0.0
     one, other = (torch.view_as_real(t) if t.is_complex() else t.double() for t in (one, other))
-    if not bool((finite := torch.isfinite(other)).all()):
-        same = finite | (one == other) | (one.isnan() & other.isnan())
+    finite, same = other.abs() < _INFINITE, one == other
+    if not bool(finite.all()):
+        alike = same | (one.isnan() & other.isnan())
+        if not bool((finite | alike).all()):
+            near = (one - other).abs() <= 1e-10 * other.abs()
+            if not bool((finite | alike | near).all()):
+                return float("inf") if bool(torch.isfinite(other).any()) else float("nan")
         if not bool(finite.any()):
-            return float("nan")
-        if not bool((torch.isfinite(one) == finite).all() and same.all()):
-            return float("inf")
-        one, other = one[finite], other[finite]
-    scale = float(other.abs().max()) or 1.0
-    error = float((one - other).abs().max()) / scale
-    return error if error == error else float("inf")
+            return float("nan") if not bool(torch.isfinite(other).any()) else 0.0
+        one, other, same = one[finite], other[finite], same[finite]
+    apart = (one - other).abs()
+    if not bool(torch.isfinite(apart).all()):
+        return float("inf")
+    differs = apart > _ROUNDING * _median(other)
+    if not bool(differs.any()):
+        return float(apart.max()) / _median(other)
+    return float(apart[differs].max()) / _median(other[differs], _median(other))
+
+
+def _median(numbers: Tensor, otherwise: float = 1.0) -> float:
+    """The median size of numbers that are not zero."""
+    sizes = numbers[numbers != 0].abs()
+    return float(sizes.median()) if sizes.numel() else otherwise

@@ -27,12 +27,12 @@ from secateur.plan.reach import RATIO_OF, share_gone, share_gone_of
 from secateur.surgery.objections import Objection, groups_of_places, objections
 from secateur.surgery.rebuild import shrink
 from secateur.surgery.sizes import Survey, survey, told_its_width
-from secateur.surgery.verify import Check, Verification
+from secateur.surgery.verify import TOLERANCE, Check, Verification
 
 _PATIENCE = 60
 """Rounds after which every group that is still in the way is held back at once."""
 
-_SECONDS = 120.0
+_SECONDS = 30.0
 """How long it is looked for which groups make a difference, before all in question stay."""
 
 
@@ -90,7 +90,9 @@ def settled(
         found = _cut(proof, check, plan)
     if found.verification.holds:
         return found
-    blamed = _to_blame(proof, check, found.plan, time.monotonic() + _SECONDS)
+    permuted = found.verification.relative_error <= TOLERANCE
+    end = time.monotonic() + _SECONDS
+    blamed = _to_blame(proof, check, found.plan, end, permuted=permuted)
     found = _cut(proof, check, _holding_back(found, blamed))
     if not found.verification.holds:  # they differ together, each alone does not
         found = _cut(proof, check, _holding_back(found, list(found.plan.remove)))
@@ -107,7 +109,9 @@ def _verified(proof: Proof, check: Check, plan: PruningPlan) -> Settled:
     return Settled(plan, small, check.of(plan, small))
 
 
-def _to_blame(proof: Proof, check: Check, plan: PruningPlan, end: float) -> list[str]:
+def _to_blame(
+    proof: Proof, check: Check, plan: PruningPlan, end: float, *, permuted: bool
+) -> list[str]:
     """The groups whose removal, of half of the plan or of a half of that, makes a difference."""
     names = list(plan.remove)
     if len(names) == 1 or time.monotonic() > end:
@@ -115,15 +119,16 @@ def _to_blame(proof: Proof, check: Check, plan: PruningPlan, end: float) -> list
     blamed = []
     for half in (names[: len(names) // 2], names[len(names) // 2 :]):
         part = replace(plan, remove={name: plan.remove[name] for name in half})
-        found = _cut(proof, check, part)
-        if not found.verification.holds:
-            blamed += _to_blame(proof, check, found.plan, end)
+        part = lined_up(proof, part)
+        if check.differs(part, shrink(proof.model, part, proof.channels), permuted=permuted):
+            blamed += _to_blame(proof, check, part, end, permuted=permuted)
     return blamed
 
 
 def _holding_back(found: Settled, names: Sequence[str]) -> PruningPlan:
     """A plan without some groups, which say how far the cut network was off."""
-    far = found.verification.relative_error
+    checked = found.verification
+    far = max(checked.relative_error, checked.permutation_error or 0.0)
     why = (
         "the network without its channels is not the whole one with these channels silent (they "
         f"differ by {far:.2g}, in float64)"

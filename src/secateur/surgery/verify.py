@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Literal
 
+import numpy as np
 from torch import Tensor, nn
 
 from secateur.channels.groups import ChannelMap, Mixing
@@ -17,7 +18,7 @@ from secateur.channels.trace import Example, recorded, untouched
 from secateur.channels.walk import modules_of
 from secateur.errors import VerificationError
 from secateur.plan.plan import PruningPlan
-from secateur.surgery.inputs import drawn, of_another_size, sizes_of
+from secateur.surgery.inputs import drawn, nearby, of_another_size, sizes_of
 from secateur.surgery.mask import mask
 from secateur.surgery.permute import permuted, permuted_plan
 from secateur.surgery.precise import Float64, apart, in_float64, one_seed, outputs
@@ -25,6 +26,9 @@ from secateur.surgery.rebuild import shrink
 from secateur.surgery.reference import Over, silent_answer
 
 TOLERANCE = 1e-10
+
+_NO_ROUNDING = 1e-5
+"""A difference above this is none of float32's rounding."""
 
 Answers = Callable[[Example], list[Tensor]]
 
@@ -55,6 +59,7 @@ class Verification:
             permuted everywhere before the same cut; None where none meets one, or their order
             counts.
         inputs: the sizes of the inputs that were tried, the example's first.
+        tells: whether the outputs can tell: not if all are whole numbers, truth values or zeros.
     """
 
     relative_error: float
@@ -63,6 +68,7 @@ class Verification:
     silence_error: float | None = None
     permutation_error: float | None = None
     inputs: tuple[str, ...] = ()
+    tells: bool = True
 
     @property
     def holds(self) -> bool:
@@ -73,10 +79,11 @@ class Verification:
     def exact(self) -> bool:
         """Whether it equals the whole network with the removed channels silent, within 1e-10.
 
-        What is taken over kept channels is not, even where the inputs that were tried hide it.
+        What is taken over kept channels is not, even where the inputs that were tried hide it; nor
+        is that known where the outputs tell nothing.
         """
         silent = "kept statistics" not in self.groups.values()
-        return self.holds and silent and (self.silence_error or 0.0) <= TOLERANCE
+        return self.holds and self.tells and silent and (self.silence_error or 0.0) <= TOLERANCE
 
     def __str__(self) -> str:
         """The same in words, a line for each kind of reference."""
@@ -91,6 +98,8 @@ class Verification:
             f"the cut network {what}: largest difference {self.relative_error:.1e} (allowed "
             f"{TOLERANCE:g}), in float64, on inputs of {' and '.join(self.inputs)}"
         ]
+        if not self.tells:
+            lines.append("the outputs are all whole numbers or zeros, and tell little of a cut")
         for how, n in Counter(self.groups.values()).items() if not self.exact else ():
             lines.append(f"{n} group{'s' * (n > 1)}: {_WORDS[how]}")
         if self.operators:
@@ -157,6 +166,7 @@ class Check:
     channels: ChannelMap
     original: Run
     example: Example
+    _near: bool = False
 
     @cached_property
     def inputs(self) -> list[Example]:
@@ -202,25 +212,46 @@ class Check:
             return Verification(0.0)
         statistics = [row for row in touched if row.weights or not row.silent]
         cut = in_float64(small)
-        kept = self._apart(cut, self._references(plan, "kept"))
+        kept = self._apart(cut, references := self._references(plan, "kept"))
+        if kept != kept and not self._near:  # no number came of what was drawn
+            self.inputs, self._near = [nearby(self.example)], True
+            kept = self._apart(cut, references)
         silent = self._apart(cut, self._references(plan, "all")) if statistics else None
         moved = None
         if statistics and not self.original.draws and not _ordered(touched):
             moved = self._apart(cut, self._permuted(plan, statistics))
+        with self._alone(), Float64():
+            answers = outputs(cut, self.inputs[0])
         return Verification(
-            kept,
+            _or_infinite(kept),
             groups,
             tuple(dict.fromkeys(f"{row.operator} at {row.source}" for row in statistics)),
-            silent,
-            moved,
+            None if silent is None else _or_infinite(silent),
+            None if moved is None else _or_infinite(moved),
             tuple(map(sizes_of, self.inputs)),
+            tells=any(t.is_floating_point() or t.is_complex() for t in answers if bool(t.any())),
         )
 
-    def _apart(self, cut: nn.Module, references: Sequence[Answers]) -> float:
+    def differs(self, plan: PruningPlan, small: nn.Module, *, permuted: bool) -> bool:
+        """Whether a cut is not as it should be: as soon as one input shows it.
+
+        By its reference, or after channels were `permuted`.
+        """
+        touched = [row for row in self.channels.mixing if _any_of(plan, row.groups)]
+        statistics = [row for row in touched if row.weights or not row.silent]
+        if permuted and not statistics:
+            return False
+        found = self._permuted(plan, statistics) if permuted else self._references(plan, "kept")
+        return not self._apart(in_float64(small), found, quick=True) <= TOLERANCE
+
+    def _apart(
+        self, cut: nn.Module, references: Sequence[Answers], *, quick: bool = False
+    ) -> float:
         """How far the cut network is from the first reference that gives numbers, at the most.
 
         Where they differ, all is looked at again in float64, what the network casts to other types
-        too.
+        too; not if a `quick` answer is wanted and the difference is no matter of rounding. NaN if
+        no reference gives numbers.
         """
         errors = []
         for example in self.inputs:
@@ -231,10 +262,12 @@ class Check:
                         error = _compared(cut, reference, example, raises=wide)
                     if error == error:
                         break
-                if error <= TOLERANCE:
+                if error <= TOLERANCE or (quick and error > _NO_ROUNDING):
                     break
-            errors.append(error if error == error else float("inf"))
-        return max(errors)
+            errors.append(error)
+            if quick and not error <= TOLERANCE:
+                break
+        return float(np.max(errors))
 
     def _references(self, plan: PruningPlan, over: Over) -> list[Answers]:
         """What the whole network answers with a plan's channels silent.
@@ -280,6 +313,10 @@ class Check:
             yield
 
 
+def _or_infinite(error: float) -> float:
+    return error if error == error else float("inf")
+
+
 def _any_of(plan: PruningPlan, groups: Sequence[str]) -> bool:
     return any(plan.remove.get(name) for name in groups)
 
@@ -306,7 +343,7 @@ def _how(name: str, touched: Sequence[Mixing]) -> How:
     return "silent" if all(row.silent for row in own) else "kept statistics"
 
 
-_IN_ORDER = {"cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "argmax", "argmin"}
+_IN_ORDER = {"cumsum", "cumprod", "logcumsumexp", "cummax", "cummin"}
 
 
 def _ordered(touched: Sequence[Mixing]) -> bool:
