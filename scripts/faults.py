@@ -139,11 +139,11 @@ FAULTS: tuple[Fault, ...] = (
         COMPUTED,
     ),
     Fault(
-        "weight-norm-over-all",
+        "chain-taken-for-one",
         "channels/repaired.py",
-        'return None if kind == "weight norm" and dim == -1 else dim',
-        "return dim",
-        "a weight norm over all elements is taken for one over all but the last dimension",
+        "len(chain) != 1:",
+        "len(chain) < 1:",
+        "what a weight norm is followed by in a chain of parametrisations is not seen",
         COMPUTED,
     ),
     Fault(
@@ -328,8 +328,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "seed-not-set",
         "surgery/verify.py",
-        "        torch.manual_seed(0)\n",
-        "",
+        "            with one_seed():\n",
+        "            with suppress(Warning):\n",
         "the cut network and its reference draw different numbers",
         ("surgery_unusual", "channels_untouched"),
     ),

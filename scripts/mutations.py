@@ -1,6 +1,7 @@
 """Plant one fault after another in the engine and say which tests see it.
 
-    .venv/bin/python scripts/mutations.py                      # all, an hour on one core
+    .venv/bin/python scripts/mutations.py                      # all, half an hour on one core
+    .venv/bin/python scripts/mutations.py --first              # by the most telling tests alone
     .venv/bin/python scripts/mutations.py --only pad-other-end --only seed-not-set
     .venv/bin/python scripts/mutations.py --list
 
@@ -72,58 +73,75 @@ def pytest(folder: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def verdict(fault: Fault, folder: Path) -> tuple[str, str]:
-    """`caught`, `SURVIVED` or `NOT DECIDED`, and by what; `folder` is a copy of the repository."""
-    planted = folder / "src" / "secateur" / fault.file
-    whole = planted.read_text()
-    if whole.count(fault.text) != 1:
-        sys.exit(f"{fault.name}: {fault.text!r} does not stand once in {fault.file}")
-    failing: list[str] = []  # without any fault
-    while True:
-        skipped = [f"--deselect={name}" for name in failing]
-        planted.write_text(whole.replace(fault.text, fault.replacement))
+def verdict(fault: Fault, folder: Path, failing: list[str], *, first: bool) -> tuple[str, str]:
+    """`caught`, `SURVIVED` or `NOT DECIDED`, and by what; `folder` is a copy of the repository.
+
+    Tests that fail without any fault see nothing: they are added to `failing` and left out. With
+    `first` only the files that a fault names are tried.
+    """
+    files = files_for(fault)
+    runs = [files[: len(fault.first)]]  # few files start sooner
+    runs += [] if first else [files[len(fault.first) :]]
+    while runs:
         try:
-            code, said = pytest(folder, *files_for(fault), *skipped)
+            code, said = _planted(fault, folder, *runs[0], *(f"--deselect={t}" for t in failing))
         except subprocess.TimeoutExpired:
             return "NOT DECIDED", f"no test failed in {GIVE_UP} s"
-        finally:
-            planted.write_text(whole)
-            shutil.copystat(ROOT / planted.relative_to(folder), planted)
         if code in (PASSED, NO_TESTS):
-            return "SURVIVED", fault.breaks
-        (name, *_) = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", said, re.M) or [""]
+            runs.pop(0)
+            continue
+        name = next(iter(re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", said, re.M)), "")
         if not name:
             sys.exit(f"{fault.name}: no failing test is named:\n{said[-2000:]}")
         if pytest(folder, name)[0] == PASSED:
             return "caught", f"{name}{', which hangs' if 'from pytest-timeout' in said else ''}"
         failing.append(name)
+    return "SURVIVED", fault.breaks
 
 
-def chosen() -> list[Fault]:
-    """The faults that the command line asks for."""
+def _planted(fault: Fault, folder: Path, *arguments: str) -> tuple[int, str]:
+    """Run tests with the fault in place."""
+    place = folder / "src" / "secateur" / fault.file
+    whole = place.read_text()
+    if whole.count(fault.text) != 1:
+        sys.exit(f"{fault.name}: {fault.text!r} does not stand once in {fault.file}")
+    place.write_text(whole.replace(fault.text, fault.replacement))
+    try:
+        return pytest(folder, *arguments)
+    finally:
+        place.write_text(whole)
+        shutil.copystat(ROOT / place.relative_to(folder), place)
+
+
+def chosen() -> tuple[list[Fault], bool]:
+    """The faults that the command line asks for, and whether only the first files are tried."""
     parser = argparse.ArgumentParser(description="Plant faults, and see which tests fail.")
     known = {fault.name: fault for fault in FAULTS}
     parser.add_argument("--only", action="append", metavar="NAME", choices=known, default=[])
+    parser.add_argument("--first", action="store_true", help="try the files that faults name only")
     parser.add_argument("--list", action="store_true", help="say what there is, run nothing")
     asked = parser.parse_args()
     if asked.list:
         for fault in FAULTS:
             print(f"{fault.name:32} {fault.file}: {fault.breaks}")
         sys.exit()
-    return [known[name] for name in asked.only] or list(FAULTS)
+    return [known[name] for name in asked.only] or list(FAULTS), asked.first
 
 
 def main() -> None:
     """Plant what is asked for and print a line for each."""
-    faults, lost = chosen(), 0
+    (faults, first), lost = chosen(), 0
+    failing: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         copy_into(Path(folder))
         for fault in faults:
             start = time.monotonic()
-            found, by = verdict(fault, Path(folder))
+            found, by = verdict(fault, Path(folder), failing, first=first)
             lost += found != "caught"
             print(f"{found:9} {fault.name:32} {time.monotonic() - start:5.0f} s  {by}", flush=True)
     print(f"{len(faults) - lost} of {len(faults)} caught")
+    if failing:
+        print("left out, as they fail without any fault:", *failing)
     sys.exit(1 if lost else 0)
 
 
