@@ -22,6 +22,7 @@ class Fault(NamedTuple):
 TOYS = ("channels_toys", "channels_operators")
 SIZES = ("surgery_sizes", "surgery_proof")
 COST = ("channels_cost", "channels_toys")
+MUTATIONS = ("surgery_mutations",)
 COMPUTED = ("channels_computed_weights", "channels_quantisation", "surgery_unusual")
 
 FAULTS: tuple[Fault, ...] = (
@@ -40,7 +41,7 @@ FAULTS: tuple[Fault, ...] = (
         "before, after = widths[2 * k : 2 * k + 2]",
         "after, before = widths[2 * k : 2 * k + 2]",
         "padded channels are laid at the other end",
-        TOYS,
+        ("channels_operators",),
     ),
     Fault(
         "slice-takes-no-part",
@@ -48,7 +49,7 @@ FAULTS: tuple[Fault, ...] = (
         "                    call.part(piece, full)",
         "                    pass",
         "channels that a slice takes are not told from those beside them",
-        TOYS,
+        SIZES,
     ),
     Fault(
         "view-other-heir",
@@ -72,7 +73,7 @@ FAULTS: tuple[Fault, ...] = (
         "fields[new] = as_field(call.flat(labels, dim), new, call.outputs[0].ndim)",
         "fields[dim] = as_field(call.flat(labels, dim), dim, call.outputs[0].ndim)",
         "labels stay at their dimension when indexing moves it",
-        TOYS,
+        ("channels_operators",),
     ),
     Fault(
         "beyond-the-example-free",
@@ -80,7 +81,7 @@ FAULTS: tuple[Fault, ...] = (
         "    run.notebook.pin_unreached()\n",
         "",
         "what the example does not reach of a parameter can go",
-        TOYS,
+        MUTATIONS,
     ),
     Fault(
         "decision-not-repeated",
@@ -96,7 +97,7 @@ FAULTS: tuple[Fault, ...] = (
         "            self.takes_parts |= operator.name in TAKES_PARTS\n",
         "",
         "a recording without its calls is held to prove what takes parts by position",
-        ("surgery_recording", *SIZES),
+        MUTATIONS,
     ),
     Fault(
         "values-of-other-channels",
@@ -104,7 +105,7 @@ FAULTS: tuple[Fault, ...] = (
         "real.index_select(dim, torch.from_numpy(kept).to(real.device))",
         "real.narrow(dim, 0, len(kept))",
         "the run on what is left sees the first channels' numbers, not those of the kept ones",
-        ("surgery_unusual", *SIZES),
+        MUTATIONS,
     ),
     Fault(
         "groups-not-united",
@@ -144,7 +145,7 @@ FAULTS: tuple[Fault, ...] = (
         "len(chain) != 1:",
         "len(chain) < 1:",
         "what a weight norm is followed by in a chain of parametrisations is not seen",
-        COMPUTED,
+        MUTATIONS,
     ),
     Fault(
         "overwritten-numbers-known",
@@ -152,7 +153,7 @@ FAULTS: tuple[Fault, ...] = (
         "            self._lost[id(storage)] = storage",
         "            pass",
         "numbers that the input has overwritten are taken for those before",
-        ("surgery_unusual", "channels_bad_input"),
+        MUTATIONS,
     ),
     Fault(
         "group-of-one",
@@ -168,7 +169,7 @@ FAULTS: tuple[Fault, ...] = (
         "[layer for layer in channels.layers if layer.counted]",
         "[layer for layer in channels.layers]",
         "what is multiplied with a computed weight costs its inputs twice",
-        COST,
+        ("channels_computed_weights",),
     ),
     Fault(
         "kept-that-should-go",
@@ -193,7 +194,7 @@ FAULTS: tuple[Fault, ...] = (
         "    for pin in run.notebook.pins:",
         "    for pin in run.notebook.pins[:0]:",
         "a dimension that is pinned only after the cut raises no objection",
-        SIZES,
+        MUTATIONS,
     ),
     Fault(
         "smaller-number-not-objected",
@@ -201,7 +202,7 @@ FAULTS: tuple[Fault, ...] = (
         "and now.numbers != before.numbers:",
         "and now.numbers > before.numbers:",
         "a width that is used as a value and gets smaller raises no objection",
-        SIZES,
+        MUTATIONS,
     ),
     Fault(
         "held-back-cut-anyway",
@@ -209,7 +210,7 @@ FAULTS: tuple[Fault, ...] = (
         "for name, gone in found.plan.remove.items() if name not in names}",
         "for name, gone in found.plan.remove.items()}",
         "groups that make the cut network differ are held back and cut all the same",
-        ("surgery_proof", "surgery_unusual"),
+        MUTATIONS,
     ),
     Fault(
         "blame-skips-one",
@@ -217,7 +218,7 @@ FAULTS: tuple[Fault, ...] = (
         "names[len(names) // 2 :]):",
         "names[len(names) // 2 + 1 :]):",
         "the search for who makes a difference leaves out one group of each half",
-        ("surgery_proof", "surgery_unusual"),
+        MUTATIONS,
     ),
     Fault(
         "one-too-many-given-back",
@@ -242,7 +243,7 @@ FAULTS: tuple[Fault, ...] = (
         "requires_grad=not frozen)",
         "requires_grad=True)",
         "parameters that were frozen can be trained after the cut",
-        ("channels_untouched", "surgery_copying"),
+        ("channels_toys",),
     ),
     Fault(
         "magnitude-not-repaired",
@@ -250,7 +251,7 @@ FAULTS: tuple[Fault, ...] = (
         "(magnitude.double() * factor.reshape(magnitude.shape))",
         "magnitude.double()",
         "weights under a weight norm grow when inputs go",
-        COMPUTED,
+        MUTATIONS,
     ),
     Fault(
         "singular-value-inverted",
@@ -258,7 +259,7 @@ FAULTS: tuple[Fault, ...] = (
         "own = own * (sigma / now)",
         "own = own * (now / sigma)",
         "weights under a spectral norm change twice over when inputs go",
-        COMPUTED,
+        MUTATIONS,
     ),
     Fault(
         "optimizer-dimension",
@@ -290,7 +291,7 @@ FAULTS: tuple[Fault, ...] = (
         "[positions + k * size for k in",
         "[positions + k for k in",
         "biases of a grouped transposed convolution are those of other outputs",
-        ("surgery_absorb", "surgery_dead"),
+        MUTATIONS,
     ),
     Fault(
         "dead-tolerance-ignored",
@@ -306,7 +307,7 @@ FAULTS: tuple[Fault, ...] = (
         "(self.tolerance / n)",
         "self.tolerance",
         "each of n positions may drop what all of them together may",
-        ("surgery_rounding", "surgery_dead"),
+        MUTATIONS,
     ),
     # surgery: verification after the cut
     Fault(
@@ -315,7 +316,7 @@ FAULTS: tuple[Fault, ...] = (
         "TOLERANCE = 1e-10\n",
         "TOLERANCE = 1e-4\n",
         "networks that differ by a ten-thousandth are called equal",
-        ("surgery_proof", "surgery_unusual"),
+        MUTATIONS,
     ),
     Fault(
         "second-input-not-tried",
@@ -323,7 +324,7 @@ FAULTS: tuple[Fault, ...] = (
         "            found.append(again)",
         "            pass",
         "a cut is verified at the example's size only",
-        ("surgery_proof", "surgery_unusual"),
+        MUTATIONS,
     ),
     Fault(
         "seed-not-set",
@@ -331,7 +332,7 @@ FAULTS: tuple[Fault, ...] = (
         "            with one_seed():\n",
         "            with suppress(Warning):\n",
         "the cut network and its reference draw different numbers",
-        ("surgery_unusual", "channels_untouched"),
+        MUTATIONS,
     ),
     Fault(
         "statistics-over-all",
@@ -347,7 +348,7 @@ FAULTS: tuple[Fault, ...] = (
         "    return torch.randint(low,",
         "    return tensor\n    return torch.randint(low,",
         "whole numbers of the example stand in every input that is tried",
-        ("surgery_proof", "surgery_unusual"),
+        MUTATIONS,
     ),
     Fault(
         "zeroed-before-computed",

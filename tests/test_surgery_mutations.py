@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from contracts import plan_of, randomised
 from secateur.channels.call import Call
@@ -126,6 +126,21 @@ def test_numbers_of_the_network_are_those_of_what_stays() -> None:
     assert "computes with -3, not 0: a width is used as a value there" in reason
 
 
+def test_a_size_that_grows_as_channels_go_is_objected_to() -> None:
+    """4 // 4 = 1 number is broadcast along four channels; 4 // 2 = 2 numbers meet two."""
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        x = net.conv1(x)
+        factors = torch.arange(4 // x.shape[1], dtype=x.dtype, device=x.device) + 1
+        return net.conv2(x * factors.view(1, -1, 1, 1))
+
+    model = randomised(Net(forward, conv1=conv(1, 4), conv2=conv(4, 2)))
+    channels = trace(model, image())
+    (reason,) = settle(model, plan_of(channels, {"conv1": (0, 1)}), image()).held_back.values()
+    assert "after the cut a prunable dimension meets a tensor of fixed size in mul" in reason
+    assert settle(model, one := plan_of(channels, {"conv1": (0,)}), image()) == one  # 4 // 3 = 1
+
+
 def test_rows_beyond_the_example_are_pinned() -> None:
     """Of a table of 8 positions an example of length 3 meets the first three."""
 
@@ -150,6 +165,27 @@ def test_numbers_that_the_input_overwrote_are_not_known() -> None:
 
     with pytest.raises(TraceError, match="depends on the values of its data"):
         trace(Net(forward, conv1=conv(1, 4)).double(), image())
+
+
+def test_a_magnitude_takes_up_what_its_direction_loses() -> None:
+    """5 · (3, 4) / 5 is (3, 4); without the second 3 · (3) / 3 is 3 still, with 5 it would be 5."""
+    model = nn.Sequential(nn.Linear(1, 2), weight_norm(nn.Linear(2, 1))).double()
+    scale, direction = "parametrizations.weight.original0", "parametrizations.weight.original1"
+    with torch.no_grad():
+        model[1].get_parameter(direction).copy_(torch.tensor([[3.0, 4.0]]))
+        model[1].get_parameter(scale).fill_(5.0)
+    example = torch.zeros(2, 1, dtype=torch.float64)
+    small = cut(model, plan_of(trace(model, example), {"0": (1,)}), example)
+    assert torch.allclose(small[1].get_parameter(scale), torch.tensor([[3.0]]).double())
+    assert torch.allclose(small[1].weight, torch.tensor([[3.0]]).double())
+
+
+def test_what_stays_of_a_weight_under_a_spectral_norm_is_what_it_was() -> None:
+    model = randomised(nn.Sequential(nn.Linear(1, 4), spectral_norm(nn.Linear(4, 3))))
+    example = torch.zeros(2, 1, dtype=torch.float64)
+    small = cut(model, plan_of(trace(model, example), {"0": (0, 2)}), example)
+    assert small[1].weight.shape == (3, 2)
+    assert torch.allclose(small[1].weight, model[1].weight[:, [1, 3]], rtol=1e-12)
 
 
 class Centred(nn.Module):
