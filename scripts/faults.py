@@ -307,7 +307,7 @@ FAULTS: tuple[Fault, ...] = (
         "(self.tolerance / n)",
         "self.tolerance",
         "each of n positions may drop what all of them together may",
-        MUTATIONS,
+        ("surgery_mutations", "surgery_rounding"),
     ),
     # surgery: verification after the cut
     Fault(
@@ -356,7 +356,7 @@ FAULTS: tuple[Fault, ...] = (
         'if (readers and member.role != "in") or member.parameter in leave:',
         'if readers and member.role != "in":',
         "weights are zeroed before others are computed from them",
-        COMPUTED,
+        MUTATIONS,
     ),
     Fault(
         "mask-of-one-channel",

@@ -21,6 +21,7 @@ from secateur.surgery.absorb import sites_of
 from secateur.surgery.cut import cut
 from secateur.surgery.dead import CONSTANT, NEGLIGIBLE, dead_channels
 from secateur.surgery.prove import settle
+from secateur.surgery.rebuild import shrink
 from secateur.surgery.verify import verify
 from toys import Net, between, conv, image, plain
 
@@ -186,6 +187,24 @@ def test_what_stays_of_a_weight_under_a_spectral_norm_is_what_it_was() -> None:
     small = cut(model, plan_of(trace(model, example), {"0": (0, 2)}), example)
     assert small[1].weight.shape == (3, 2)
     assert torch.allclose(small[1].weight, model[1].weight[:, [1, 3]], rtol=1e-12)
+
+
+def test_silence_is_measured_against_weights_as_they_were() -> None:
+    """1, 3, 8 less their mean are −3, −1, 4; the output reads −1. Of 3, 8 it would be −2.5."""
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        return net.last(F.linear(x, net.weights - net.weights.mean(0, keepdim=True)))
+
+    weights = nn.Parameter(torch.tensor([[1.0], [3.0], [8.0]]))
+    model = Net(forward, last=nn.Linear(3, 1, bias=False), weights=weights).double()
+    with torch.no_grad():
+        model.last.weight.copy_(torch.tensor([[0.0, 1.0, 0.0]]))
+    example = torch.zeros(2, 1, dtype=torch.float64)
+    channels = trace(model, example)
+    plan = plan_of(channels, {"weights": (0,)})
+    found = verify(model, shrink(model, plan, channels), plan, channels, example)
+    assert found.groups == {"weights": "computed weight"}
+    assert found.silence_error == pytest.approx(1.5)
 
 
 class Centred(nn.Module):
