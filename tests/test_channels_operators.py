@@ -205,6 +205,23 @@ OPERATORS: dict[str, Case] = {
         THROUGH,
         ("cumsum over channels",),
     ),
+    "two channels of zeros behind": (
+        lambda: between(lambda net, x: F.pad(x, (0, 0, 0, 0, 0, 2)), 4, 6),
+        {"conv1": {"conv1.weight 0": ALL4, "conv2.weight 1": ALL4}},
+        (),
+    ),
+    "two channels of zeros in front, one behind": (
+        lambda: between(lambda net, x: F.pad(x, (0, 0, 0, 0, 2, 1)), 4, 7),
+        {"conv1": {"conv1.weight 0": ALL4, "conv2.weight 1": "2 3 4 5"}},
+        (),
+    ),
+    "two places picked before the channels": (
+        lambda: between(
+            lambda net, x: x.permute(0, 2, 3, 1)[:, [0, 1], [1, 2]].transpose(1, 2).unsqueeze(3)
+        ),
+        THROUGH,
+        (),
+    ),
 }
 each = pytest.mark.parametrize("name", OPERATORS)
 
