@@ -101,9 +101,9 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "values-of-other-channels",
-        "channels/run.py",
-        "real.index_select(dim, torch.from_numpy(kept).to(real.device))",
-        "real.narrow(dim, 0, len(kept))",
+        "channels/stand_ins.py",
+        "real.index_select(dim, torch.from_numpy(positions).to(real.device))",
+        "real.narrow(dim, 0, len(positions))",
         "the run on what is left sees the first channels' numbers, not those of the kept ones",
         MUTATIONS,
     ),
@@ -337,8 +337,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "statistics-over-all",
         "surgery/verify.py",
-        'kept = self._apart(cut, self._references(plan, "kept"))',
-        'kept = self._apart(cut, self._references(plan, "all"))',
+        'kept = self._apart(cut, references := self._references(plan, "kept"))',
+        'kept = self._apart(cut, references := self._references(plan, "all"))',
         "norms over channels are compared as if silent channels counted",
         ("channels_operators", "surgery_proof"),
     ),

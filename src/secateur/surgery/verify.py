@@ -47,9 +47,9 @@ class Verification:
     """What of a cut was verified, against what, and how far apart the two are.
 
     Attributes:
-        relative_error: max |cut - reference| / max |reference| over all outputs and inputs, in
-            float64. The reference is the whole network with the removed channels silent, and with
-            what `groups` says of the others.
+        relative_error: the largest difference over the median of the numbers that differ, of all
+            outputs and inputs, in float64. The reference is the whole network with the removed
+            channels silent, and with what `groups` says of the others.
         groups: every group that lost channels -> against which reference it is verified.
         operators: operators across channels that these groups meet, with the line.
         silence_error: how far the cut network is from the whole one with silent channels that
