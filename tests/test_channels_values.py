@@ -115,7 +115,13 @@ def drawn(net: nn.Module, x: Tensor) -> Tensor:
     return x if bool(torch.rand((), device=x.device) > 0.5) else -x
 
 
-@pytest.mark.parametrize("look", [the_data, written_by_data, drawn])
+def written_into_numbers(net: nn.Module, x: Tensor) -> Tensor:
+    seen = torch.zeros(2, dtype=x.dtype)
+    seen[0] = x.sum()
+    return x if bool(seen.sum() > 0) else -x
+
+
+@pytest.mark.parametrize("look", [the_data, written_by_data, written_into_numbers, drawn])
 def test_what_depends_on_data_is_refused_with_its_line(look: Callable[..., Tensor]) -> None:
     model = Looks(look)
     before = state_of(model)

@@ -78,7 +78,7 @@ def test_a_spectral_norm_in_training_mode_is_not_trained() -> None:
     before = state_of(model)
     small = sc.cut(model, first_gone(model, image()), image())
     assert same_state(model, before) and model.training
-    assert small[1].out_channels == 2 and small[2].in_channels == 2
+    assert small[0].out_channels == 3 and small[1].in_channels == 3
 
 
 def cast(net: Any, x: Tensor) -> Tensor:

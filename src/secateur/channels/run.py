@@ -79,6 +79,7 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._shown: list[Tensor] = []
         self._moved: set[int] = set()
         self._reduced: dict[int, Tensor] = {}  # what channels were reduced to
+        self._written: dict[int, Any] = {}  # storages of numbers that shapes were written into
         self.lifted: set[int] = set()
         self.producer: dict[int, int] = {}
         # what is written down; `rows` are labels that a layer's weight is applied to one by one
@@ -261,7 +262,10 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run one operator on shapes, then apply its rule."""
         tensors = tensors_in(args, kwargs)
         real = [t for t in tensors if not t.is_meta]
-        if real and (len(real) < len(tensors) or any(id(t) in self.stand_ins for t in real)):
+        if real and (len(real) < len(tensors) or any(map(self._is_followed, real))):
+            if func._schema.is_mutable and not tensors[0].is_meta:
+                storage = tensors[0].untyped_storage()
+                self._written[id(storage)] = storage
             args, kwargs = tree_map_only(Tensor, self._to_meta, (args, kwargs))
             tensors = tensors_in(args, kwargs)
         if (operator := self._operators.get(func)) is None:
@@ -269,7 +273,7 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         try:
             if not (tensors and tensors[0].is_meta):
                 out = func(*args, **kwargs)
-                if not tensors and self.values is not None:
+                if self.values is not None:
                     self.values.made(func, args, kwargs, out)
                 return out
             return self._one(operator, func, args, kwargs, tensors)
@@ -374,6 +378,12 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._names[id(out)] = parameter
         self._shown.append(out)  # so that its identity stays its own
         return True
+
+    def _is_followed(self, tensor: Tensor) -> bool:
+        """Whether a tensor with numbers has a stand-in, or what is on shapes was written into it."""
+        if id(tensor) in self.stand_ins:
+            return True
+        return bool(self._written) and id(tensor.untyped_storage()) in self._written
 
     def _to_meta(self, tensor: Tensor) -> Tensor:
         if tensor.is_meta:

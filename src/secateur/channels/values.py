@@ -65,7 +65,7 @@ class Values:
         self._storages.forget()
 
     def made(self, function: Any, args: Any, kwargs: Mapping[str, Any], out: Any) -> None:
-        """A tensor was made out of none: its numbers are made too, unless they are drawn."""
+        """A tensor on shapes was made of none: its numbers are made too, unless they are drawn."""
         if _is_drawn(function) or function._schema.name.startswith("aten::empty"):
             return
         if not any(tensor.is_meta for tensor in tensors_among(out)):
