@@ -380,7 +380,7 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         return True
 
     def _is_followed(self, tensor: Tensor) -> bool:
-        """Whether a tensor with numbers has a stand-in, or what is on shapes was written into it."""
+        """Whether a tensor with numbers has a stand-in, or shapes were written into it."""
         if id(tensor) in self.stand_ins:
             return True
         return bool(self._written) and id(tensor.untyped_storage()) in self._written
