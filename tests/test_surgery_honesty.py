@@ -293,3 +293,23 @@ def test_a_copy_in_float64_shares_nothing() -> None:
         wrong = copy.deepcopy(small)
         wrong.c.bias.data += 1e-6
         sc.verify(model, wrong, plan, channels, X)
+
+
+def test_what_the_example_does_not_reach_is_said() -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.c = nn.Linear(6, 8), nn.Linear(8, 4)
+            self.extra, self.aux = nn.Linear(8, 8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Any:
+            h = F.relu(self.a(x))
+            if x.shape[0] > 64:
+                h = self.extra(h)
+            return (self.c(h), self.aux(h)) if self.training else self.c(h)
+
+    model = randomised(Branches())
+    channels, plan, small = settled(model)
+    found = sc.verify(model, small, plan, channels, X)
+    assert found.exact and found.unreached == ("extra", "aux")
+    assert "held against nothing: extra, aux" in str(found)

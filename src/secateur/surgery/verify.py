@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor, nn
 
+from secateur.channels.cost import owner_module
 from secateur.channels.groups import ChannelMap, Mixing
 from secateur.channels.run import Run
 from secateur.channels.trace import Example, recorded, untouched
@@ -60,6 +61,8 @@ class Verification:
             counts.
         inputs: the sizes of the inputs that were tried, the example's first.
         tells: whether the outputs can tell: not if all are whole numbers, truth values or zeros.
+        unreached: modules whose parameters the example does not reach (a head for training only, a
+            branch for longer inputs): they stay as they are, and nothing is known of them.
     """
 
     relative_error: float
@@ -69,6 +72,7 @@ class Verification:
     permutation_error: float | None = None
     inputs: tuple[str, ...] = ()
     tells: bool = True
+    unreached: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -102,6 +106,9 @@ class Verification:
             lines.append("the outputs are all whole numbers or zeros, and tell little of a cut")
         for how, n in Counter(self.groups.values()).items() if not self.exact else ():
             lines.append(f"{n} group{'s' * (n > 1)}: {_WORDS[how]}")
+        if self.unreached:
+            names = ", ".join(self.unreached[:5]) + " …" * (len(self.unreached) > 5)
+            lines.append(f"not reached by the example, held against nothing: {names}")
         if self.operators:
             lines.append(f"operators across channels: {', '.join(self.operators)}")
         if self.permutation_error is not None:
@@ -229,8 +236,19 @@ class Check:
             None if silent is None else _or_infinite(silent),
             None if moved is None else _or_infinite(moved),
             tuple(map(sizes_of, self.inputs)),
+            unreached=self._unreached(),
             tells=any(t.is_floating_point() or t.is_complex() for t in answers if bool(t.any())),
         )
+
+    def _unreached(self) -> tuple[str, ...]:
+        """Modules with parameters of which no operator made use, in the network's order."""
+        reached = {name for name, _ in self.original.notebook.labels}
+        found = [
+            owner_module(name)
+            for name, shape in self.channels.shapes.items()
+            if max(shape, default=1) > 1 and name not in {*reached, *self.channels.buffers}
+        ]
+        return tuple(dict.fromkeys(found))
 
     def differs(self, plan: PruningPlan, small: nn.Module, *, permuted: bool) -> bool:
         """Whether a cut is not as it should be: as soon as one input shows it.
