@@ -33,7 +33,7 @@ from growing_networks import BUILT, SERIES
 from zoo import shaken
 
 import secateur as sc
-from secateur.surgery import cut as cutting
+from secateur.surgery.verify import Check
 from timm_without_torchvision import import_timm
 
 LIMIT = 180
@@ -119,7 +119,7 @@ def our_prune(model: nn.Module, x: Tensor, steps: list[dict[str, float]]) -> Any
     channels = mark(sc.trace(model, x))
     scores = mark(sc.score(model, channels, [sc.l2])["l2"])
     plan = mark(sc.uniform(scores, channels, sc.Budget(pruning_ratio=RATIO)))
-    with clocked(cutting, "verify") as verifying:
+    with clocked(Check, "of") as verifying:
         small = mark(sc.cut(model, plan, x, channels=channels))
     spans = [end - start for start, end in pairwise(marks)]
     row = dict(zip(("trace", "score", "plan", "cut"), spans, strict=True))
@@ -317,7 +317,7 @@ def limited(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def clocked(module: Any, name: str) -> Iterator[list[float]]:
-    """CPU seconds of every call of a function that a module calls by this name."""
+    """CPU seconds of every call of a function of a module, or of a method of a class."""
     function, seconds = getattr(module, name), []
 
     def timed(*args: Any, **kwargs: Any) -> Any:
