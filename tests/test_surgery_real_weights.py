@@ -56,7 +56,7 @@ def test_it_is_cut_exactly_under_every_criterion(name: str, scope: str) -> None:
         plan = SCOPES[scope](scores[criterion], channels, Budget(pruning_ratio=0.3))
         small = cut(model, plan, example)
         result = verify(model, small, plan, channels, example)
-        assert result.exact and not result.mixing
+        assert result.exact and not result.operators
         assert plan.after.params == sum(p.numel() for p in small.parameters())
         assert abs(plan.reached["pruning_ratio"] - 0.3) < 0.06
     assert same_state(model, before)
