@@ -121,7 +121,7 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.calls.clear()  # calls know their run: without them it goes at once
         of_tensors: tuple[Any, ...] = (self._fields, self._names, self._bare, self._shown)
         self.places_of.clear()
-        for table in (*of_tensors, self._reduced, self._operators):
+        for table in (*of_tensors, self._reduced, self._moved, self._written, self._operators):
             table.clear()
         self._network.forget()
         self._storages.forget()

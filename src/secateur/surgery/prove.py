@@ -127,8 +127,7 @@ def _to_blame(
 
 def _holding_back(found: Settled, names: Sequence[str]) -> PruningPlan:
     """A plan without some groups, which say how far the cut network was off."""
-    checked = found.verification
-    far = max(checked.relative_error, checked.permutation_error or 0.0)
+    far = found.verification.largest_error
     why = (
         "the network without its channels is not the whole one with these channels silent (they "
         f"differ by {far:.2g}, in float64)"

@@ -75,9 +75,14 @@ class Verification:
     unreached: tuple[str, ...] = ()
 
     @property
+    def largest_error(self) -> float:
+        """How far the cut network is from its reference, or from itself after a permutation."""
+        return max(self.relative_error, self.permutation_error or 0.0)
+
+    @property
     def holds(self) -> bool:
-        """Whether the cut network equals its reference within 1e-10."""
-        return max(self.relative_error, self.permutation_error or 0.0) <= TOLERANCE
+        """Whether both are within 1e-10."""
+        return self.largest_error <= TOLERANCE
 
     @property
     def exact(self) -> bool:
@@ -99,7 +104,7 @@ class Verification:
         elif not self.holds:
             what = "DIFFERS from its references"
         lines = [
-            f"the cut network {what}: largest difference {self.relative_error:.1e} (allowed "
+            f"the cut network {what}: largest difference {self.largest_error:.1e} (allowed "
             f"{TOLERANCE:g}), in float64, on inputs of {' and '.join(self.inputs)}"
         ]
         if not self.tells:
@@ -158,7 +163,7 @@ def verify(
     found = Check(model, channels, original, example_input).of(plan, small)
     if not found.holds:
         raise VerificationError(
-            f"the cut network differs by {found.relative_error:.2g} (allowed {TOLERANCE:g}) from "
+            f"the cut network differs by {found.largest_error:.2g} (allowed {TOLERANCE:g}) from "
             "the whole one with these channels silent; the model that came in is untouched. Let "
             "cut hold back the groups that are to blame, or ignore them"
         )
@@ -213,11 +218,10 @@ class Check:
         Raises:
             VerificationError: the cut network does not run.
         """
-        touched = [row for row in self.channels.mixing if _any_of(plan, row.groups)]
+        touched, statistics = self._met(plan)
         groups = {name: _how(name, touched) for name, gone in plan.remove.items() if gone}
         if not groups:
             return Verification(0.0)
-        statistics = [row for row in touched if row.weights or not row.silent]
         cut = in_float64(small)
         kept = self._apart(cut, references := self._references(plan, "kept"))
         if kept != kept and not self._near:  # no number came of what was drawn
@@ -240,6 +244,11 @@ class Check:
             tells=any(t.is_floating_point() or t.is_complex() for t in answers if bool(t.any())),
         )
 
+    def _met(self, plan: PruningPlan) -> tuple[list[Mixing], list[Mixing]]:
+        """Operators across channels of which some go; and those to which zeros still count."""
+        met = [row for row in self.channels.mixing if any(map(plan.remove.get, row.groups))]
+        return met, [row for row in met if row.weights or not row.silent]
+
     def _unreached(self) -> tuple[str, ...]:
         """Modules with parameters of which no operator made use, in the network's order."""
         reached = {name for name, _ in self.original.notebook.labels}
@@ -255,8 +264,7 @@ class Check:
 
         By its reference, or after channels were `permuted`.
         """
-        touched = [row for row in self.channels.mixing if _any_of(plan, row.groups)]
-        statistics = [row for row in touched if row.weights or not row.silent]
+        _, statistics = self._met(plan)
         if permuted and not statistics:
             return False
         found = self._permuted(plan, statistics) if permuted else self._references(plan, "kept")
@@ -297,7 +305,7 @@ class Check:
         computed = self.original.computed
         members = [m for name in plan.remove for m in self.channels.by_name[name].members]
         labelled = self.original.draws or any(m.parameter in computed for m in members)
-        labelled |= any(_any_of(plan, row.groups) for row in self.channels.mixing)
+        labelled |= bool(self._met(plan)[0])
         masked = mask(self._exact, plan, self.channels, leave=computed)
         if not labelled:
             readers = mask(self._exact, plan, self.channels, readers=True)
@@ -333,10 +341,6 @@ class Check:
 
 def _or_infinite(error: float) -> float:
     return error if error == error else float("inf")
-
-
-def _any_of(plan: PruningPlan, groups: Sequence[str]) -> bool:
-    return any(plan.remove.get(name) for name in groups)
 
 
 def _compared(cut: nn.Module, reference: Answers, example: Example, *, raises: bool) -> float:
