@@ -1,7 +1,7 @@
 """Plant one fault after another in the engine and say which tests see it.
 
-    .venv/bin/python scripts/mutations.py                      # all, by every quick test of the engine
-    .venv/bin/python scripts/mutations.py --first              # by the most telling tests alone, 20 s a fault
+    .venv/bin/python scripts/mutations.py          # all, by every quick test of the engine
+    .venv/bin/python scripts/mutations.py --first  # by the most telling tests, 20 s a fault
     .venv/bin/python scripts/mutations.py --only pad-other-end --only seed-not-set
     .venv/bin/python scripts/mutations.py --list
 
