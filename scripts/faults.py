@@ -312,7 +312,7 @@ FAULTS: tuple[Fault, ...] = (
     # surgery: verification after the cut
     Fault(
         "tolerance-a-million",
-        "surgery/verify.py",
+        "surgery/verification.py",
         "TOLERANCE = 1e-10\n",
         "TOLERANCE = 1e-4\n",
         "networks that differ by a ten-thousandth are called equal",

@@ -313,3 +313,55 @@ def test_what_the_example_does_not_reach_is_said() -> None:
     found = sc.verify(model, small, plan, channels, X)
     assert found.exact and found.unreached == ("extra", "aux")
     assert "held against nothing: extra, aux" in str(found)
+
+
+HEADS: dict[str, Callable[[Tensor], Tensor]] = {
+    "confident": lambda y: torch.softmax(300 * y, -1),
+    "sure of one": lambda y: torch.softmax(3000 * y, -1),
+    "exponential": lambda y: torch.exp(60 * y),
+    "bell": lambda y: torch.exp(-((30 * y) ** 2)),
+    "distances": lambda y: (y * y).sum(-1)[:, None] + (y * y).sum(-1) - 2 * y @ y.T,
+    "one less cosines": lambda y: 1 - F.normalize(y, dim=-1) @ F.normalize(y, dim=-1).T,
+    "centred": lambda y: (y - y.mean(-1, keepdim=True)).sum(-1),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("seed", range(4))
+def test_rounding_is_no_difference(head: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    model = Two(lambda net, h: HEADS[head](net.c(h)), n_out=10).double()
+    channels, plan, small = settled(model, (0, 2, 5))
+    assert not plan.held_back
+    assert sc.verify(model, small, plan, channels, X).exact
+    wrong = copy.deepcopy(small)
+    with torch.no_grad():
+        wrong.c.weight *= 1.5
+    if head not in (
+        "centred",
+        "sure of one",
+    ):  # which are rounding, and ones and zeros, whatever is done
+        with pytest.raises(VerificationError):
+            sc.verify(model, wrong, plan, channels, X)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "norm",
+    [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm],
+)
+def test_repaired_magnitudes_are_rounded_as_parameters_are(norm: Any, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), norm(nn.Linear(8, 4))).to(dtype)
+    model.eval()
+    x = X.to(dtype)
+    channels = sc.trace(model, x)
+    plan = sc.by_hand(channels, {"0": [0, 3, 5]})
+    assert not settle(model, plan, x).held_back
+    small = sc.cut(model, plan, x)
+    assert sc.verify(model, small, plan, channels, x).exact
+    scale = "2.parametrizations.weight." + ("original0" if "weight_norm" in str(norm) else "0._u")
+    with torch.no_grad():
+        dict([*small.named_parameters(), *small.named_buffers()])[scale].mul_(1.1)
+    with pytest.raises(VerificationError):
+        sc.verify(model, small, plan, channels, x)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from secateur.deploy.device import Fit
     from secateur.plan.plan import PruningPlan
     from secateur.surgery.dead import DeadChannels, DeadRemoval
-    from secateur.surgery.verify import Verification
+    from secateur.surgery.verification import Verification
 
 _MOST = 5
 """How many groups with one reason are named."""

@@ -15,7 +15,8 @@ from secateur.plan.plan import PruningPlan
 from secateur.surgery.absorb import absorb as take_up
 from secateur.surgery.prove import prove, settled
 from secateur.surgery.rebuild import shrink
-from secateur.surgery.verify import Verification, verify
+from secateur.surgery.verification import Verification
+from secateur.surgery.verify import verify
 
 
 def cut(

@@ -22,7 +22,7 @@ from secateur.surgery.precise import difference
 from secateur.surgery.precision import Precision, difference_in_own_precision, precision_of
 from secateur.surgery.prove import settle
 from secateur.surgery.rebuild import rebuild
-from secateur.surgery.verify import TOLERANCE
+from secateur.surgery.verification import TOLERANCE
 
 SILENT = "it is zero wherever it is read"
 UNREAD = "every weight that reads it is zero"

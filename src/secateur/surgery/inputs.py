@@ -41,16 +41,16 @@ def drawn(example_input: Example, n_rows: int | None, seed: int = 0) -> Example:
     return answer
 
 
-def nearby(example_input: Example) -> Example:
-    """An example's own numbers in float64, a hundredth more or less, from a seed."""
+def nearby(example_input: Example, share: float = 0.01) -> Example:
+    """An example's own numbers in float64, by a share more or less, from a seed."""
     generator = torch.Generator().manual_seed(0)
 
     def near(tensor: Tensor) -> Tensor:
         plain = tensor.detach().cpu()
         if not plain.is_floating_point():
             return plain
-        factor = torch.randn(plain.shape, generator=generator, dtype=torch.float64) / 100
-        return plain.double() * (1 + factor)
+        factor = torch.randn(plain.shape, generator=generator, dtype=torch.float64)
+        return plain.double() * (1 + share * factor)
 
     answer: Example = tree_map_only(Tensor, near, example_input)
     return answer

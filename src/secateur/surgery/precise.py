@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,11 +27,14 @@ def difference(model: nn.Module, other: nn.Module, example_input: Example) -> fl
     return apart(found, wanted)
 
 
-def apart(cut: list[Tensor], reference: list[Tensor]) -> float:
-    """The largest difference over the largest number of each tensor; see `_relative_error`."""
+def apart(
+    cut: list[Tensor], reference: list[Tensor], noise: Sequence[Tensor | None] | None = None
+) -> float:
+    """The largest relative difference of two answers, over all tensors; see `_relative_error`."""
     if len(cut) != len(reference):
         return float("inf")
-    errors = [_relative_error(one, other) for one, other in zip(cut, reference, strict=True)]
+    sides = zip(cut, reference, noise or [None] * len(cut), strict=True)
+    errors = [_relative_error(*side) for side in sides]
     return float(np.max(errors, initial=0.0))  # of which NaN is the largest
 
 
@@ -124,17 +127,19 @@ _ROUNDING = 1e-14
 """Differences below this, of what numbers are as a rule, are rounding where they cancel out."""
 
 
-def _relative_error(one: Tensor, other: Tensor) -> float:
-    """The largest difference over the median of the numbers that differ.
+def _relative_error(one: Tensor, other: Tensor, noise: Tensor | None = None) -> float:
+    """The largest difference, each over its number or the median of those that differ.
 
-    So no single large number hides the others. Infinite where only one is finite, NaN where no
-    number of the second is.
+    The larger of the two, so that no large number hides the others and none of many small ones
+    makes much of a large one's rounding. `noise`, if given, is how far each number moves by
+    rounding alone. Infinite where only one is finite, NaN where no number of the second is.
     """
     if one.shape != other.shape:
         return float("inf")
     if not one.numel():
         return 0.0
-    one, other = (torch.view_as_real(t) if t.is_complex() else t.double() for t in (one, other))
+    one, other = _as_real(one), _as_real(other)
+    moves = torch.zeros_like(other) if noise is None else _as_real(noise)
     finite, same = other.abs() < _INFINITE, one == other
     if not bool(finite.all()):
         alike = same | (one.isnan() & other.isnan())
@@ -144,14 +149,19 @@ def _relative_error(one: Tensor, other: Tensor) -> float:
                 return float("inf") if bool(torch.isfinite(other).any()) else float("nan")
         if not bool(finite.any()):
             return float("nan") if not bool(torch.isfinite(other).any()) else 0.0
-        one, other, same = one[finite], other[finite], same[finite]
+        one, other, moves = one[finite], other[finite], moves[finite]
     apart = (one - other).abs()
     if not bool(torch.isfinite(apart).all()):
         return float("inf")
-    differs = apart > _ROUNDING * _median(other)
+    differs = apart > torch.clamp(moves, min=_ROUNDING * _median(other))
     if not bool(differs.any()):
-        return float(apart.max()) / _median(other)
-    return float(apart[differs].max()) / _median(other[differs], _median(other))
+        return min(float(apart.max()) / _median(other), _ROUNDING)
+    scale = other[differs].abs().clamp(min=_median(other[differs], _median(other)))
+    return float((apart[differs] / scale).max())
+
+
+def _as_real(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor.double()
 
 
 def _median(numbers: Tensor, otherwise: float = 1.0) -> float:

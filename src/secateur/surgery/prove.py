@@ -27,7 +27,8 @@ from secateur.plan.reach import RATIO_OF, share_gone, share_gone_of
 from secateur.surgery.objections import Objection, groups_of_places, objections
 from secateur.surgery.rebuild import shrink
 from secateur.surgery.sizes import Survey, survey, told_its_width
-from secateur.surgery.verify import TOLERANCE, Check, Verification
+from secateur.surgery.verification import TOLERANCE, Verification
+from secateur.surgery.verify import Check
 
 _PATIENCE = 60
 """Rounds after which every group that is still in the way is held back at once."""
