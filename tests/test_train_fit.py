@@ -104,6 +104,39 @@ def test_it_equals_a_plain_loop(optimizer: Any) -> None:
     assert history.epochs[-1].loss == pytest.approx(total / 27)
 
 
+@pytest.mark.parametrize("width", [1, 5, 15])
+def test_a_strided_point_of_few_channels_learns_what_it_should(width: int) -> None:
+    """With channels last oneDNN writes past its workspace there, and the process aborts.
+
+    https://github.com/uxlfoundation/oneDNN/issues/6035
+    """
+
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(1, width, 3, padding=1),
+            nn.Conv2d(width, 10, 1, stride=2),
+            nn.Conv2d(10, 3, 3),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+
+    x, y = data()
+    training = Training(epochs=2, batch_size=27, lr=0.1, weight_decay=0)
+    ours, plain = build(), build()
+    fit(ours, x, y, training, seed=0)
+    optimizer = torch.optim.SGD(plain.parameters(), momentum=0.9)
+    for _, lr in course(training, len(x)):
+        optimizer.param_groups[0]["lr"] = lr
+        optimizer.zero_grad()
+        F.cross_entropy(plain(x), y).backward()
+        optimizer.step()
+    for (name, a), b in zip(ours.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=name)
+        assert a.stride() == b.stride()
+    assert not any(module._forward_pre_hooks for module in ours.modules())
+
+
 def test_the_same_seed_gives_the_same_weights_to_the_bit() -> None:
     models = [network() for _ in range(3)]
     for model, seed in zip(models, (3, 3, 4), strict=True):

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Accuracy", "Epoch", "History", "Training", "evaluate", "fit", "predict"]
 
+_BLOCK = 16
+"""Channels that oneDNN computes at a time: 8 with AVX2, 16 with AVX-512."""
+
 LossFn = Callable[[Tensor, Tensor], Tensor]
 """(logits, labels) -> one number."""
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -315,9 +318,33 @@ def _smoothed(loss_fn: LossFn, label_smoothing: float) -> LossFn:
 
 @contextmanager
 def _channels_last(model: nn.Module) -> Iterator[None]:
-    """Hold the filters of 2-D convolutions with their channels last: faster on a CPU."""
+    """Hold the filters of 2-D convolutions with their channels last: faster on a CPU.
+
+    But for those whose gradient oneDNN gets wrong so: it writes past its workspace for the weights
+    of a strided 1x1 convolution of fewer input channels than its block (oneDNN issue 6035), and
+    the process aborts, or learns from noise.
+    """
     convert_conv2d_weight_memory_format(model, torch.channels_last)
+    hooks = []
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and _is_wrong_channels_last(module):
+            convert_conv2d_weight_memory_format(module, torch.contiguous_format)
+            hooks.append(module.register_forward_pre_hook(_contiguous))
     try:
         yield
     finally:
+        for hook in hooks:
+            hook.remove()
         convert_conv2d_weight_memory_format(model, torch.contiguous_format)
+
+
+def _is_wrong_channels_last(convolution: nn.Conv2d) -> bool:
+    return (
+        convolution.kernel_size == (1, 1)
+        and convolution.stride != (1, 1)
+        and convolution.in_channels // convolution.groups < _BLOCK
+    )
+
+
+def _contiguous(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(x.clone(memory_format=torch.contiguous_format) for x in inputs)
