@@ -69,6 +69,7 @@ def test_it_is_as_on_paper(name: str) -> None:
 
 
 @each
+@pytest.mark.filterwarnings("ignore:.*read by weights that the network computes")
 def test_plans_are_cut_right_or_held_back(name: str) -> None:
     model, example = _made(name)
     paper, channels, before = PAPER[name], trace(model, example), state_of(model)

@@ -61,9 +61,9 @@ def masked(line: str) -> str:
     return " ".join(re.sub(r"\b(tie|higher|lower)\b", "verdict", line).split())
 
 
-def row(printed: str, name: str) -> list[float]:
-    """The numbers of the first line that begins with a name; 5 % is 0.05."""
-    line = re.findall(rf"^{re.escape(name)} +(.*)$", printed, flags=re.M)[0]
+def row(printed: str, name: str, nth: int = 0) -> list[float]:
+    """The numbers of the nth line that begins with a name; 5 % is 0.05."""
+    line = re.findall(rf"^{re.escape(name)} +(.*)$", printed, flags=re.M)[nth]
     found = re.findall(r"(?<![\w.])([+-]?\d[\d,]*\.?\d*)(%?)", line)
     return [float(n.replace(",", "")) / (100 if percent else 1) for n, percent in found]
 
