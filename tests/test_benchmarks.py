@@ -251,7 +251,7 @@ def short_form(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_short_form_writes_every_section_and_a_finite_ratio_of_each(short_form: Path) -> None:
     text = (short_form / "benchmarks.md").read_text()
     jobs = [job for job in JOBS if data_at_hand() or not job.needs_data]
@@ -264,7 +264,7 @@ def test_the_short_form_writes_every_section_and_a_finite_ratio_of_each(short_fo
     assert all("| --- |" in section for section in sections_of(text).values())
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_engine_is_measured_on_both_sides(short_form: Path) -> None:
     lines = (short_form / "engine.jsonl").read_text().splitlines()
     rows = {row["name"]: row for row in map(json.loads, lines)}

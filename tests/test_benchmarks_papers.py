@@ -57,7 +57,7 @@ def test_an_unknown_table_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 2 and "there are claims, gaussian" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(not (DATA / "weights").is_dir(), reason=f"no trained networks in {DATA}")
 def test_every_table_but_the_timing_comes_out(tmp_path: Path) -> None:
     page = tmp_path / "papers.md"

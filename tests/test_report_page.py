@@ -62,7 +62,7 @@ def bytes_and_rows(**grid):
     return len(render(find(full_recipe(), rows)).encode()), len(rows)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_bytes_of_the_page_grow_as_rows_do_and_no_faster():
     (some, few), (more, many) = (bytes_and_rows(seeds=range(1, n)) for n in (4, 7))
     assert (more - some) / (many - few) < 150  # a run's line; all else is a mean of runs
@@ -394,7 +394,7 @@ def test_a_browser_clicks_through_the_page_and_reads_values_back(in_browser):
     assert read["png"][0] == "image/png" and read["png"][1] > 5000
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_thousands_of_rows_stay_small_and_are_drawn(in_browser):
     rows = full(**LARGE)
     assert sum(row["kind"] == "pruned" for row in rows) == 5040

@@ -187,7 +187,7 @@ def test_a_killed_worker_and_a_killed_node_cost_no_row(two_nodes: Path, tmp_path
 
 
 @needs_ray
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_unit_whose_workers_die_fails_alone(two_nodes: Path, tmp_path: Path) -> None:
     store, _ = study(tmp_path / "study")
     with driver(store.folder, "dies_always", two_nodes) as process:
@@ -277,7 +277,7 @@ def test_a_node_that_does_not_see_the_folder_is_named(two_nodes: Path, tmp_path:
 
 
 @needs_ray
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_real_study_on_ray_whose_worker_is_killed(home: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.json"
     recipe.write_text(json.dumps(TINY | {"seeds": 2}))
