@@ -251,7 +251,7 @@ def rounding(study: Study, shape: tuple[int, ...], folder: Path) -> str:
         sessions, macs = {WHOLE: Session(folder / "whole.onnx")}, {WHOLE: whole}
         for cut in study.cuts:
             for multiple in MULTIPLES:
-                budget = sc.Budget(macs=int(whole / cut), keep_multiple_of=multiple)
+                budget = sc.Budget(macs=int(whole / cut), round_to=multiple)
                 try:
                     plan = sc.uniform(scores, channels, budget)
                 except BudgetError:  # too coarse for so small a network

@@ -56,7 +56,7 @@ INTRO = """\
 Half of the channels of every layer gone, by L1 norm, batch norms folded into convolutions
 by the export. *Ours*: `uniform` with `Budget(pruning_ratio=0.5)`. *Theirs*: `BasePruner` with
 `MagnitudeImportance(p=1)` and `pruning_ratio=0.5`, the last layer ignored. *In eights*: ours
-with `keep_multiple_of=8` too, which keeps more where half of a width is no multiple of 8.
+with `round_to=8` too, which keeps more where half of a width is no multiple of 8.
 Networks of timm at their own input size, weights random; those of Secateur of the size
 *medium* at the inputs of [networks.md](networks.md). Every export gave the answers of torch
 before it was timed. The thread's own time of one call on one example, medians of rounds in
@@ -118,7 +118,7 @@ def our_cut(model: nn.Module, x: Tensor, multiple: int) -> nn.Module:
     """Half of the channels, what stays being a multiple of so many."""
     channels = sc.trace(model, x)
     scores = sc.score(model, channels, [sc.l1])["l1"]
-    budget = sc.Budget(pruning_ratio=RATIO, keep_multiple_of=multiple)
+    budget = sc.Budget(pruning_ratio=RATIO, round_to=multiple)
     return sc.cut(model, sc.uniform(scores, channels, budget), x, channels=channels)
 
 

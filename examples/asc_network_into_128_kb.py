@@ -54,7 +54,7 @@ def main() -> None:
     batches = zip(torch.split(x, 32), torch.split(y, 32), strict=True)
     score = partial(sc.score, calibration=batches, loss_fn=F.cross_entropy)
     scores = score(model, channels, [sc.taylor_fo])["taylor_fo"]
-    budget = DEVICE.budget(keep_multiple_of=8)
+    budget = DEVICE.budget(round_to=8)
     plan = sc.global_(scores, channels, budget, normalisation="mean")
     print(
         "widths:",

@@ -54,7 +54,7 @@ def test_prune_writes_a_plan_and_a_network_that_agree(
     weights = ["-w", tmp_path / "w.safetensors"]
     assert run(monkeypatch, "prune", VGG, *weights, "--macs", "50%", *options) == 0
     said = capsys.readouterr().out
-    assert "target" in said and "reached" in said
+    assert "asked" in said and "reached" in said
     plan = PruningPlan.from_json((out / "plan.json").read_text())
     small = load(out / "network.safetensors", lambda: vgg(width=4))
     reached = cost(trace(small, torch.zeros(1, 1, 64, 101)))

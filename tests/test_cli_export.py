@@ -69,7 +69,7 @@ def test_from_prune_to_card(run, capsys):
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
     read = Path("out/export/card.md").read_text()
     assert "| training | unknown |" in read and r"noise \| of a seed" in read
-    assert "How: l1, uniform." in read
+    assert "How: l2, uniform." in read
     assert {path.name for path in Path("out/export").iterdir()} == {
         "model.onnx",
         "model.int8.onnx",

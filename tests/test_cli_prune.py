@@ -45,10 +45,10 @@ def test_several_limits_and_multiples(run, tmp_path, capsys):
     torch.manual_seed(0)
     save(vgg(width=16), tmp_path / "w.safetensors")
     command = ["prune", VGG, "--weights", "w.safetensors", "--macs", "50%", "--params", "40k"]
-    assert run(*command, "--criterion", "l1", "--keep-multiple-of", 8, "-o", "out") == 0
+    assert run(*command, "--criterion", "l1", "--round-to", 8, "-o", "out") == 0
     said = capsys.readouterr().out
     assert "40000 parameters of 72666 can be met" in said
-    assert "target" in said and "reached" in said
+    assert "asked" in said and "reached" in said
     plan = PruningPlan.from_json(Path("out/plan.json").read_text())
     assert plan.asked == {"params": 40_000, "macs": plan.before.macs // 2}
     assert all(plan.reached[name] <= asked for name, asked in plan.asked.items())
@@ -69,7 +69,7 @@ def test_the_command_of_the_manual(run, tmp_path, capsys):
     torch.manual_seed(0)
     save(vgg(), tmp_path / "w.safetensors")
     command = ["prune", VGG, "--weights", "w.safetensors", "--macs", "50%", "--params", "128k"]
-    assert run(*command, "--criterion", "taylor_fo", "--keep-multiple-of", 8) == 0
+    assert run(*command, "--criterion", "taylor_fo", "--round-to", 8) == 0
     said = capsys.readouterr().out
     assert "cannot choose" not in said
     assert "calibrated on 80 generated scene clips; --calibration names your own" in said
@@ -211,11 +211,11 @@ BAD = [
     (["--macs", "50%", "--ratio", "conv1.conv=1.5"], "in [0, 1)"),
     (["--macs", "50%", "--ratio", "conv9*=0.5"], "no channel group 'conv9*'"),
     (["--macs", "50%", "--max-ratio", "0"], "max_ratio"),
-    (["--macs", "50%", "--keep-multiple-of", "0"], "keep_multiple_of is a whole number from 1"),
-    (["--macs", "20%", "--keep-multiple-of", "16"], "lower keep_multiple_of (it is 16)"),
+    (["--macs", "50%", "--round-to", "0"], "round_to is a whole number from 1"),
+    (["--macs", "20%", "--round-to", "16"], "lower round_to (it is 16)"),
     (["--macs", "50%", "--scope", "isomorph"], "did you mean 'isomorphic'?"),
     (["--macs", "50%", "--scope", "global", "--normalisation", "men"], "did you mean 'mean'?"),
-    (["--macs", "50%", "--normalisation", "mean"], "--scope uniform never compares them"),
+    (["--macs", "50%", "--normalisation", "mean"], "scope 'uniform' never compares them"),
 ]
 
 

@@ -94,7 +94,7 @@ def test_re_estimation_changes_statistics_only(run, capsys):
 BAD = [
     (["--remove-dead", "--macs", "50%"], "so --macs has no say"),
     (["--remove-dead", "--ignore", "conv1*"], "so --ignore has no say"),
-    (["--remove-dead", "--keep-multiple-of", "8"], "so --keep-multiple-of has no say"),
+    (["--remove-dead", "--round-to", "8"], "so --round-to has no say"),
     (["--macs", "50%", "--re-estimate"], "--re-estimate needs data"),
 ]
 

@@ -12,7 +12,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "secateur"
 ORDER = tuple(
-    "version errors files channels criteria analysis plan surgery train networks scenes "  # noqa: SIM905
+    "version errors files channels criteria analysis plan surgery pruning train networks scenes "  # noqa: SIM905
     "deploy study report testing cli".split()
 )
 MODULES = sorted(path for path in SOURCE.rglob("*.py"))

@@ -28,7 +28,7 @@ from secateur.networks.tf_sepnet import tf_sepnet
 from secateur.study.bases import measure
 from secateur.surgery.mask import mask
 from secateur.surgery.prove import settle
-from secateur.surgery.replan import plan_that_fits
+from secateur.surgery.replan import plan_to_budget
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -108,11 +108,11 @@ def test_half_of_the_channels_go_and_the_cut_equals_the_mask(name: str, scope: A
 
 @each
 @pytest.mark.parametrize("scope", [sc.uniform, sc.global_])
-def test_half_of_the_macs_are_reached_by_a_plan_that_fits(name: str, scope: Any) -> None:
+def test_half_of_the_macs_are_reached_by_a_plan_to_budget(name: str, scope: Any) -> None:
     model = built(name)
     scores = sc.score(model, sc.trace(model, EXAMPLE), [sc.l2])["l2"]
     budget = sc.Budget(macs="50%")
-    plan = plan_that_fits(
+    plan = plan_to_budget(
         model, EXAMPLE, budget, lambda channels, tight: scope(scores, channels, tight)
     )
     assert not plan.held_back

@@ -76,7 +76,7 @@ rules = st.fixed_dictionaries(
     optional={
         "min_channels": st.integers(1, 6),
         "max_ratio": st.sampled_from([0.25, 0.5, 0.9, 1.0]),
-        "keep_multiple_of": st.sampled_from([1, 2, 4, 8]),
+        "round_to": st.sampled_from([1, 2, 4, 8]),
         "ignore": st.sampled_from([(), ("c0",), ("c*",), ("c0", "c1*")]),
     },
 )
@@ -133,10 +133,10 @@ def _check_rules(plan: PruningPlan, channels: ChannelMap, budget: Budget) -> Non
         kept = group.n_channels - gone
         assert gone == 0 or kept >= budget.min_channels
         assert gone <= budget.max_ratio * group.n_channels
-        assert gone == 0 or kept % budget.keep_multiple_of == 0
+        assert gone == 0 or kept % budget.round_to == 0
         if group.name in budget.ignore or "c*" in budget.ignore:
             assert group.name in ignored and gone == 0
-        if group.n_channels < budget.keep_multiple_of:
+        if group.n_channels < budget.round_to:
             assert gone == 0 and group.name in plan.limited
 
 

@@ -230,8 +230,8 @@ def test_a_bad_amount_is_refused(asked: Any) -> None:
         {"macs": "0.5"},
         {"pruning_ratio": 0.5, "max_ratio": 0},
         {"pruning_ratio": 0.5, "max_ratio": 1.5},
-        {"pruning_ratio": 0.5, "keep_multiple_of": 0},
-        {"pruning_ratio": 0.5, "keep_multiple_of": "8"},
+        {"pruning_ratio": 0.5, "round_to": 0},
+        {"pruning_ratio": 0.5, "round_to": "8"},
         {"pruning_ratio": 0.5, "ignore": (3,)},
         {"ratios": {"a": 1}},
         {"ratios": {"a": -0.5}},
@@ -310,11 +310,11 @@ def test_what_a_rule_held_is_said_in_words(channels: ChannelMap, scores: Scores)
         Budget(pruning_ratio=0.75, max_ratio=0.5)
     with pytest.raises(BudgetError, match="latency_ms needs a latency_table"):
         Budget(latency_ms=5, latency_table="latency.json")  # type: ignore[arg-type]
-    fours = uniform(scores, channels, Budget(pruning_ratio=0.5, keep_multiple_of=3))
+    fours = uniform(scores, channels, Budget(pruning_ratio=0.5, round_to=3))
     assert fours.remove == {"a": (1,)}
     assert fours.limited == {
-        "a": "1 of 4 channels go, not 2: keep_multiple_of is 3",
-        "b": "left alone: fewer channels than keep_multiple_of 3",
+        "a": "1 of 4 channels go, not 2: round_to is 3",
+        "b": "left alone: fewer channels than round_to 3",
     }
     without = uniform(scores, channels, Budget(pruning_ratio=0.5, ignore=("[a]",)))
     assert without.limited == {"a": "left alone: ignore has '[a]'"}

@@ -100,7 +100,7 @@ def test_controls_and_deployment_add_cells_and_change_none() -> None:
 def test_rounding_names_other_cuts_of_the_same_bases() -> None:
     plain, ones, eights = (
         units(recipe(pruning=pruning(**rounding)))
-        for rounding in ({}, {"keep_multiple_of": 1}, {"keep_multiple_of": 8})
+        for rounding in ({}, {"round_to": 1}, {"round_to": 8})
     )
     assert ids(plain) == ids(ones)
     assert [unit.base.id for unit in plain] == [unit.base.id for unit in eights]

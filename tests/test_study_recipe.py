@@ -414,7 +414,7 @@ def test_missing_parts_are_named() -> None:
         f"networks: missing; give a list of at least 1, each a mapping with a kind ({KINDS})",
         "sparsity: missing; give a mapping with the keys penalty, total_shrink, ramp, bn_init",
         "pruning: missing; give a mapping with the keys criteria, scopes, ratios, fewer_macs, "
-        "keep_multiple_of, reduction, normalisation, calibration, from_scratch",
+        "round_to, reduction, normalisation, calibration, from_scratch",
     ]
 
 

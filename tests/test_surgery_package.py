@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_the_plan_travels_with_the_network(tmp_path: Path) -> None:
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        assert PruningPlan.from_json(file.metadata()["plan"]) == plan
+        assert PruningPlan.from_json(json.dumps(json.loads(file.metadata()["plans"])[0])) == plan
 
 
 def test_a_damaged_plan_or_memory_of_a_cut_is_refused(tmp_path: Path) -> None:
@@ -49,9 +50,9 @@ def test_a_damaged_plan_or_memory_of_a_cut_is_refused(tmp_path: Path) -> None:
 
     tensors = dict(plain().state_dict())
     kept = {"format": "secateur.removed/1"}
-    for text in ("{", "[]", '{"shapes": 3, "kept": {}, "widths": {}}'):
-        save_file(tensors, tmp_path / "net.safetensors", {"plan": text})
-        with pytest.raises(PackageError, match=r"net.safetensors: this is not a pruning plan"):
+    for text in ("{", "[3]", '{"shapes": 3, "kept": {}, "widths": {}}'):
+        save_file(tensors, tmp_path / "net.safetensors", {"plans": text})
+        with pytest.raises(PackageError, match=r"net.safetensors: its plans cannot be read"):
             load(tmp_path / "net.safetensors", plain)
         save_file(tensors, tmp_path / "gone.safetensors", kept | {"removed": text})
         with pytest.raises(PackageError, match=r"gone.safetensors: what it says .* is damaged"):

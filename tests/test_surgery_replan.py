@@ -22,7 +22,7 @@ from secateur.plan.plan import PruningPlan
 from secateur.plan.select import SCOPES
 from secateur.surgery.cut import cut
 from secateur.surgery.prove import settle
-from secateur.surgery.replan import plan_that_fits
+from secateur.surgery.replan import plan_to_budget
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
 
@@ -41,11 +41,11 @@ def test_other_groups_make_up_for_what_is_held_back(model: torch.nn.Module, scop
     channels = trace(model, EXAMPLE)
     scores = score(model, channels, [l1])["l1"]
     select = partial(SCOPES[scope], scores)
-    budget = Budget(bytes="50%@int8", keep_multiple_of=2)
+    budget = Budget(bytes="50%@int8", round_to=2)
     alone = settle(model, select(channels, budget), EXAMPLE)
     assert alone.held_back and alone.after.params > alone.asked["bytes_int8"]
-    plan = plan_that_fits(model, EXAMPLE, budget, select)
-    assert plan == plan_that_fits(model, EXAMPLE, budget, select, channels=channels)
+    plan = plan_to_budget(model, EXAMPLE, budget, select)
+    assert plan == plan_to_budget(model, EXAMPLE, budget, select, channels=channels)
     assert plan.held_back == alone.held_back
     assert plan.reached["bytes_int8"] == plan.after.params <= plan.asked["bytes_int8"]
     assert set(plan.remove) == {"second"} and len(plan.remove["second"]) % 2 == 0
@@ -69,7 +69,7 @@ def test_a_budget_beyond_what_is_left_is_refused_with_the_reason(model: torch.nn
     scores = score(model, trace(model, EXAMPLE), [l1])["l1"]
     select = partial(SCOPES["uniform"], scores)
     with pytest.raises(BudgetError, match=r"ignored groups 2 do not fit .* 'first(:2)?' first: "):
-        plan_that_fits(model, EXAMPLE, Budget(params="8%"), select)
+        plan_to_budget(model, EXAMPLE, Budget(params="8%"), select)
 
 
 @pytest.fixture
@@ -99,9 +99,9 @@ def test_a_plan_is_found_whenever_as_many_of_both_halves_would_do(
         most = percent * sizes[0] // 100
         if most < sizes[-1]:
             with pytest.raises(BudgetError, match="smallest"):
-                plan_that_fits(halves, EXAMPLE, budget, select)
+                plan_to_budget(halves, EXAMPLE, budget, select)
         else:
-            plan = plan_that_fits(halves, EXAMPLE, budget, select)
+            plan = plan_to_budget(halves, EXAMPLE, budget, select)
             small = cut(halves, plan, EXAMPLE, hold_back=False)
             assert sum(p.numel() for p in small.parameters()) <= most
 
@@ -116,7 +116,7 @@ def test_what_one_plan_holds_back_a_tighter_one_may_cut() -> None:
     alone = settle(model, select(channels, budget), example)
     assert set(alone.held_back) == {"block7.transition.conv"}
     assert alone.reached["params"] > alone.asked["params"]
-    plan = plan_that_fits(model, example, budget, select, channels=channels)
+    plan = plan_to_budget(model, example, budget, select, channels=channels)
     assert not plan.held_back and plan.reached["params"] <= plan.asked["params"]
     assert len(plan.remove["block7.transition.conv"]) == len(
         plan.remove["block7.transition.conv:2"]
@@ -132,7 +132,7 @@ def test_a_selection_that_heeds_no_tighter_budget_is_told_so(halves: torch.nn.Mo
         return SCOPES["isomorphic"](scores, channels, asked)
 
     with pytest.raises(BudgetError, match=r"no plan within the budget was found\. .*settle"):
-        plan_that_fits(halves, EXAMPLE, asked, obstinate)
+        plan_to_budget(halves, EXAMPLE, asked, obstinate)
 
     def proud(channels: ChannelMap, budget: Budget) -> PruningPlan:
         if budget != asked:
@@ -140,7 +140,7 @@ def test_a_selection_that_heeds_no_tighter_budget_is_told_so(halves: torch.nn.Mo
         return obstinate(channels, budget)
 
     with pytest.raises(BudgetError, match=r"not below 26%\. Some channels stay so that sizes"):
-        plan_that_fits(halves, EXAMPLE, asked, proud)
+        plan_to_budget(halves, EXAMPLE, asked, proud)
 
 
 def test_what_lines_up_is_planned_once() -> None:
@@ -150,8 +150,8 @@ def test_what_lines_up_is_planned_once() -> None:
     select = partial(SCOPES["global"], scores)
     budget = Budget(macs="40%")
     planned = select(channels, budget)
-    assert plan_that_fits(model, example, budget, select) == planned
-    assert plan_that_fits(model, example, budget, select, channels=channels) == planned
+    assert plan_to_budget(model, example, budget, select) == planned
+    assert plan_to_budget(model, example, budget, select, channels=channels) == planned
 
 
 def test_a_map_spares_running_the_network_again() -> None:
@@ -163,7 +163,7 @@ def test_a_map_spares_running_the_network_again() -> None:
     n_runs = []
     for given in (None, channels):
         calls.clear()
-        plan_that_fits(model, example, Budget(macs="40%"), select, channels=given)
+        plan_to_budget(model, example, Budget(macs="40%"), select, channels=given)
         n_runs.append(len(calls))
     assert n_runs[0] == n_runs[1] + 1  # recorded; proved and verified once in both
 
@@ -192,7 +192,7 @@ def test_a_budget_is_met_within_one_channel(scope: str, share: float) -> None:
     model, x = Gated().eval(), torch.zeros(1, 1, 40)
     channels = trace(model, x)
     scores = score(model, channels, [l1])["l1"]
-    plan = plan_that_fits(model, x, Budget(macs=f"{share:.0%}"), partial(SCOPES[scope], scores))
+    plan = plan_to_budget(model, x, Budget(macs=f"{share:.0%}"), partial(SCOPES[scope], scores))
     most = share * plan.before.macs
     assert plan.after.macs <= most
     # one channel less of every group that must go with it would be too many

@@ -9,12 +9,17 @@ The main road, on any network that runs:
 
     import secateur as sc
 
+    pruned = sc.prune(model, example_input, macs="50%")     # trace, score, plan, cut, verify
+    print(pruned)                                           # what was asked, reached, checked
+    sc.fit(pruned.network, x, y, sc.Training(epochs=5, lr=0.02), seed=1)
+    pruned.save("small.safetensors")
+
+The same by its parts:
+
     channels = sc.trace(model, example_input)               # which channels move together
-    scores = sc.score(model, channels, [sc.l1])["l1"]       # what each is worth
+    scores = sc.score(model, channels, [sc.l2])["l2"]       # what each is worth
     plan = sc.uniform(scores, channels, sc.Budget(macs="50%"))  # which go; plan.to_json()
     small = sc.cut(model, plan, example_input)              # a new module, proved and verified
-    sc.fit(small, x, y, sc.Training(epochs=5, lr=0.02), seed=1, distil=sc.distillation(model))
-    sc.save(small, "small.safetensors")
 
 Names below are imported on first use, so that importing secateur loads no torch.
 """
@@ -78,6 +83,8 @@ if TYPE_CHECKING:
     from secateur.plan.sensitivity import Sensitivity as Sensitivity
     from secateur.plan.sensitivity import ratios_for as ratios_for
     from secateur.plan.sensitivity import ratios_from as ratios_from
+    from secateur.pruning import prune as prune
+    from secateur.pruning import prune_steps as prune_steps
     from secateur.study.analyse import analyse as analyse
     from secateur.study.inspection import Analysis as Analysis
     from secateur.surgery.absorb import Absorption as Absorption
@@ -95,7 +102,9 @@ if TYPE_CHECKING:
     from secateur.surgery.package import save as save
     from secateur.surgery.plain import plain_weights as plain_weights
     from secateur.surgery.prove import settle as settle
-    from secateur.surgery.replan import plan_that_fits as plan_that_fits
+    from secateur.surgery.prune import prune_to_budget as prune_to_budget
+    from secateur.surgery.pruned import Pruned as Pruned
+    from secateur.surgery.replan import plan_to_budget as plan_to_budget
     from secateur.surgery.restore import Removed as Removed
     from secateur.surgery.restore import remember as remember
     from secateur.surgery.restore import restore as restore
@@ -147,6 +156,7 @@ _HOME = {
     "plan.schedule": ("scaled",),
     "plan.sensitivity": ("Sensitivity", "ratios_for", "ratios_from"),
     "plan.select": ("by_hand", "global_", "isomorphic", "uniform"),
+    "pruning": ("prune", "prune_steps"),
     "study.analyse": ("analyse",),
     "study.inspection": ("Analysis",),
     "surgery.absorb": ("Absorption", "absorb"),
@@ -164,7 +174,9 @@ _HOME = {
     "surgery.package": ("load", "save"),
     "surgery.restore": ("Removed", "remember", "restore"),
     "surgery.prove": ("settle",),
-    "surgery.replan": ("plan_that_fits",),
+    "surgery.prune": ("prune_to_budget",),
+    "surgery.pruned": ("Pruned",),
+    "surgery.replan": ("plan_to_budget",),
     "surgery.plain": ("plain_weights",),
     "surgery.verify": ("verify",),
     "train.batch_norm": ("reestimate_batch_norm",),

@@ -33,7 +33,7 @@ LatencyTableFile = Annotated[
 PruningRatio = Annotated[
     float | None, typer.Option(help="Share of channels to remove, [0, 1).", rich_help_panel=_COST)
 ]
-KeepMultipleOf = Annotated[
+RoundTo = Annotated[
     int, typer.Option(help="What stays of a group is a multiple.", rich_help_panel=_RULES)
 ]
 MinChannels = Annotated[int, typer.Option(help="No group goes below this.", rich_help_panel=_RULES)]

@@ -53,7 +53,7 @@ def export(
     from secateur.deploy.device import DEVICES
     from secateur.deploy.export import export as export_to
     from secateur.deploy.session import check_installed
-    from secateur.surgery.package import load, plan_in
+    from secateur.surgery.package import load, plans_in
 
     check_installed()
     if device is not None and device not in DEVICES:
@@ -65,7 +65,8 @@ def export(
         )
     example = example_of(input_shape)
     model = build_network(factory, None, arg)
-    plan = None if weights is None else plan_in(weights)
+    plans = () if weights is None else plans_in(weights)
+    plan = plans[-1] if plans else None
     if weights is not None:
         fresh = model
         model = load(weights, lambda: fresh).eval()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,7 +72,7 @@ class Outcome:
         """The outcome in lines."""
         from secateur.channels.table import shortened
 
-        lines = [*summary(self.cut.plan), *self.cut.checks, dead_line(self.dead)]
+        lines = [*str(self.cut.plan).splitlines(), *self.cut.checks, dead_line(self.dead)]
         if self.cut.alike:
             names = shortened(self.cut.alike, 60)
             lines.append(
@@ -115,29 +114,6 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def summary(plan: PruningPlan) -> list[str]:
-    """Before and after, target and reached, what was limited or held back."""
-    before, after = plan.before, plan.after
-    table: list[tuple[Any, ...]] = [("", "before", "after", "left")]
-    for name in ("channels", "params", "macs"):
-        old, new = getattr(before, name), getattr(after, name)
-        table.append((name, f"{old:,}", f"{new:,}", f"{new / old:.1%}" if old else "-"))
-    lines = [f"{a:<16}{b:>16}{c:>16}{d:>9}" for a, b, c, d in table]
-    lines.append(f"{'':<16}{'target':>16}{'reached':>16}")
-    for name, asked in plan.asked.items():
-        lines.append(f"{name:<16}{_number(asked):>16}{_number(plan.reached[name]):>16}")
-    lines.append(f"how: {plan.how}")
-    if not plan.remove:
-        lines.append("no channel goes: the network as it is comes nearest to the budget")
-    lines += _by_reason("limited", plan.limited)
-    lines += [f"held back: {name}: {why}" for name, why in plan.held_back.items()]
-    if plan.attributes:
-        changed = [f"{name} = {value}" for name, value in plan.attributes.items()]
-        rest = f" and {len(changed) - 3} more (see the plan)" if len(changed) > 3 else ""
-        lines.append(f"sizes in the network's code: {', '.join(changed[:3])}{rest}")
-    return lines
 
 
 def verified_outcome(checked: Verification) -> tuple[dict[str, Any], list[str]]:
@@ -183,17 +159,3 @@ def dead_line(dead: Mapping[str, Any]) -> str:
         f"dead: of {dead['removed']} channels that went, {dead['nothing']} gave nothing and "
         f"{dead['constant']} a constant; the network had {dead['in_network']} of these"
     )
-
-
-def _by_reason(word: str, reasons: Mapping[str, str]) -> list[str]:
-    """One line a reason: the groups it holds for, the first few by name."""
-    lines = []
-    for why, n in Counter(reasons.values()).items():
-        names = [name for name, reason in reasons.items() if reason == why]
-        more = f" and {n - _MOST} more" if n > _MOST else ""
-        lines.append(f"{word}: {', '.join(names[:_MOST])}{more}: {why}")
-    return lines
-
-
-def _number(value: float) -> str:
-    return f"{int(value):,}" if value == int(value) else f"{value:,.4g}"

@@ -12,7 +12,6 @@ import typer
 from secateur.cli.budget import (
     Bytes,
     Ignore,
-    KeepMultipleOf,
     LatencyMs,
     LatencyTableFile,
     Macs,
@@ -21,6 +20,7 @@ from secateur.cli.budget import (
     Params,
     PruningRatio,
     Ratios,
+    RoundTo,
     read_latency_table,
     read_ratios,
 )
@@ -59,7 +59,7 @@ def prune(
     latency_ms: LatencyMs = None,
     latency_table: LatencyTableFile = None,
     pruning_ratio: PruningRatio = None,
-    keep_multiple_of: KeepMultipleOf = 1,
+    round_to: RoundTo = 1,
     min_channels: MinChannels = 1,
     max_ratio: MaxRatio = 1.0,
     ratio: Ratios = None,
@@ -69,7 +69,7 @@ def prune(
         typer.Option(
             help="l1, gm, taylor_fo, …, or package.module:function.", rich_help_panel=_CHOICE
         ),
-    ] = "l1",
+    ] = "l2",
     scope: Annotated[
         str, typer.Option(help="uniform, global or isomorphic.", rich_help_panel=_CHOICE)
     ] = "uniform",
@@ -115,6 +115,7 @@ def prune(
     from secateur.deploy.device import DEVICES
     from secateur.files import write_text
     from secateur.plan.budget import Budget
+    from secateur.plan.select import selection
     from secateur.surgery.dead import dead_channels
     from secateur.surgery.package import save
     from secateur.train.batch_norm import reestimate_batch_norm
@@ -122,7 +123,7 @@ def prune(
     chosen = find_criterion(criterion)
     if device is not None and device not in DEVICES:
         raise SecateurError(unknown_name("device", device, DEVICES))
-    select = _selection(scope, normalisation)
+    select = selection(scope, normalisation)
     limits: dict[str, Any] = {
         "macs": macs,
         "params": params,
@@ -131,7 +132,7 @@ def prune(
         "pruning_ratio": pruning_ratio,
     }
     rules: dict[str, Any] = {
-        "keep_multiple_of": keep_multiple_of,
+        "round_to": round_to,
         "min_channels": min_channels,
         "max_ratio": max_ratio,
         "ratios": read_ratios(ratio or []),
@@ -200,17 +201,13 @@ def _cut_to(
     on_progress: Callable[[str], None],
 ) -> Cut:
     """Score, plan, cut, and verify."""
-    from secateur.surgery.cut import cut
-    from secateur.surgery.replan import plan_that_fits
-    from secateur.surgery.verify import verify
+    from secateur.surgery.prune import prune_to_budget
 
     scores, data = scored(on_progress=on_progress)
-    on_progress("planning and proving")
-    plan = plan_that_fits(model, example, budget, partial(select, scores), channels=channels)
-    on_progress("cutting and verifying")
-    small = cut(model, plan, example, channels=channels)
-    verified, lines = verified_outcome(verify(model, small, plan, channels, example))
-    return Cut(plan, small, verified, lines, calibrated_on=data, alike=scores.constant)
+    on_progress("planning, proving, cutting and verifying")
+    done = prune_to_budget(model, example, budget, partial(select, scores), channels=channels)
+    verified, lines = verified_outcome(done.verification)
+    return Cut(done.plan, done.network, verified, lines, calibrated_on=data, alike=scores.constant)
 
 
 def _say_reach(channels: ChannelMap, budget: Budget, *, quiet: bool) -> None:
@@ -224,30 +221,6 @@ def _say_reach(channels: ChannelMap, budget: Budget, *, quiet: bool) -> None:
     check_reach(channels, budget)
     for row in () if quiet else reach(channels, budget):
         typer.echo(str(row))
-
-
-def _selection(scope: str, normalisation: str) -> Any:
-    """The selection of a name, to be called with scores, channel map and budget.
-
-    Raises:
-        SecateurError: there is no such scope or normalisation, or they do not go together.
-    """
-    from secateur.plan.normalise import NORMALISATIONS
-    from secateur.plan.select import SCOPES
-
-    if scope not in SCOPES:
-        raise SecateurError(unknown_name("scope", scope, SCOPES))
-    if normalisation not in NORMALISATIONS:
-        raise SecateurError(unknown_name("normalisation", normalisation, NORMALISATIONS))
-    selection: Any = SCOPES[scope]
-    if scope != "uniform":
-        return partial(selection, normalisation=normalisation)
-    if normalisation != "none":
-        raise SecateurError(
-            f"--normalisation {normalisation} makes groups comparable, and --scope uniform never "
-            "compares them; choose --scope global or isomorphic"
-        )
-    return selection
 
 
 def _check_no_budget(limits: Mapping[str, Any], rules: Mapping[str, Any]) -> None:

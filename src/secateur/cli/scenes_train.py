@@ -208,9 +208,9 @@ def answers(model: nn.Module, x: Tensor) -> Any:
 
 def _save(model: nn.Module, path: Path, weights: Path | None) -> None:
     """The network; one that was cut before keeps its plan beside it."""
-    from secateur.surgery.package import plan_in, save
+    from secateur.surgery.package import plans_in, save
 
-    save(model, path, None if weights is None else plan_in(weights))
+    save(model, path, None if weights is None else plans_in(weights))
 
 
 def _write_calibration(path: Path, split: Split, seed: int) -> None:

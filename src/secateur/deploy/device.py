@@ -68,8 +68,8 @@ class Device:
     def budget(self, **rules: Any) -> Budget:
         """The limits as a budget to plan by, with what every group keeps to.
 
-        >>> budget = DEVICES["dcase2022"].budget(keep_multiple_of=8)
-        >>> budget.bytes, budget.macs, budget.keep_multiple_of
+        >>> budget = DEVICES["dcase2022"].budget(round_to=8)
+        >>> budget.bytes, budget.macs, budget.round_to
         ('128000@int8', 30000000, 8)
 
         Raises:

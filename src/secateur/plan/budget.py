@@ -40,7 +40,7 @@ class Budget:
     What every group keeps to:
     `min_channels`: no group goes below it.
     `max_ratio`: at most this share of any group goes, in (0, 1].
-    `keep_multiple_of`: what stays of a group is a multiple of it, or the whole group; a group with
+    `round_to`: what stays of a group is a multiple of it, or the whole group; a group with
         fewer channels is left alone.
     `ratios`: share of the channels to remove from some groups, whatever the rest does. A key is
         the name of a group, or else of a layer whose filters are in groups, or a pattern
@@ -59,14 +59,14 @@ class Budget:
     latency_table: LatencyTable | None = None
     min_channels: int = 1
     max_ratio: float = 1.0
-    keep_multiple_of: int = 1
+    round_to: int = 1
     ratios: Mapping[str, float] = field(default_factory=dict, hash=False)
     ignore: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pruning_ratio is not None:
             _check_share("pruning_ratio is the share of channels removed", self.pruning_ratio)
-        for name in ("min_channels", "keep_multiple_of"):
+        for name in ("min_channels", "round_to"):
             value = getattr(self, name)
             if not _is_whole(value) or value < 1:
                 raise BudgetError(f"{name} is a whole number from 1; got {value!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,6 +16,10 @@ FORMAT = "secateur.plan/1"
 
 Numbers = int | tuple["Numbers", ...]
 """A whole number, a row of them, a row of rows."""
+
+
+_MOST = 5
+"""How many groups with one reason are named."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,28 @@ class PruningPlan:
     held_back: Mapping[str, str]
     limited: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, Numbers] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Before and after, asked and reached, what was limited or held back: a table to read."""
+        table: list[tuple[str, ...]] = [("", "before", "after", "left")]
+        for name in ("channels", "params", "macs"):
+            old, new = getattr(self.before, name), getattr(self.after, name)
+            table.append((name, f"{old:,}", f"{new:,}", f"{new / old:.1%}" if old else "-"))
+        lines = [f"{a:<16}{b:>16}{c:>16}{d:>9}" for a, b, c, d in table]
+        if self.asked:
+            lines.append(f"{'':<16}{'asked':>16}{'reached':>16}")
+        for name, asked in self.asked.items():
+            lines.append(f"{name:<16}{_number(asked):>16}{_number(self.reached[name]):>16}")
+        lines.append(f"how: {self.how}")
+        if not self.remove:
+            lines.append("no channel goes: the network as it is comes nearest to the budget")
+        lines += _by_reason("limited", self.limited)
+        lines += [f"held back: {name}: {why}" for name, why in self.held_back.items()]
+        if self.attributes:
+            changed = [f"{name} = {value}" for name, value in self.attributes.items()]
+            rest = f" and {len(changed) - 3} more (see the plan)" if len(changed) > 3 else ""
+            lines.append(f"sizes in the network's code: {', '.join(changed[:3])}{rest}")
+        return "\n".join(lines)
 
     def to_json(self) -> str:
         """The plan as JSON text; `from_json` gives an equal plan back."""
@@ -84,6 +111,20 @@ class PruningPlan:
                 raise PlanError(f"group {name!r} has channels 0 to {n - 1}, each once; got {gone}")
             if len(gone) == n:
                 raise PlanError(f"the plan would empty group {name!r}; keep at least one of {n}")
+
+
+def _by_reason(word: str, reasons: Mapping[str, str]) -> list[str]:
+    """One line a reason: the groups it holds for, the first few by name."""
+    lines = []
+    for why, n in Counter(reasons.values()).items():
+        names = [name for name, reason in reasons.items() if reason == why]
+        more = f" and {n - _MOST} more" if n > _MOST else ""
+        lines.append(f"{word}: {', '.join(names[:_MOST])}{more}: {why}")
+    return lines
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:,.4g}"
 
 
 def as_numbers(value: Any) -> Numbers:

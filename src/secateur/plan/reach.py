@@ -222,7 +222,7 @@ def _check_any(
 _RULES: Mapping[str, tuple[str, Callable[[Budget], Budget]]] = {
     "min_channels": ("lower min_channels", lambda b: replace(b, min_channels=1)),
     "max_ratio": ("raise max_ratio", lambda b: replace(b, max_ratio=1.0)),
-    "keep_multiple_of": ("lower keep_multiple_of", lambda b: replace(b, keep_multiple_of=1)),
+    "round_to": ("lower round_to", lambda b: replace(b, round_to=1)),
     "ratios": ("drop some of ratios", lambda b: replace(b, ratios={})),
     "ignore": ("ignore fewer groups", lambda b: replace(b, ignore=())),
 }

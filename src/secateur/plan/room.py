@@ -137,9 +137,9 @@ def limited(
             words[name] = f"left alone: ignore has {room.ignored!r}"
         elif room.held_back is not None:
             continue
-        elif n < budget.keep_multiple_of:
-            step = budget.keep_multiple_of
-            words[name] = f"left alone: fewer channels than keep_multiple_of {step}"
+        elif n < budget.round_to:
+            step = budget.round_to
+            words[name] = f"left alone: fewer channels than round_to {step}"
         elif want != gone:
             words[name] = _why(room, want, gone, budget)
     return words
@@ -152,7 +152,7 @@ def rounded(n: float) -> int:
 
 def _allowed(n: int, budget: Budget) -> NDArray[np.int64]:
     most = min(n - budget.min_channels, _most_by_ratio(n, budget))
-    step = budget.keep_multiple_of
+    step = budget.round_to
     if n < step or most < 1:
         return np.zeros(1, dtype=np.int64)
     counts = n - np.arange(step, n + 1, step)[::-1]
@@ -171,6 +171,6 @@ def _why(room: Room, want: int, gone: int, budget: Budget) -> str:
         f"max_ratio is {budget.max_ratio}": _most_by_ratio(n, budget),
     }
     rule, most = min(by_rule.items(), key=lambda item: item[1])
-    if want > most and (budget.keep_multiple_of == 1 or most - gone < budget.keep_multiple_of):
+    if want > most and (budget.round_to == 1 or most - gone < budget.round_to):
         return said + rule
-    return f"{said}keep_multiple_of is {budget.keep_multiple_of}"
+    return f"{said}round_to is {budget.round_to}"

@@ -114,6 +114,29 @@ SCOPES: Mapping[str, Callable[[Scores, ChannelMap, Budget], PruningPlan]] = {
 }
 
 
+def selection(
+    scope: str, normalisation: str = "none"
+) -> Callable[[Scores, ChannelMap, Budget], PruningPlan]:
+    """The selection of a name, to be called with scores, channel map and budget.
+
+    Raises:
+        PlanError: there is no such scope or normalisation, or they do not go together.
+    """
+    if scope not in SCOPES:
+        raise PlanError(unknown_name("scope", scope, SCOPES))
+    if normalisation not in NORMALISATIONS:
+        raise PlanError(unknown_name("normalisation", normalisation, NORMALISATIONS))
+    select: Any = SCOPES[scope]
+    if scope != "uniform":
+        return partial(select, normalisation=normalisation)
+    if normalisation != "none":
+        raise PlanError(
+            f"normalisation {normalisation!r} makes groups comparable, and scope 'uniform' never "
+            "compares them; choose scope 'global' or 'isomorphic'"
+        )
+    return SCOPES[scope]
+
+
 @dataclass(frozen=True)
 class _Class:
     """Groups whose channels are sorted together.

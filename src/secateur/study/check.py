@@ -163,13 +163,13 @@ def _check_cut(recipe: Recipe, model: nn.Module, channels: ChannelMap, example: 
     from secateur.criteria.weight import l1
     from secateur.plan.select import uniform
     from secateur.surgery.cut import cut
-    from secateur.surgery.replan import plan_that_fits
+    from secateur.surgery.replan import plan_to_budget
 
     gentlest = min(recipe.pruning.levels(), key=lambda level: level.asked)
     scores = score(model, channels, [l1])["l1"]
     try:
         budget = budget_of(gentlest, channels)
-        plan = plan_that_fits(model, example, budget, partial(uniform, scores))
+        plan = plan_to_budget(model, example, budget, partial(uniform, scores))
         cut(model, plan, example, channels=channels, hold_back=False)
     except SecateurError as error:
         raise RecipeError(f"not even the gentlest cut ({gentlest}) can be made: {error}") from error

@@ -40,9 +40,7 @@ def prune_and_tune(
     from secateur.criteria.score import score
     from secateur.criteria.table import CRITERIA
     from secateur.plan.select import global_, isomorphic, uniform
-    from secateur.surgery.cut import cut
-    from secateur.surgery.package import save
-    from secateur.surgery.replan import plan_that_fits
+    from secateur.surgery.prune import prune_to_budget
     from secateur.train.batch_norm import reestimate_batch_norm
     from secateur.train.fit import fit
 
@@ -66,8 +64,8 @@ def prune_and_tune(
 
     example = data.x_train[:1]
     budget = budget_of(cell.level, channels)
-    plan = plan_that_fits(base, example, budget, select, channels=channels)
-    small = cut(base, plan, example, channels=channels, hold_back=False)
+    pruned = prune_to_budget(base, example, budget, select, channels=channels)
+    small, plan = pruned.network, pruned.plan
     reestimate_batch_norm(small, data.x_train)
     after_cut = tested(small, data)
     cut_seconds = time.perf_counter() - started
@@ -85,7 +83,7 @@ def prune_and_tune(
         tuned = tested(small, data)
         tune_seconds = history.seconds
     if keep is not None:
-        save(small, keep / NETWORK, plan)
+        pruned.save(keep / NETWORK)
     return {
         "kind": "pruned",
         "id": cell.id,
@@ -115,9 +113,7 @@ def train_from_scratch(
     from secateur.criteria.score import score
     from secateur.criteria.weight import l1
     from secateur.plan.select import uniform
-    from secateur.surgery.cut import cut
-    from secateur.surgery.package import save
-    from secateur.surgery.replan import plan_that_fits
+    from secateur.surgery.prune import prune_to_budget
     from secateur.train.fit import fit
 
     large = build(base_cell, data.n_classes)
@@ -125,8 +121,8 @@ def train_from_scratch(
     scores = score(large, channels, [l1])
     budget, example = budget_of(cell.level, channels), data.x_train[:1]
     select = partial(uniform, scores["l1"])
-    plan = plan_that_fits(large, example, budget, select, channels=channels)
-    small = cut(large, plan, example, channels=channels, hold_back=False)
+    pruned = prune_to_budget(large, example, budget, select, channels=channels)
+    small = pruned.network
     draw_anew(small, base_cell)
     history = fit(
         small,
@@ -137,7 +133,7 @@ def train_from_scratch(
         **augment_of(base_cell.augmentations, data),
     )
     if keep is not None:
-        save(small, keep / NETWORK, plan)
+        pruned.save(keep / NETWORK)
     return {
         "kind": "scratch",
         "id": cell.id,
@@ -146,7 +142,7 @@ def train_from_scratch(
         "strength": base_cell.total_shrink,
         "seed": base_cell.seed,
         "fold": base_cell.fold,
-        **_size(cell.level, plan),
+        **_size(cell.level, pruned.plan),
         **tested(small, data),
         "seconds": {"train": history.seconds},
     }
@@ -157,11 +153,11 @@ def budget_of(level: Level, channels: ChannelMap) -> Budget:
     from secateur.channels.cost import cost
     from secateur.plan.budget import Budget
 
-    multiple = level.keep_multiple_of
+    multiple = level.round_to
     if level.fewer_macs is None:
-        return Budget(pruning_ratio=level.ratio, keep_multiple_of=multiple)
+        return Budget(pruning_ratio=level.ratio, round_to=multiple)
     macs = int(cost(channels).macs / level.fewer_macs)
-    return Budget(macs=macs, keep_multiple_of=multiple)
+    return Budget(macs=macs, round_to=multiple)
 
 
 def _size(level: Level, plan: PruningPlan) -> dict[str, Any]:

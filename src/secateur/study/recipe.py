@@ -104,7 +104,7 @@ class Pruning(Part):
     """The grid of cuts: every criterion and scope at every ratio, or at every budget of MACs.
 
     A ratio is the share of channels that is removed; `fewer_macs` are numbers above 1, by which the
-    MACs are divided. Groups are left with multiples of `keep_multiple_of` channels, which runtimes
+    MACs are divided. Groups are left with multiples of `round_to` channels, which runtimes
     compute faster. Criteria of gradients and activations look at `calibration` examples of the
     training part, drawn by the run's seed; all of them where there are fewer. With `from_scratch`
     each size that a uniform cut of the dense network comes to is also trained from new weights, as
@@ -123,7 +123,7 @@ class Pruning(Part):
     ] = ("uniform", "global")
     ratios: Annotated[tuple[Share, ...], AfterValidator(each_once)] = ()
     fewer_macs: Annotated[tuple[Times, ...], AfterValidator(each_once)] = ()
-    keep_multiple_of: Count = 1
+    round_to: Count = 1
     reduction: Literal["sum", "mean", "max", "first"] = "sum"
     normalisation: Literal["none", "mean", "max", "gaussian", "sqrt_d"] = "none"
     calibration: Count = 256
@@ -145,7 +145,7 @@ class Pruning(Part):
 
     def levels(self) -> tuple[Level, ...]:
         """How much is cut, one after the other."""
-        rounded = {"keep_multiple_of": self.keep_multiple_of}
+        rounded = {"round_to": self.round_to}
         return (
             *(Level(ratio=ratio, **rounded) for ratio in self.ratios),
             *(Level(fewer_macs=times, **rounded) for times in self.fewer_macs),
@@ -156,12 +156,12 @@ class Pruning(Part):
 class Level:
     """How much is cut: a share of channels, or so many times fewer MACs; the other is None.
 
-    Every group is left with a multiple of `keep_multiple_of` channels.
+    Every group is left with a multiple of `round_to` channels.
     """
 
     ratio: float | None = None
     fewer_macs: float | None = None
-    keep_multiple_of: int = 1
+    round_to: int = 1
 
     @property
     def asked(self) -> float:
@@ -178,8 +178,8 @@ class Level:
         """What is given, by name."""
         given = {"ratio": self.ratio, "fewer_macs": self.fewer_macs}
         found = {name: value for name, value in given.items() if value is not None}
-        if self.keep_multiple_of > 1:
-            found["keep_multiple_of"] = self.keep_multiple_of
+        if self.round_to > 1:
+            found["round_to"] = self.round_to
         return found
 
     def __str__(self) -> str:

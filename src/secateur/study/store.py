@@ -46,7 +46,7 @@ _GRID = {
     ("pruning", "ratios"),
     ("pruning", "fewer_macs"),
     ("pruning", "from_scratch"),
-    ("pruning", "keep_multiple_of"),
+    ("pruning", "round_to"),
     ("deployment",),
     ("deployment", "calibration"),
     ("runs",),

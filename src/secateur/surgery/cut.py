@@ -52,8 +52,7 @@ def cut(
         VerificationError: the cut network differs from its reference.
     """
     run, channels = recorded(model, example_input, channels)
-    _check_there(model)
-    _check_numbers(model)
+    check_values(model)
     plan.check(channels)
     if hold_back:
         found = settled(model, plan, example_input, run, channels)
@@ -63,7 +62,7 @@ def cut(
         plan = prove(model, plan, example_input, run, channels)
         small = shrink(model, plan, channels)
         checked = verify(model, small, plan, channels, example_input)
-    _say_computed(checked, channels, plan)
+    warn_of_computed_weights(checked, channels, plan)
     if absorb is None:
         return small
     check_example(absorb, "absorb")
@@ -79,7 +78,9 @@ def _say_held_back(asked: PruningPlan, plan: PruningPlan) -> None:
         )
 
 
-def _say_computed(checked: Verification, channels: ChannelMap, plan: PruningPlan) -> None:
+def warn_of_computed_weights(
+    checked: Verification, channels: ChannelMap, plan: PruningPlan
+) -> None:
     """Say aloud where the cut is not the whole network with these channels silent."""
     names = [name for name, how in checked.groups.items() if how == "computed weight"]
     if names and not checked.exact:
@@ -93,16 +94,17 @@ def _say_computed(checked: Verification, channels: ChannelMap, plan: PruningPlan
         )
 
 
-def _check_there(model: nn.Module) -> None:
+def check_values(model: nn.Module) -> None:
+    """Refuse a network whose answers mean nothing.
+
+    Raises:
+        SurgeryError: a parameter or buffer holds NaN, or is on the meta device.
+    """
     for name, tensor in tensors_of(model).items():
         if tensor.is_meta:
             raise SurgeryError(
                 f"{name!r} is on the meta device and has no values to keep; load weights first"
             )
-
-
-def _check_numbers(model: nn.Module) -> None:
-    for name, tensor in tensors_of(model).items():
         if tensor.is_floating_point() and bool(tensor.isnan().any()):
             raise SurgeryError(
                 f"{name!r} holds NaN, so no answer of the network can be verified; train again or "

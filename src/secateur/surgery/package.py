@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -11,24 +11,27 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from secateur.channels.cost import remaining_shapes
-from secateur.channels.groups import ChannelMap
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.trace import Example, trace
 from secateur.errors import PackageError, PlanError, brief, unknown_name
 from secateur.files import write_bytes
 from secateur.plan.plan import PruningPlan, as_numbers
 from secateur.surgery.numbers import set_numbers, sizes
-from secateur.surgery.rebuild import rebuild
+from secateur.surgery.rebuild import rebuild, shrink
 
 FORMAT = "secateur.network/1"
 
 
-def save(model: nn.Module, path: str | Path, plan: PruningPlan | None = None) -> Path:
+def save(
+    model: nn.Module,
+    path: str | Path,
+    plan: PruningPlan | Sequence[PruningPlan] | None = None,
+) -> Path:
     """Write a network's parameters and persistent buffers, each once, and the plan that cut it.
 
     Sizes in its modules' attributes, which a cut may have changed, are written too, so that `load`
-    gives a network that runs after one cut or many. Give the settled plan.
+    gives a network that runs after one cut or many. `Pruned.save` gives the plans as they were cut;
+    of several, the first one is of the network that the factory makes.
 
     Raises:
         StorageError: the file could not be written; an earlier one still stands.
@@ -37,8 +40,9 @@ def save(model: nn.Module, path: str | Path, plan: PruningPlan | None = None) ->
     tensors = {name: tensor.contiguous() for name, tensor in _stored(model).items()}
     metadata = {"format": FORMAT, "network": type(model).__name__}
     metadata["sizes"] = json.dumps(sizes(model), sort_keys=True)
-    if plan is not None:
-        metadata["plan"] = plan.to_json()
+    plans = [plan] if isinstance(plan, PruningPlan) else plan or []
+    if plans:
+        metadata["plans"] = json.dumps([json.loads(one.to_json()) for one in plans])
     write_bytes(path, serialise(tensors, metadata))
     return path
 
@@ -57,8 +61,9 @@ def load(
     Args:
         path: what `save` wrote.
         build: makes the uncut network.
-        example_input: if given, the factory's network is traced and must be the one that the plan
-            in the file was made for (by fingerprint), and every shape what the plan leaves.
+        example_input: if given, the factory's network is traced and must be the one that the first
+            plan in the file was made for (by fingerprint), after it is cut so the one that the next
+            was made for, and so on; and every shape what the last plan leaves.
         rules: what the network was traced with, if not the library's own.
 
     Raises:
@@ -66,9 +71,9 @@ def load(
     """
     tensors, metadata = read(path)
     model = build()
-    plan = _plan(Path(path), metadata)
+    plans = _plans(Path(path), metadata)
     if example_input is not None:
-        _check_plan(Path(path), tensors, plan, trace(model, example_input, rules))
+        _check_plans(Path(path), tensors, plans, model, example_input, rules)
     _add_biases(model, tensors)
     _check_names(Path(path), tensors, model)
     for name, own in _stored(model).items():
@@ -81,7 +86,7 @@ def load(
                 f"{path}: {name!r} is {tuple(new.shape)}, the factory makes {tuple(own.shape)} "
                 "and channels can only have gone; was another factory or width used?"
             )
-    made = rebuild(model, tensors, None if plan is None else plan.attributes)
+    made = rebuild(model, tensors, {k: v for plan in plans for k, v in plan.attributes.items()})
     _set_sizes(Path(path), made, metadata)
     return made
 
@@ -104,13 +109,13 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     model.load_state_dict(tensors, strict=False)
 
 
-def plan_in(path: str | Path) -> PruningPlan | None:
-    """The plan that cut the network of a file, if the file has one.
+def plans_in(path: str | Path) -> tuple[PruningPlan, ...]:
+    """The plans that cut the network of a file, in the order of the cuts.
 
     Raises:
-        PackageError: the file is not readable, or its plan is none.
+        PackageError: the file is not readable, or one of its plans is none.
     """
-    return _plan(Path(path), read(path)[1])
+    return _plans(Path(path), read(path)[1])
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -134,13 +139,12 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, metadata
 
 
-def _plan(path: Path, metadata: Mapping[str, str]) -> PruningPlan | None:
-    if "plan" not in metadata:
-        return None
+def _plans(path: Path, metadata: Mapping[str, str]) -> tuple[PruningPlan, ...]:
     try:
-        return PruningPlan.from_json(metadata["plan"])
-    except PlanError as error:
-        raise PackageError(f"{path}: {error}") from error
+        written = json.loads(metadata.get("plans", "[]"))
+        return tuple(PruningPlan.from_json(json.dumps(one)) for one in list(written))
+    except (PlanError, ValueError, TypeError, RecursionError) as error:
+        raise PackageError(f"{path}: its plans cannot be read: {brief(error)}") from error
 
 
 def _set_sizes(path: Path, made: nn.Module, metadata: Mapping[str, str]) -> None:
@@ -159,22 +163,31 @@ def _set_sizes(path: Path, made: nn.Module, metadata: Mapping[str, str]) -> None
         ) from error
 
 
-def _check_plan(
-    path: Path, tensors: dict[str, Tensor], plan: PruningPlan | None, channels: ChannelMap
+def _check_plans(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    plans: Sequence[PruningPlan],
+    model: nn.Module,
+    example_input: Example,
+    rules: Mapping[str, Rule],
 ) -> None:
-    if plan is None:
+    """Cut the factory's network by every plan in turn and hold the tensors against what is left."""
+    if not plans:
         raise PackageError(
             f"{path} holds no plan to check; save with one, or load without example_input"
         )
-    try:
-        plan.check(channels)
-    except PlanError as error:
-        raise PackageError(f"{path}: {error}, or give the factory it was made with") from error
-    for name, shape in remaining_shapes(channels, plan.remove).items():
-        if name in tensors and tuple(tensors[name].shape) != shape:
+    for plan in plans:
+        channels = trace(model, example_input, rules)
+        try:
+            plan.check(channels)
+        except PlanError as error:
+            raise PackageError(f"{path}: {error}, or give the factory it was made with") from error
+        model = shrink(model, plan, channels)
+    for name, tensor in _stored(model).items():
+        if name in tensors and tensors[name].shape != tensor.shape:
             raise PackageError(
-                f"{path}: {name!r} is {tuple(tensors[name].shape)}, its plan leaves {shape}; save "
-                "the network together with the plan that cut it"
+                f"{path}: {name!r} is {tuple(tensors[name].shape)}, its plan leaves "
+                f"{tuple(tensor.shape)}; save the network together with the plan that cut it"
             )
 
 

@@ -1,4 +1,4 @@
-"""Plan, prove, and plan again without what the network's code cannot follow."""
+"""Plan to a budget, prove, and plan again without what the network's code cannot follow."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import Any
 from torch import nn
 
 from secateur.channels.groups import ChannelMap
+from secateur.channels.run import Run
 from secateur.channels.trace import Example, recorded
 from secateur.errors import BudgetError
 from secateur.plan.budget import Budget
 from secateur.plan.plan import PruningPlan
 from secateur.plan.reach import asked, limits, reached, spent
-from secateur.surgery.prove import Proof, lined_up, settled
+from secateur.surgery.prove import Proof, Settled, lined_up, settled
 
 
-def plan_that_fits(
+def plan_to_budget(
     model: nn.Module,
     example_input: Example,
     budget: Budget,
@@ -27,7 +28,7 @@ def plan_that_fits(
     *,
     channels: ChannelMap | None = None,
 ) -> PruningPlan:
-    """A plan that meets a budget and is proved; what is held back, other groups make up for.
+    """A plan that meets a budget and is proved and verified; `prune` makes one, and cuts by it.
 
     `select` makes a plan of a channel map and a budget. Groups that the proof holds back are
     ignored and the rest is planned again, until nothing is held back; where channels stay so that
@@ -42,10 +43,26 @@ def plan_that_fits(
         BudgetError: the budget cannot be met, at all or without the groups that are held back.
     """
     run, channels = recorded(model, example_input, channels)
+    return settled_to_budget(model, example_input, budget, select, run, channels).plan
+
+
+def settled_to_budget(
+    model: nn.Module,
+    example_input: Example,
+    budget: Budget,
+    select: Callable[[ChannelMap, Budget], PruningPlan],
+    run: Run,
+    channels: ChannelMap,
+) -> Settled:
+    """As `plan_to_budget`, with the network cut by the plan and how it was verified.
+
+    Raises:
+        BudgetError: the budget cannot be met, at all or without the groups that are held back.
+    """
     proof = Proof(model, example_input, run, channels)
 
-    def verified(plan: PruningPlan) -> PruningPlan:
-        return settled(model, plan, example_input, run, channels, lines_up=True).plan
+    def verified(plan: PruningPlan) -> Settled:
+        return settled(model, plan, example_input, run, channels, lines_up=True)
 
     given = channels, budget, select, partial(lined_up, proof), verified
     try:
@@ -60,6 +77,7 @@ def plan_that_fits(
 
 
 Proved = Callable[[PruningPlan], PruningPlan]
+Verified = Callable[[PruningPlan], Settled]
 
 
 @dataclass
@@ -67,19 +85,19 @@ class _Search:
     """Select and prove until a budget is met: ignoring what is held back, or only tightening.
 
     `proved` gives the part of a plan that lines up, `verified` the part that also computes what it
-    should, which is asked of what is given in the end.
+    should, and the network cut by it, which is asked of what is given in the end.
     """
 
     channels: ChannelMap
     budget: Budget
     select: Callable[[ChannelMap, Budget], PruningPlan]
     proved: Proved
-    verified: Proved
+    verified: Verified
     ignoring: bool
     held: dict[str, str] = field(default_factory=dict)
 
-    def found(self) -> PruningPlan:
-        """The plan.
+    def found(self) -> Settled:
+        """The plan, cut and verified.
 
         Raises:
             BudgetError: none was found.
@@ -90,9 +108,10 @@ class _Search:
             if plan is None:
                 continue
             if self._used(plan) <= 1:
-                plan = self._verified(self._closer(plan, tight, loose))
-                if plan is not None and self._used(plan) <= 1:
-                    return self._stated(plan)
+                closer = self._closer(plan, tight, loose)
+                cut = self.verified(closer)
+                if self._without_new(closer, cut.plan) and self._used(cut.plan) <= 1:
+                    return replace(cut, plan=self._stated(cut.plan))
                 continue
             loose, tight = tight, self._tighter(tight, plan, chosen)
         raise BudgetError(f"no plan within the budget was found. {_TIGHT}")
@@ -117,10 +136,6 @@ class _Search:
             raise
         chosen = spent(self.channels, self.budget, plan.remove)
         return self._without_new(plan, proved(plan)), chosen
-
-    def _verified(self, plan: PruningPlan) -> PruningPlan | None:
-        """A plan that computes what it should, or None if more is to be ignored."""
-        return self._without_new(plan, self.verified(plan))
 
     def _without_new(self, before: PruningPlan, plan: PruningPlan) -> PruningPlan | None:
         new = {n: why for n, why in plan.held_back.items() if n not in before.held_back}

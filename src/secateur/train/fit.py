@@ -346,5 +346,5 @@ def _is_wrong_channels_last(convolution: nn.Conv2d) -> bool:
     )
 
 
-def _contiguous(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _contiguous(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(x.clone(memory_format=torch.contiguous_format) for x in inputs)
