@@ -106,7 +106,7 @@ BAD = [
     (["prune", VGG, "--macs", "50%", "--arg", "wide=4"], "unexpected keyword"),
     (["prune", VGG], "a budget asks for nothing"),
     (["prune", VGG, "--macs", "much"], "cannot read the amount 'much'"),
-    (["prune", VGG, "--macs", "1"], "nearest reachable"),
+    (["prune", VGG, "--macs", "101"], "nearest reachable"),
     (["prune", VGG, "--pruning-ratio", "1"], "in [0, 1)"),
     (["prune", VGG, "--macs", "50%", "--criterion", "l1norm"], "did you mean 'l1'?"),
     (["prune", "unusual:explodes", "--macs", "50%"], "RuntimeError: no such size"),

@@ -75,6 +75,7 @@ def score(
         raise CriterionError(unknown_name("members", str(members), ("producer", "all")))
     named = dict(model.named_parameters())
     check_finite(named)
+    _check_map(model, channels)
     sites = Sites(channels, members)
     sums: Mapping[str, Mapping[str, Sums]] = {}
     if streamed := [criterion for criterion in criteria if criterion.update is not None]:
@@ -121,6 +122,17 @@ def _scores(
     if left_out and not groups:
         scores.of(next(iter(left_out)))
     return scores
+
+
+def _check_map(model: nn.Module, channels: ChannelMap) -> None:
+    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for name, shape in channels.shapes.items():
+        found = tuple(own[name].shape) if name in own else "missing"
+        if found != shape:
+            raise CriterionError(
+                f"the channel map is of another network: there {name!r} is {shape}, in this "
+                f"{type(model).__name__} it is {found}; trace this network"
+            )
 
 
 def _check_made_for(calibration: Calibration, channels: ChannelMap, members: Members) -> None:

@@ -146,6 +146,10 @@ def amount(asked: Amount, whole: int) -> int:
                 f"cannot read the amount {asked!r}; write 30000000, '30M', '128Ki' or '50%'"
             )
         number, unit = float(match[1]), match[2]
+        if unit == "" and number <= 100 < whole:
+            raise BudgetError(
+                f"{asked!r} is {asked} of {whole:,}; did you mean '{asked.strip()}%'?"
+            )
         if unit == "%" and number > 100:
             raise BudgetError(f"{asked!r} is more than the whole; a share is at most '100%'")
         value = number * whole / 100 if unit == "%" else number * _UNITS[unit]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +18,9 @@ from numpy.typing import NDArray
 from secateur.channels.cost import cost
 from secateur.channels.groups import ChannelGroup, ChannelMap
 from secateur.criteria.scores import Scores
-from secateur.errors import PlanError
+from secateur.errors import PlanError, unknown_name
 from secateur.plan.budget import Budget
-from secateur.plan.normalise import Normalisation, normalised
+from secateur.plan.normalise import NORMALISATIONS, Normalisation, normalised
 from secateur.plan.plan import PruningPlan
 from secateur.plan.reach import asked, check_reach, limits, reached, spent
 from secateur.plan.room import Room, limited, rooms, rounded
@@ -36,7 +38,7 @@ def uniform(scores: Scores, channels: ChannelMap, budget: Budget) -> PruningPlan
     Raises:
         BudgetError: the budget cannot be met; the nearest reachable is named.
     """
-    how = f"{scores.criterion}, uniform"
+    how = "uniform"
     return _select(scores, channels, budget, lambda group: group.name, "none", how)
 
 
@@ -54,7 +56,7 @@ def global_(
         BudgetError: the budget cannot be met; the nearest reachable is named.
         PlanError: there is no such normalisation.
     """
-    how = f"{scores.criterion}, global, normalisation {normalisation}"
+    how = f"global, normalisation {normalisation}"
     return _select(scores, channels, budget, lambda _: "all", normalisation, how)
 
 
@@ -76,7 +78,7 @@ def isomorphic(
         BudgetError: the budget cannot be met; the nearest reachable is named.
         PlanError: there is no such normalisation.
     """
-    how = f"{scores.criterion}, isomorphic, normalisation {normalisation}"
+    how = f"isomorphic, normalisation {normalisation}"
     key = structure(channels)
     return _select(scores, channels, budget, key, normalisation, how)
 
@@ -126,9 +128,10 @@ def selection(
         raise PlanError(unknown_name("scope", scope, SCOPES))
     if normalisation not in NORMALISATIONS:
         raise PlanError(unknown_name("normalisation", normalisation, NORMALISATIONS))
-    select: Any = SCOPES[scope]
     if scope != "uniform":
-        return partial(select, normalisation=normalisation)
+        among: Any = SCOPES[scope]
+        chosen: Callable[..., PruningPlan] = partial(among, normalisation=normalisation)
+        return chosen
     if normalisation != "none":
         raise PlanError(
             f"normalisation {normalisation!r} makes groups comparable, and scope 'uniform' never "
@@ -176,6 +179,10 @@ def _select(
     Costs fall with every channel, so the place is found by halving. Groups that the criterion
     cannot score are held back.
     """
+    given: Any = scores
+    if not isinstance(given, Scores):
+        names = f"; take one, scores[{next(iter(given))!r}]" if isinstance(given, dict) else ""
+        raise PlanError(f"scores are a {type(given).__name__}, not those of one criterion{names}")
     found = rooms(channels, budget, scores.left_out)
     values = {}
     for name, room in found.items():
@@ -206,7 +213,7 @@ def _select(
         after=cost(channels, remove),
         asked=asked(channels, budget),
         reached=reached(channels, budget, remove),
-        how=how,
+        how=f"{scores.criterion}, {how}",
         held_back={n: room.held_back for n, room in found.items() if room.held_back is not None},
         limited=limited(found, wanted, taken, budget),
     )

@@ -136,6 +136,7 @@ class Pruned:
         after = before - len(self.plan.remove[group.name])
         name = group.name if len(group.name) <= name_width else f"…{group.name[1 - name_width :]}"
         whole, kept = (max(1, round(_CELLS * n / widest)) for n in (before, after))
+        kept = min(kept, max(1, whole - 1))  # of what is cut, something is seen to be gone
         bar = "█" * kept + "░" * (whole - kept)
         return f"{name:<{name_width}} {before:>6} → {after:<6} {bar}"
 
