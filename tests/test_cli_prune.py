@@ -202,7 +202,7 @@ def test_sizes_in_the_code_change_and_the_budget_still_holds(run, capsys):
 BAD = [
     ([], "asks for nothing"),
     (["--params", "128kb"], "cannot read the amount '128kb'"),
-    (["--params", "101"], "101 parameters cannot be met; the nearest reachable is"),
+    (["--macs", "101"], "101 MACs cannot be met; the nearest reachable is"),
     (["--bytes", "9kB@int4"], "no storage type 'int4'"),
     (["--latency-ms", "5"], "needs a latency_table"),
     (["--latency-ms", "5", "--latency-table", "none.json"], "cannot read the latency table"),
