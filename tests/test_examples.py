@@ -96,6 +96,31 @@ def test_a_cnn_of_ones_own_at_half_the_macs(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))), reason="the extra onnx is away"
+)
+def test_a_loop_of_ones_own_in_three_steps(tmp_path: Path) -> None:
+    printed = run("your_own_loop", tmp_path)
+    lefts = [row(printed, f"step {step}:")[0] for step in (1, 2, 3)]
+    assert lefts == sorted(lefts, reverse=True) and 0.4 < lefts[-1] <= 0.5
+    assert row(printed, "step 3:")[2] > row(printed, "step 3:")[1], "training on helps"
+    assert "is the whole network with the removed channels silent" in printed
+    widths = re.findall(r"^\S+ +(\d+) → (\d+) +█", printed, flags=re.M)
+    assert widths and all(int(after) % 8 == 0 for _, after in widths)
+    assert min(row(printed, "before:") + row(printed, "after:")) > 0
+
+    spec = spec_from_file_location("your_own_loop", EXAMPLES / "your_own_loop.py")
+    assert spec is not None and spec.loader is not None
+    spec.loader.exec_module(module := module_from_spec(spec))
+    example = torch.zeros(1, 1, 32, 26)
+    small = sc.load(tmp_path / "out/examples/loop.safetensors", module.build, example)
+    whole = sc.cost(sc.trace(module.build(), example)).macs
+    assert sc.cost(sc.trace(small, example)).macs / whole == pytest.approx(lefts[-1], abs=1e-3)
+    int8 = (tmp_path / "out/examples/loop.int8.onnx").stat().st_size
+    assert int8 < (tmp_path / "out/examples/loop.onnx").stat().st_size
+
+
+@pytest.mark.slow
 def test_criteria_compared_with_their_ties(tmp_path: Path) -> None:
     printed = run("compare_criteria", tmp_path)
     names = ["l1", "l2", "gm", "bn_scale", "mean_activation", "taylor_fo"]

@@ -194,18 +194,20 @@ def _select(
     order = {name: np.argsort(value, kind="stable") for name, value in values.items()}
     allowed = {name: at_most for name, (at_most, _) in limits(channels, budget).items()}
 
-    def removal(share: float) -> dict[str, Sequence[int]]:
-        taken = _taken(classes, found, share)[0]
+    def removal(taken: Counts) -> dict[str, Sequence[int]]:
         return {name: order[name][:n].tolist() for name, n in taken.items() if n}
 
-    def within(share: float) -> bool:
-        now = spent(channels, budget, removal(share))
+    def within(taken: Counts) -> bool:
+        now = spent(channels, budget, removal(taken))
         return all(now[name] <= at_most for name, at_most in allowed.items())
 
-    least = budget.pruning_ratio or 0.0
-    share = _first(within, _shares(classes, least)) if allowed else least
-    taken, wanted = _taken(classes, found, share)
-    remove = {name: tuple(sorted(gone)) for name, gone in removal(share).items()}
+    shares = _shares(classes, budget.pruning_ratio or 0.0)
+    at = _first(lambda share: within(_taken(classes, found, share)[0]), shares) if allowed else 0
+    taken, wanted = _taken(classes, found, shares[at])
+    if at and budget.round_to > 1:
+        before = _taken(classes, found, shares[at - 1])
+        taken, wanted = _as_few(before, (taken, wanted), within)
+    remove = {name: tuple(sorted(gone)) for name, gone in removal(taken).items()}
     return PruningPlan(
         remove=remove,
         fingerprint=channels.fingerprint,
@@ -262,8 +264,8 @@ def _shares(classes: Iterable[_Class], least: float) -> list[float]:
     return [least, *shares[shares > least].tolist()]
 
 
-def _first(within: Callable[[float], bool], shares: Sequence[float]) -> float:
-    """The first share that is within the budget; the last one is."""
+def _first(within: Callable[[float], bool], shares: Sequence[float]) -> int:
+    """The place of the first share that is within the budget; the last one is."""
     low, high = 0, len(shares) - 1
     while low < high:
         middle = (low + high) // 2
@@ -271,7 +273,23 @@ def _first(within: Callable[[float], bool], shares: Sequence[float]) -> float:
             high = middle
         else:
             low = middle + 1
-    return shares[low]
+    return low
+
+
+def _as_few(
+    before: tuple[Counts, Counts], after: tuple[Counts, Counts], within: Callable[[Counts], bool]
+) -> tuple[Counts, Counts]:
+    """Of the groups that lose a whole multiple at one share, as many as the budget needs.
+
+    Many do at the same share, where groups are as wide; they go in the order of the channel map.
+    """
+    taken, wanted = dict(before[0]), dict(before[1])
+    for name, count in after[0].items():
+        if taken[name] != count:
+            taken[name], wanted[name] = count, after[1][name]
+            if within(taken):
+                break
+    return taken, wanted
 
 
 def _checked(scores: Scores, group: ChannelGroup) -> Values:
