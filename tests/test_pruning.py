@@ -218,6 +218,7 @@ def test_it_prints_what_was_asked_what_came_and_how_it_was_verified() -> None:
     assert "how: l2, global, normalisation none" in text
     assert "sizes in the network's code: one:width = " in text
     assert "is the whole network with the removed channels silent" in text
+    assert "as it was cut, before any training: the cut network" in text
     (line,) = [line for line in text.splitlines() if line.startswith("one.conv")]
     before, arrow, after, bar = line.split()[1:]
     assert arrow == "→" and len(bar) == 30

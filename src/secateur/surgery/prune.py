@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import nn
 
 from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import Example, recorded
 from secateur.plan.budget import Budget
-from secateur.plan.plan import PruningPlan
 from secateur.surgery.cut import check_values, warn_of_computed_weights
 from secateur.surgery.pruned import Pruned
-from secateur.surgery.replan import settled_to_budget
-
-Selection = Callable[[ChannelMap, Budget], PruningPlan]
-"""Makes a plan of a channel map and a budget: a scope with its scores."""
+from secateur.surgery.replan import Selection, settled_to_budget
 
 
 def prune_to_budget(

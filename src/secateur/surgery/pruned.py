@@ -100,7 +100,8 @@ class Pruned:
 
         Of a network that was cut several times, widths and costs are of the last cut.
         """
-        lines = [str(self.plan), "", *self._widths(), "", str(self.verification)]
+        checked = f"as it was cut, before any training: {self.verification}"
+        lines = [str(self.plan), "", *self._widths(), "", checked]
         if self.absorption is not None:
             before, after = self.absorption.error_before, self.absorption.error_after
             lines.append(

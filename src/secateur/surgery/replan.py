@@ -19,12 +19,15 @@ from secateur.plan.plan import PruningPlan
 from secateur.plan.reach import asked, limits, reached, spent
 from secateur.surgery.prove import Proof, Settled, lined_up, settled
 
+Selection = Callable[[ChannelMap, Budget], PruningPlan]
+"""Makes a plan of a channel map and a budget: a scope with its scores."""
+
 
 def plan_to_budget(
     model: nn.Module,
     example_input: Example,
     budget: Budget,
-    select: Callable[[ChannelMap, Budget], PruningPlan],
+    select: Selection,
     *,
     channels: ChannelMap | None = None,
 ) -> PruningPlan:
@@ -50,7 +53,7 @@ def settled_to_budget(
     model: nn.Module,
     example_input: Example,
     budget: Budget,
-    select: Callable[[ChannelMap, Budget], PruningPlan],
+    select: Selection,
     run: Run,
     channels: ChannelMap,
 ) -> Settled:
@@ -90,7 +93,7 @@ class _Search:
 
     channels: ChannelMap
     budget: Budget
-    select: Callable[[ChannelMap, Budget], PruningPlan]
+    select: Selection
     proved: Proved
     verified: Verified
     ignoring: bool
