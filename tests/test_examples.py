@@ -269,7 +269,7 @@ def test_notebooks_are_kept_without_outputs(path: Path) -> None:
 
 def test_every_example_is_listed_with_its_command() -> None:
     listed = (EXAMPLES / "README.md").read_text()
-    assert len(SCRIPTS) == 5 and len(NOTEBOOKS) == 2
+    assert len(SCRIPTS) == 6 and len(NOTEBOOKS) == 2
     for path in (*SCRIPTS, *NOTEBOOKS):
         assert f"]({path.name})" in listed
     for path in SCRIPTS:
