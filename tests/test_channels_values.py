@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -71,7 +72,18 @@ def on_the_cpu(net: nn.Module, x: Tensor) -> Tensor:
     return x * float(net.rates.cpu().numpy()[1])
 
 
+def by_a_list(net: nn.Module, x: Tensor) -> Tensor:
+    return x[:, :, [3, 1, 0, 7]]
+
+
+def by_a_list_of_truths(net: nn.Module, x: Tensor) -> Tensor:
+    x[:, :, [0, 5]] = 1.5
+    return x[:, :, [True, False] * 4]
+
+
 KNOWN = [
+    by_a_list,
+    by_a_list_of_truths,
     mask_of_ones,
     mask_like,
     a_number_of_a_buffer,
@@ -99,6 +111,19 @@ def test_what_no_input_reaches_is_computed(look: Callable[..., Tensor]) -> None:
     masked = sc.mask(model, plan, channels)
     masked.b.weight.data[:, [0, 5]] = 0
     assert difference(outputs(small, x), outputs(masked, x)) <= EXACT
+
+
+@pytest.mark.parametrize("places", [[3, 1, 0, 7], [[2, 1], [4, 4]], np.array([6, 2])])
+def test_the_whole_network_with_silent_channels_knows_lists_of_places(places: object) -> None:
+    def look(net: nn.Module, x: Tensor) -> Tensor:
+        x = F.layer_norm(x.transpose(1, 2), x.shape[1:2]).transpose(1, 2)
+        return x[:, :, places].flatten(2)
+
+    model, x = randomised(Looks(look)), torch.randn(2, 3, 8, dtype=torch.float64)
+    channels = sc.trace(model, x)
+    plan = sc.by_hand(channels, {"a": [0, 5]})
+    checked = sc.verify(model, sc.cut(model, plan, x), plan, channels, x)
+    assert checked.holds and checked.groups == {"a": "kept statistics"}
 
 
 def the_data(net: nn.Module, x: Tensor) -> Tensor:

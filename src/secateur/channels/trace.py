@@ -8,7 +8,7 @@ import gc
 import random
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -31,6 +31,7 @@ from secateur.channels.lines import raising_place
 from secateur.channels.notes import Given
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.run import Run
+from secateur.channels.values import ListsAsTensors
 from secateur.channels.walk import tensors_of, tensors_within
 from secateur.errors import TraceError
 
@@ -110,7 +111,8 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> list[Tensor]:
             model.eval()
         run.put_in_place()
         try:
-            with run, _copied_as_views():
+            indices = ListsAsTensors() if run.with_values else nullcontext()
+            with run, _copied_as_views(), indices:
                 out = model(*args, **kwargs)
         except Exception as error:
             run.place, run.in_sight = raising_place(error)

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 from secateur.channels.storages import Storages
@@ -136,6 +138,31 @@ class Values:
         for one, numbers in zip(tensors_among(out), tensors_among(real), strict=True):
             if one.is_meta:
                 self.note(one, numbers)
+
+
+class ListsAsTensors(TorchFunctionMode):
+    """`x[:, [2, 0, 1]]` is indexed by a tensor on the CPU, whose numbers are known.
+
+    Of a list torch makes a tensor on the device of x, and before any operator is seen.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run a function of torch's, an index or a write at one with tensors for lists."""
+        if getattr(func, "__name__", "") in ("__getitem__", "__setitem__"):
+            x, where, *rest = args
+            several = tuple(map(_tensor_of_list, where)) if isinstance(where, tuple) else where
+            args = (x, _tensor_of_list(several), *rest)
+        return func(*args, **(kwargs or {}))
+
+
+def _tensor_of_list(index: Any) -> Any:
+    """A tensor for a list of numbers or truth values, whole or nested, or an array of numpy's."""
+    if not isinstance(index, list | np.ndarray):
+        return index
+    numbers = np.asarray(index)
+    return torch.from_numpy(numbers.copy()) if numbers.dtype.kind in "biu" else index
 
 
 def tensors_among(value: Any) -> Sequence[Tensor]:
