@@ -82,9 +82,9 @@ def secateur(criterion: sc.Criterion, members: Members = "producer", **asked: An
 
     def make(model: nn.Module, x: Tensor, seed: int) -> nn.Module:
         channels = sc.trace(model, x)
-        scores = sc.score(model, channels, [criterion], seed=seed, members=members)
+        scores = sc.score(channels, [criterion], seed=seed, members=members)
         plan = sc.uniform(scores[criterion.name], channels, sc.Budget(**asked))
-        return sc.cut(model, plan, x, channels=channels)
+        return sc.cut(channels, plan).network
 
     return make
 

@@ -72,12 +72,12 @@ def speed(rounds: int, network: str) -> str:
             theirs(group)
 
     def alone(name: str) -> Callable[[], object]:
-        return lambda: score(model, channels, [CRITERIA[name]])
+        return lambda: score(channels, [CRITERIA[name]])
 
     weights = best(
         rounds,
-        ours=lambda: score(model, channels, of_weights),
-        whole=lambda: score(model, channels, of_weights, members="all"),
+        ours=lambda: score(channels, of_weights),
+        whole=lambda: score(channels, of_weights, members="all"),
         theirs=fpgm,
         **{criterion.name: alone(criterion.name) for criterion in of_weights},
     )
@@ -90,13 +90,13 @@ def speed(rounds: int, network: str) -> str:
         model.zero_grad()
 
     def passed(criteria: Sequence[Any]) -> Callable[[], object]:
-        return lambda: calibrate(model, channels, criteria, batches, loss_fn=F.cross_entropy)
+        return lambda: calibrate(channels, criteria, batches, loss_fn=F.cross_entropy)
 
     data = best(rounds, plain=forward_and_backward, all=passed(of_data))
     small = [(x[:1, :, :96, :96], y[:1]) for x, y in batches[:1]]
 
     def costly(name: str) -> Callable[[], object]:
-        return lambda: calibrate(model, channels, [CRITERIA[name]], small)
+        return lambda: calibrate(channels, [CRITERIA[name]], small)
 
     wide = torch.randn(2048, 4608)
     large = best(
@@ -161,9 +161,7 @@ def clusters(n_images: int) -> str:
     for start in (0, n_images):
         part = slice(start, start + n_images)
         batches = list(zip(x[part].split(32), y[part].split(32), strict=True))
-        halves.append(
-            score(model, channels, criteria, calibration=batches, loss_fn=F.cross_entropy)
-        )
+        halves.append(score(channels, criteria, calibration=batches, loss_fn=F.cross_entropy))
     names = list(CRITERIA)
     table = np.eye(len(names))
     for (i, one), (j, other) in combinations(enumerate(names), 2):

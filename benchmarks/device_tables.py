@@ -245,7 +245,7 @@ def rounding(study: Study, shape: tuple[int, ...], folder: Path) -> str:
         torch.manual_seed(0)
         model = NETWORKS[network.kind](len(CLASSES), network.width).eval()
         channels = sc.trace(model, x)
-        scores = sc.score(model, channels, [sc.l1])["l1"]
+        scores = sc.score(channels, [sc.l1])["l1"]
         whole = sc.cost(channels).macs
         sc.export_onnx(model, x, folder / "whole.onnx")
         sessions, macs = {WHOLE: Session(folder / "whole.onnx")}, {WHOLE: whole}
@@ -256,7 +256,7 @@ def rounding(study: Study, shape: tuple[int, ...], folder: Path) -> str:
                     plan = sc.uniform(scores, channels, budget)
                 except BudgetError:  # too coarse for so small a network
                     continue
-                small = sc.cut(model, plan, x, channels=channels)
+                small = sc.cut(channels, plan).network
                 path = folder / f"{cut:g}-{multiple}.onnx"
                 sc.export_onnx(small, x, path)
                 sessions[cut, multiple], macs[cut, multiple] = Session(path), plan.after.macs

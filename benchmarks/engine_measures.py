@@ -117,10 +117,10 @@ def our_prune(model: nn.Module, x: Tensor, steps: list[dict[str, float]]) -> Any
         return made
 
     channels = mark(sc.trace(model, x))
-    scores = mark(sc.score(model, channels, [sc.l2])["l2"])
+    scores = mark(sc.score(channels, [sc.l2])["l2"])
     plan = mark(sc.uniform(scores, channels, sc.Budget(pruning_ratio=RATIO)))
     with clocked(Check, "of") as verifying:
-        small = mark(sc.cut(model, plan, x, channels=channels))
+        small = mark(sc.cut(channels, plan).network)
     spans = [end - start for start, end in pairwise(marks)]
     row = dict(zip(("trace", "score", "plan", "cut"), spans, strict=True))
     row["cut"] -= sum(verifying)
@@ -146,8 +146,8 @@ def our_cut(model: nn.Module, x: Tensor) -> dict[str, Any]:
     if isinstance(found, str):
         return {"verdict": found}
     small, plan, channels = found[1]
-    plan = sc.settle(model, plan, x)
-    row = verdict(small, sc.mask(model, plan, channels), x)
+    plan = sc.cut(sc.trace(model, x), plan).plan
+    row = verdict(small, sc.mask(channels, plan), x)
     mixing = sorted({mixing.operator for mixing in channels.mixing})
     return row | {"held_back": len(plan.held_back), "mixing": mixing}
 
@@ -225,10 +225,12 @@ def examine_growth(name: str, rounds: int, with_peer: bool, emit: Emit) -> None:
     for graph in (our_graph, their_graph):
         attempt(partial(graph, *toy))  # imports on first use are no part of any figure
     channels = sc.trace(model, x)
-    scores = sc.score(model, channels, [sc.l2])["l2"]
+    scores = sc.score(channels, [sc.l2])["l2"]
 
     def plan_and_prove() -> Any:
-        return sc.settle(model, sc.uniform(scores, channels, sc.Budget(pruning_ratio=RATIO)), x)
+        return sc.cut(
+            sc.trace(model, x), sc.uniform(scores, channels, sc.Budget(pruning_ratio=RATIO))
+        ).plan
 
     calls: dict[str, Call] = {"ours": partial(our_graph, model, x), "proof": plan_and_prove}
     if with_peer:

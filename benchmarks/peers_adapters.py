@@ -34,9 +34,9 @@ def secateur(model: nn.Module, x: Tensor, _: Mapping[str, int]) -> nn.Module:
     import secateur as sc
 
     channels = sc.trace(model, x)
-    scores = sc.score(model, channels, [sc.l1])["l1"]
+    scores = sc.score(channels, [sc.l1])["l1"]
     plan = sc.uniform(scores, channels, sc.Budget(pruning_ratio=0.5))
-    return sc.cut(model, plan, x, channels=channels)
+    return sc.cut(channels, plan).network
 
 
 def torch_pruning(model: nn.Module, x: Tensor, heads: Mapping[str, int]) -> nn.Module:

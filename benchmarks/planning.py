@@ -41,7 +41,7 @@ def rows(name: str) -> list[str]:
     warnings.simplefilter("ignore")
     model = import_timm().create_model(name).eval()
     channels = trace(model, torch.zeros(1, 3, 128, 128))
-    scores = score(model, channels, [l1])["l1"]
+    scores = score(channels, [l1])["l1"]
     lines = []
     for scope, select in SCOPES.items():
         times = []

@@ -91,10 +91,10 @@ def measured(preset: str, network: str, seed: int, out: Path) -> dict[str, Any]:
     row = {"preset": preset, "network": network, "seed": seed, "params": n_params}
     row |= {"dense": by_recorder(model, found), "cuts": {}}
     channels = trace(model, x[:1])
-    scores = score(model, channels, [l1])["l1"]
+    scores = score(channels, [l1])["l1"]
     for ratio in RATIOS:
         plan = uniform(scores, channels, Budget(pruning_ratio=ratio))
-        small = cut(model, plan, x[:1], channels=channels)
+        small = cut(channels, plan).network
         reestimate_batch_norm(small, x)
         before = evaluate(small, found.x_test, found.y_test).accuracy
         fit(small, x, y, Training(epochs=TUNING_EPOCHS, batch_size=32, lr=TUNING_LR), seed=seed)

@@ -14,7 +14,6 @@ It prints, with torch 2.13.0 on one CPU (the digits of a training may differ on 
 
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,27 +46,30 @@ def main() -> None:
 
     model = resnet(width=WIDTH)
     sc.fit(model, x, y, sc.Training(epochs=6, lr=0.05), seed=0)
-    channels = sc.trace(model, example)
-    print(f"as trained, {right(model)}; {DEVICE.check(sc.cost(channels))}")
+    print(f"as trained, {right(model)}; {DEVICE.check(sc.cost(sc.trace(model, example)))}")
 
     # The device's limits are the budget. Whether they can be met at all is said before any work.
-    batches = zip(torch.split(x, 32), torch.split(y, 32), strict=True)
-    score = partial(sc.score, calibration=batches, loss_fn=F.cross_entropy)
-    scores = score(model, channels, [sc.taylor_fo])["taylor_fo"]
-    budget = DEVICE.budget(round_to=8)
-    plan = sc.global_(scores, channels, budget, normalisation="mean")
-    print(
-        "widths:",
-        {g.name: g.n_channels - len(plan.remove.get(g.name, ())) for g in channels.groups},
+    pruned = sc.prune(
+        model,
+        example,
+        macs=DEVICE.max_macs,
+        bytes=f"{DEVICE.max_bytes}@{DEVICE.dtype}",
+        round_to=8,
+        criterion="taylor_fo",
+        scope="global",
+        normalisation="mean",
+        calibration=list(zip(torch.split(x, 32), torch.split(y, 32), strict=True)),
+        loss_fn=F.cross_entropy,
     )
+    print(pruned)
 
-    small = sc.cut(model, plan, example, channels=channels)
+    small = pruned.network
     sc.reestimate_batch_norm(small, x)
-    print(f"cut, {right(small)}; {DEVICE.check(plan.after)}")
+    print(f"cut, {right(small)}; {DEVICE.check(pruned.plan.after)}")
     gentle = sc.Training(epochs=4, lr=0.02)
     sc.fit(small, x, y, gentle, seed=1, distil=sc.distillation(model))
     print(f"fine-tuned, {right(small)}")
-    weights = sc.save(small, OUT / "asc.safetensors", plan)
+    weights = pruned.save(OUT / "asc.safetensors")
 
     try:
         check_installed()

@@ -64,14 +64,15 @@ def main() -> None:
         torch.manual_seed(seed)
         model = vgg(width=8)
         sc.fit(model, x, y, sc.Training(epochs=10, lr=0.1), seed=seed)
-        channels = sc.trace(model, example)
-        scores = sc.score(model, channels, CRITERIA, seed=seed, **given)
-        plans = {name: sc.uniform(scores[name], channels, sc.Budget(macs="40%")) for name in NAMES}
+        cuts = [
+            sc.prune(model, example, macs="40%", criterion=criterion, seed=seed, **given)
+            for criterion in CRITERIA
+        ]
         if seed == SEEDS[0]:
-            inspect(sc.analyse(model, channels, CRITERIA, **given))
-            removed(plans)
-        for k, plan in enumerate(plans.values()):
-            small = sc.cut(model, plan, example, channels=channels)
+            inspect(sc.analyse(model, example, CRITERIA, **given))
+            removed({name: cut.plan for name, cut in zip(NAMES, cuts, strict=True)})
+        for k, cut in enumerate(cuts):
+            small = cut.network
             sc.reestimate_batch_norm(small, x)
             cut_only[seed, k] = sc.evaluate(small, data.x_test, data.y_test).accuracy
             sc.fit(small, x, y, sc.Training(epochs=4, lr=0.02), seed=seed)

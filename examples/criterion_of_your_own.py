@@ -90,7 +90,7 @@ def main() -> None:
 
     # An own criterion stands wherever one of the house's does.
     channels = sc.trace(model, example)
-    scores = sc.score(model, channels, [sc.l1, PEAK, SPREAD], calibration=torch.split(x[:160], 32))
+    scores = sc.score(channels, [sc.l1, PEAK, SPREAD], calibration=torch.split(x[:160], 32))
     for row in summary(rank_correlations({name: own.filters for name, own in scores.items()})):
         print(f"{row.first} and {row.second}: rank correlation {row.mean:.2f}, mean over layers")
 
@@ -105,8 +105,8 @@ def main() -> None:
         print("\nsecateur prune", *options.replace(f"{OUT}", "out/examples").split(), flush=True)
         subprocess.run(command, check=True, cwd=Path(__file__).parent)
         theirs = sc.PruningPlan.from_json((OUT / criterion.name / "plan.json").read_text())
-        plan = sc.uniform(scores[criterion.name], channels, sc.Budget(macs="50%"))
-        print("the same channels as from Python:", theirs.remove == plan.remove)
+        pruned = sc.prune(model, example, macs="50%", criterion=criterion, calibration=[x[:160]])
+        print("the same channels as from Python:", theirs.remove == pruned.plan.remove)
 
 
 if __name__ == "__main__":

@@ -63,8 +63,8 @@ def main() -> None:
             if (value := epoch.sparsity[name]) is not None
         ]
         # The last epoch with every index, and the channels that make no difference to any answer.
-        *_, found = sc.skewness(model, channels)
-        dead = sc.dead_channels(model, channels, example)
+        *_, found = sc.skewness(channels)
+        dead = sc.dead_channels(channels)
         plan = sc.plan_dead(channels, dead)
         right = sc.evaluate(model, data.x_test, data.y_test).accuracy
         print(

@@ -140,11 +140,11 @@ FAULTS: tuple[Fault, ...] = (
         COMPUTED,
     ),
     Fault(
-        "chain-taken-for-one",
+        "last-of-a-chain",
         "channels/repaired.py",
-        "len(chain) != 1:",
-        "len(chain) < 1:",
-        "what a weight norm is followed by in a chain of parametrisations is not seen",
+        "made, of = chain[0], f",
+        "made, of = chain[-1], f",
+        "a weight norm that another parametrisation follows is not made up for",
         MUTATIONS,
     ),
     Fault(

@@ -41,9 +41,9 @@ def main() -> None:
 
     model, example = vgg(width=4), torch.zeros(1, 1, 32, 33)
     channels = sc.trace(model, example)
-    scores = sc.score(model, channels, [sc.l1])["l1"]
+    scores = sc.score(channels, [sc.l1])["l1"]
     plan = sc.uniform(scores, channels, sc.Budget(macs="50%"))
-    small = sc.cut(model, plan, example, channels=channels)
+    small = sc.cut(channels, plan).network
     assert sum(p.numel() for p in small.parameters()) == plan.after.params
 
     with tempfile.TemporaryDirectory() as folder:

@@ -27,7 +27,7 @@ from secateur.report.findings import find
 from secateur.scenes.datasets import esc10
 from secateur.study.recipe import read_recipe
 from secateur.study.store import Store
-from secateur.surgery.verify import verify
+from secateur.surgery.verify import verified
 from secateur.train.fit import Training
 
 IMAGE = torch.zeros(1, 1, 32, 33)
@@ -63,7 +63,7 @@ def network() -> nn.Module:
 
 def plan(model: nn.Module, **budget: object) -> tuple[ChannelMap, sc.PruningPlan]:
     channels = sc.trace(model, IMAGE)
-    scores = sc.score(model, channels, [sc.l1])["l1"]
+    scores = sc.score(channels, [sc.l1])["l1"]
     return channels, sc.uniform(scores, channels, sc.Budget(**budget))
 
 
@@ -73,33 +73,33 @@ def trace_error() -> None:
 
 def criterion_error() -> None:
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 3))
-    sc.score(model, sc.trace(model, IMAGE), [sc.bn_scale])
+    sc.score(sc.trace(model, IMAGE), [sc.bn_scale])
 
 
 def plan_error() -> None:
     _, made = plan(network(), macs="50%")
-    sc.cut(vgg(width=8), made, IMAGE)
+    sc.cut(sc.trace(vgg(width=8), IMAGE), made)
 
 
 def proof_error() -> None:
     model = Halves()
     channels = sc.trace(model, IMAGE)
-    sc.cut(model, sc.by_hand(channels, {"first": [0]}), IMAGE, hold_back=False)
+    sc.cut(channels, sc.by_hand(channels, {"first": [0]}), hold_back=False)
 
 
 def surgery_error() -> None:
     model = network()
     channels, made = plan(model, macs="50%")
     model.get_parameter("conv1.conv.weight").data.fill_(torch.nan)
-    sc.cut(model, made, IMAGE, channels=channels)
+    sc.cut(channels, made)
 
 
 def verification_error() -> None:
     model = network()
     channels, made = plan(model, macs="50%")
-    small = sc.cut(model, made, IMAGE, channels=channels)
+    small = sc.cut(channels, made).network
     next(small.parameters()).data.fill_(torch.inf)
-    verify(model, small, made, channels, IMAGE)
+    verified(model, small, made, channels, IMAGE)
 
 
 def package_error() -> None:

@@ -59,9 +59,9 @@ def session(folder: Path) -> None:
     torch.manual_seed(0)
     model, example = vgg(width=4), torch.zeros(1, 1, 32, 33)
     channels = sc.trace(model, example)
-    scores = sc.score(model, channels, [sc.l1])["l1"]
+    scores = sc.score(channels, [sc.l1])["l1"]
     plan = sc.uniform(scores, channels, sc.Budget(macs="50%"))
-    small = sc.cut(model, plan, example, channels=channels)
+    small = sc.cut(channels, plan).network
     x, y = torch.randn(20, 1, 32, 33), torch.arange(20) % 10
     for _ in range(2):  # the second finds the first one's checkpoint and reads it
         training = sc.Training(epochs=1, lr=0.01)

@@ -151,7 +151,7 @@ def test_both_cuts_of_a_small_network_are_exact_and_a_wrong_one_is_seen() -> Non
     small, plan, channels = engine_measures.our_prune(model, x, [])
     first = next(iter(plan.remove))
     other = replace(plan, remove={name: plan.remove[name] for name in plan.remove if name != first})
-    wrong = engine_measures.verdict(small, sc.mask(model, other, channels), x)
+    wrong = engine_measures.verdict(small, sc.mask(channels, other), x)
     assert wrong["verdict"] == "differs" and wrong["error"] > 1e-6
 
 

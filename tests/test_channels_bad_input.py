@@ -166,7 +166,7 @@ def test_a_graph_module_is_cut() -> None:
 def test_a_network_of_any_precision_is_cut_in_its_own(dtype: torch.dtype) -> None:
     model, example = randomised(residual()).to(dtype), image().to(dtype)
     channels = trace(model, example)
-    small = cut(model, plan_of(channels, {"stem": (0, 2), "conv1": (1,)}), example)
+    small = cut(channels, plan_of(channels, {"stem": (0, 2), "conv1": (1,)})).network
     assert {p.dtype for p in small.parameters()} == {dtype}
     assert torch.equal(small.conv2.weight, model.conv2.weight[[1, 3]][:, [0]])
 
@@ -179,9 +179,9 @@ def test_a_plan_that_cannot_be_cut_leaves_the_network_alone() -> None:
     of_another = plan_of(trace(residual(), SINGLE), {"stem": (0,)})
     before, stands = state_of(model), standing(model)
     with pytest.raises(PlanError, match="would empty group '0'"):
-        cut(model, everything, SINGLE)
+        cut(channels, everything)
     with pytest.raises(PlanError, match="made for network"):
-        cut(model, of_another, SINGLE)
+        cut(channels, of_another)
     assert same_state(model, before) and standing(model) == stands
 
 
@@ -193,7 +193,7 @@ def test_not_a_number_is_named(name: str) -> None:
     with torch.no_grad():
         tensors[name].view(-1)[0] = torch.nan
     with pytest.raises(SurgeryError, match=f"'{name}' holds NaN"):
-        cut(model, plan, SINGLE)
+        cut(trace(model, SINGLE), plan)
 
 
 def test_parameters_without_values_are_traced_and_not_cut() -> None:
@@ -201,7 +201,7 @@ def test_parameters_without_values_are_traced_and_not_cut() -> None:
     model[3].to("meta")
     plan = plan_of(trace(model, SINGLE), {"0": (1,)})
     with pytest.raises(SurgeryError, match=r"'3\.weight' is on the meta device"):
-        cut(model, plan, SINGLE)
+        cut(trace(model, SINGLE), plan)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "3", "null", '{"groups": 3}', "no JSON"])
@@ -222,7 +222,7 @@ def test_nothing_of_a_run_is_kept() -> None:
     model = randomised(Net(forward, conv1=conv(1, 4), conv2=conv(4, 2)))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     channels = trace(model, image())
-    small = cut(model, plan_of(channels, {"conv1": (1,)}), image())
+    small = cut(channels, plan_of(channels, {"conv1": (1,)})).network
     gc.collect()
     assert len(seen) >= 2 and all(reference() is None for reference in seen)
     for network in (model, small):

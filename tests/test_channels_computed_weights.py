@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import secateur as sc
-from contracts import check_cost, check_cut_equals_mask, random_plan, randomised
+from contracts import check_cost, check_cut_equals_mask, plan_as_cut, random_plan, randomised
 from secateur.channels.cost import cost, group_costs, layer_costs
 from toys import Net
 
@@ -180,8 +180,8 @@ def test_what_is_predicted_is_what_is_counted(forward: Any, batch: int) -> None:
     channels = sc.trace(model, example)
     least = 2 if forward in (einsum_of_three, einsum_of_weights) else 1
     for seed in range(4):
-        plan = sc.settle(model, random_plan(channels, seed, least), example, channels)
-        small = sc.cut(model, plan, example, channels=channels)
+        plan = plan_as_cut(channels, random_plan(channels, seed, least))
+        small = sc.cut(channels, plan).network
         check_cost(small, example, plan.after)
         assert sum(row.macs for row in layer_costs(channels, plan.remove)) == plan.after.macs
     for name, most in group_costs(channels).items():
@@ -201,7 +201,7 @@ def test_stacked_filters_on_paper() -> None:
 def test_criteria_find_all_filters_of_what_is_stacked() -> None:
     model, example = network(stacked), image(1)
     channels = sc.trace(model, example)
-    scores = sc.score(model, channels, [sc.l1])["l1"]
+    scores = sc.score(channels, [sc.l1])["l1"]
     assert not scores.left_out
     for name in ("a", "b"):
         own = model.get_submodule(name).weight.abs().sum((1, 2, 3))
@@ -219,7 +219,7 @@ def test_a_norm_behind_stacked_filters_is_nobodys_own() -> None:
         Net(forward, a=point(3, 4), b=point(3, 5), bn=nn.BatchNorm2d(9), o=point(9, 2))
     )
     channels = sc.trace(model, image(1))
-    scores = sc.score(model, channels, [sc.bn_scale])["bn_scale"]
+    scores = sc.score(channels, [sc.bn_scale])["bn_scale"]
     scale = model.bn.weight.abs().tolist()
     assert scores.groups["a"].tolist() == scale[:4] and scores.groups["b"].tolist() == scale[4:]
 

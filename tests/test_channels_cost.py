@@ -40,7 +40,7 @@ def test_layers_add_up_and_agree_with_the_cut_network(name: str) -> None:
     total = cost(channels, plan.remove)
     assert sum(row.params for row in rows) == total.params
     assert sum(row.macs for row in rows) == total.macs
-    assert rows == layer_costs(trace(cut(model, plan, example), example))
+    assert rows == layer_costs(trace(cut(channels, plan).network, example))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -48,7 +48,7 @@ def test_layers_agree_with_torch_on_the_cut_network(name: str) -> None:
     model, example = randomised(NETWORKS[name](width=4)), torch.zeros(1, 1, 32, 40).double()
     channels = trace(model, example)
     plan = random_plan(channels, seed=1)
-    small = cut(model, plan, example)
+    small = cut(channels, plan).network
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         small(example)
     counted = counter.get_flop_counts()

@@ -21,7 +21,7 @@ from contracts import (
 from secateur.channels.cost import cost
 from secateur.channels.trace import trace
 from secateur.surgery.cut import cut
-from secateur.surgery.verify import verify
+from secateur.surgery.verify import verified
 from toys import Net, between, conv, head, image, pooled
 
 
@@ -262,9 +262,9 @@ def test_what_mixes_is_not_exact_and_is_not_refused() -> None:
     model = randomised(build())
     channels = trace(model, image())
     plan = plan_of(channels, {"conv1": (1, 2)})
-    small = cut(model, plan, image())
+    small = cut(channels, plan).network
     assert small.norm.normalized_shape == (2,)
-    found = verify(model, small, plan, channels, image())
+    found = verified(model, small, plan, channels, image())
     assert (
         found.holds
         and found.relative_error <= EXACT
@@ -280,7 +280,7 @@ def test_group_norms_keep_the_size_of_their_groups_or_their_number() -> None:
     many, _, _ = OPERATORS["group norm, many groups"]
     for build, groups in ((few, (2, 4)), (many, (2, 4))):
         model = randomised(build())
-        small = cut(model, plan_of(trace(model, image()), {"conv1": (1,)}), image())
+        small = cut(trace(model, image()), plan_of(trace(model, image()), {"conv1": (1,)})).network
         assert (small.norm.num_groups, small.norm.num_channels) == groups
 
 
@@ -305,7 +305,7 @@ def test_recurrent_layers_are_pinned_with_a_reason(kind: type[nn.RNNBase]) -> No
     reasons = {p.reason for p in channels.pinned if p.parameter.startswith("rnn.weight_ih")}
     assert reasons == {"is a gate of a recurrent layer in unsafe_split"}
     assert all(p.source.startswith("test_channels_operators.py:") for p in channels.pinned[:3])
-    small = cut(model, plan_of(channels, {"conv1": (0, 1), "conv2": (2,)}), image())
+    small = cut(channels, plan_of(channels, {"conv1": (0, 1), "conv2": (2,)})).network
     assert small.rnn.input_size == 2
 
 
@@ -355,7 +355,7 @@ def test_weight_standardisation_is_followed_to_the_weight() -> None:
     with pytest.warns(UserWarning, match="read by weights that the network computes"):
         check_cut_equals_mask(model, image(), channels, n=4)
     plan = plan_of(channels, {"conv": (1,)})
-    assert verify(model, cut(model, plan, image()), plan, channels, image()).exact
+    assert verified(model, cut(channels, plan).network, plan, channels, image()).exact
 
 
 def test_of_two_dimensions_that_become_one_the_free_one_can_shrink() -> None:

@@ -16,6 +16,7 @@ from contracts import (
     difference,
     mixes,
     outputs,
+    plan_as_cut,
     plan_of,
     random_plan,
     randomised,
@@ -27,8 +28,7 @@ from secateur.channels.groups import ChannelMap, Member
 from secateur.channels.trace import trace
 from secateur.surgery.cut import cut
 from secateur.surgery.mask import mask
-from secateur.surgery.prove import settle
-from secateur.surgery.verify import verify
+from secateur.surgery.verify import verified
 from test_channels_operators import OPERATORS
 from toys import image
 from toys_sequences import SEQUENCES
@@ -75,14 +75,12 @@ def test_plans_are_cut_right_or_held_back(name: str) -> None:
     paper, channels, before = PAPER[name], trace(model, example), state_of(model)
     for seed in range(6):
         plan = random_plan(channels, seed)
-        settled = settle(model, plan, example)
+        settled = plan_as_cut(channels, plan)
         assert set(settled.held_back) <= set(paper.held)
-        small = cut(model, settled, example, hold_back=False)
+        small = cut(channels, settled, hold_back=False).network
         assert same_state(model, before)
-        error = difference(
-            outputs(small, example), outputs(mask(model, settled, channels), example)
-        )
-        assert verify(model, small, settled, channels, example).holds
+        error = difference(outputs(small, example), outputs(mask(channels, settled), example))
+        assert verified(model, small, settled, channels, example).holds
         assert error <= EXACT or mixes(channels, settled)
         left = [g.n_channels - len(settled.remove.get(g.name, ())) for g in channels.groups]
         if min(left, default=paper.counted_from) >= paper.counted_from:
@@ -116,14 +114,14 @@ def test_a_slice_by_number_is_held_back_with_its_line() -> None:
     """Of four channels one goes; a slice `[:2]` would take one that it did not take before."""
     model, example = _made("a number of first ones")
     channels = trace(model, example)
-    settled = settle(model, plan_of(channels, {"conv1": (0,)}), example)
+    settled = plan_as_cut(channels, plan_of(channels, {"conv1": (0,)}))
     assert set(settled.held_back) == {"conv1"} and not settled.remove
     reason = settled.held_back["conv1"]
     assert re.match(
         r"after the cut slice at toys_wiring.py:\d+ gives 2 channels, not the 1", reason
     )
     allowed = plan_of(channels, {"conv1:2": (0,)})
-    assert settle(model, allowed, example) is allowed
+    assert plan_as_cut(channels, allowed) is allowed
 
 
 def test_products_of_maps_on_paper() -> None:

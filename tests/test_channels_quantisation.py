@@ -19,7 +19,7 @@ from secateur.channels.trace import trace
 from secateur.errors import TraceError
 from secateur.plan.select import by_hand
 from secateur.surgery.cut import cut
-from secateur.surgery.verify import verify
+from secateur.surgery.verify import verified
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -76,7 +76,7 @@ def test_fake_quantised_by_one_scale_is_cut() -> None:
     (group,) = channels.groups
     assert (group.name, group.n_channels) == ("a", 4)
     assert not channels.unknown
-    small = cut(model, by_hand(channels, {"a": [0, 2]}), example)
+    small = cut(channels, by_hand(channels, {"a": [0, 2]})).network
     assert small.b.weight.shape == (2, 2, 1, 1)
 
 
@@ -91,9 +91,9 @@ def test_scales_of_channels_go_with_them() -> None:
     scales = {f"{layer}.weight_fake_quant.{leaf}" for layer in "ab" for leaf in SCALES}
     model = prepared(tq.default_fused_per_channel_wt_fake_quant)
     plan = by_hand(channels, {"a": [1]})
-    small = cut(model, plan, IMAGE.float(), channels=channels)
+    small = cut(channels.of(model), plan).network
     assert small.a.weight_fake_quant.scale.shape == (3,)
-    found = verify(model, small, plan, channels, IMAGE.float())
+    found = verified(model, small, plan, channels, IMAGE.float())
     assert found.holds and found.silence_error == 0  # observers look across channels, and are off
     assert of_range | scales == {m.parameter for m in group.members if m.role == "norm"}
 

@@ -264,12 +264,12 @@ def test_from_weights_to_a_smaller_network_on_paper() -> None:
         model[1].weight.copy_(torch.tensor([1.0, 10, 100, 1000]).view(1, 4, 1, 1))
     x = torch.ones(1, 1, 1, 1)
     channels = trace(model, x)
-    scores = score(model, channels, [l1])["l1"]
+    scores = score(channels, [l1])["l1"]
     assert scores.groups["0"].tolist() == [3, 1, 2, 0]
     plan = uniform(scores, channels, Budget(pruning_ratio=0.5))
     assert plan.remove == {"0": (1, 3)}
     assert (plan.before.macs, plan.after.macs) == (8, 4)
-    small = cut(model, plan, x)
+    small = cut(channels, plan).network
     assert small[0].weight.flatten().tolist() == [3, 2]
     assert small[1].weight.flatten().tolist() == [1, 100]
     assert (small[0].out_channels, small[1].in_channels) == (2, 2)
@@ -315,7 +315,7 @@ def test_halves_that_go_apart_are_groups_of_their_own() -> None:
         "conv1:2": "3 4 5",
         "conv2": "0 1 2",
     }
-    cut(model, plan_of(channels, {"conv1": (0,), "conv1:2": (2,)}), image())
+    cut(channels, plan_of(channels, {"conv1": (0,), "conv1:2": (2,)}))
 
 
 # --- what goes wrong ------------------------------------------------------------------------
@@ -367,7 +367,7 @@ def test_the_model_is_left_as_it_was() -> None:
     identities = {name: id(p) for name, p in model.named_parameters()}
     before = state_of(model)
     channels = trace(model, image())
-    small = cut(model, plan_of(channels, {"conv1": (1,)}), image())
+    small = cut(channels, plan_of(channels, {"conv1": (1,)})).network
     assert same_state(model, before)
     assert {name: id(p) for name, p in model.named_parameters()} == identities
     assert model.training and not model.bn.training and model.conv2.training
@@ -384,7 +384,7 @@ def test_tied_weights_stay_tied() -> None:
     model = randomised(build())
     channels = trace(model, example)
     assert channels.aliases == {"3.weight": "1.weight"}
-    small = cut(model, plan_of(channels, {"0": (0, 3)}), example)
+    small = cut(channels, plan_of(channels, {"0": (0, 3)})).network
     assert small[3].weight is small[1].weight and small[1].weight.shape[:2] == (2, 2)
 
 

@@ -53,7 +53,7 @@ def test_hooks_of_a_first_call_are_taken_back() -> None:
     assert hooks(model) == before and not model.ready
     model(image())
     assert len(model.a._forward_hooks) == 1
-    small = sc.cut(model, plan_of(channels, {"a": (1,)}), image(), channels=channels)
+    small = sc.cut(channels, plan_of(channels, {"a": (1,)})).network
     assert small(image()).shape == model(image()).shape and len(model.a._forward_hooks) == 1
 
 

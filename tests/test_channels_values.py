@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import secateur as sc
 from contracts import EXACT, difference, outputs, randomised, same_state, state_of
 from secateur.errors import TraceError
+from secateur.surgery.verify import verified
 
 
 class Looks(nn.Module):
@@ -106,9 +107,9 @@ def test_what_no_input_reaches_is_computed(look: Callable[..., Tensor]) -> None:
     (group,) = channels.groups
     assert group.name == "a" and group.n_channels == 6
     plan = sc.by_hand(channels, {"a": [0, 5]})
-    small = sc.cut(model, plan, x)
-    assert sc.verify(model, small, plan, channels, x).exact
-    masked = sc.mask(model, plan, channels)
+    small = sc.cut(channels, plan).network
+    assert verified(model, small, plan, channels, x).exact
+    masked = sc.mask(channels, plan)
     masked.b.weight.data[:, [0, 5]] = 0
     assert difference(outputs(small, x), outputs(masked, x)) <= EXACT
 
@@ -122,7 +123,7 @@ def test_the_whole_network_with_silent_channels_knows_lists_of_places(places: ob
     model, x = randomised(Looks(look)), torch.randn(2, 3, 8, dtype=torch.float64)
     channels = sc.trace(model, x)
     plan = sc.by_hand(channels, {"a": [0, 5]})
-    checked = sc.verify(model, sc.cut(model, plan, x), plan, channels, x)
+    checked = verified(model, sc.cut(channels, plan).network, plan, channels, x)
     assert checked.holds and checked.groups == {"a": "kept statistics"}
 
 

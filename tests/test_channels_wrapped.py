@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import secateur as sc
-from contracts import check_permutation, plan_of, randomised, same_state, state_of
+from contracts import check_permutation, plan_as_cut, plan_of, randomised, same_state, state_of
 from secateur.errors import TraceError
+from secateur.surgery.verify import verified
 from toys import Net
 
 # a deprecation within torch.export.unflatten
@@ -116,14 +117,14 @@ def test_networks_of_several_processes(nested: bool) -> None:
 def test_what_is_inside_a_wrapper_is_cut() -> None:
     wrapped = nn.DataParallel(plain())
     channels = sc.trace(wrapped.module, IMAGE)
-    small = sc.cut(wrapped.module, plan_of(channels, {"0": (1,)}), IMAGE)
+    small = sc.cut(channels, plan_of(channels, {"0": (1,)})).network
     assert small[2].in_channels == 3
 
 
 def test_a_graph_of_fx_is_cut() -> None:
     model = torch.fx.symbolic_trace(plain())
     channels = sc.trace(model, IMAGE)
-    small = sc.cut(model, plan_of(channels, {"0": (0, 3)}), IMAGE)
+    small = sc.cut(channels, plan_of(channels, {"0": (0, 3)})).network
     assert small(IMAGE).shape == model(IMAGE).shape
 
 
@@ -145,7 +146,7 @@ def test_pieces_of_one_flat_parameter_are_held_back(forward: Any, n: int) -> Non
     channels = sc.trace(model, example)
     (group,) = channels.groups
     assert (group.n_channels, group.members[0].parameter) == (4, "flat")
-    plan = sc.settle(model, plan_of(channels, {group.name: (1,)}), example)
+    plan = plan_as_cut(channels, plan_of(channels, {group.name: (1,)}))
     assert not plan.remove and "test_channels_wrapped.py" in plan.held_back[group.name]
     assert same_state(model, before)
 
@@ -178,9 +179,9 @@ def test_channels_of_complex_convolutions_move_together(of: Any, sizes: tuple[in
     assert not channels.unknown and not channels.mixing
     check_permutation(model, example, channels)
     plan = plan_of(channels, {group.name: (0, 3)})
-    small = sc.cut(model, plan, example)
+    small = sc.cut(channels, plan).network
     assert small.w1.dtype == kind and small.w2.shape[1] == 2
-    assert sc.verify(model, small, plan, channels, example).exact
+    assert verified(model, small, plan, channels, example).exact
     with torch.no_grad():
         silent = model.w2.clone()
         silent[:, [0, 3]] = 0
@@ -199,6 +200,6 @@ def test_a_convolution_of_two_real_parameters_made_complex_is_cut() -> None:
     model, example = randomised(Net(forward, **layers)), IMAGE.double()
     channels = sc.trace(model, example)
     plan = plan_of(channels, {"a": (0, 2)})
-    small = sc.cut(model, plan, example, channels=channels)
-    assert sc.verify(model, small, plan, channels, example).exact
+    small = sc.cut(channels, plan).network
+    assert verified(model, small, plan, channels, example).exact
     assert small.a.weight.shape == small.b.weight.shape == (2, 1, 3, 3)

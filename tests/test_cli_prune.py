@@ -107,7 +107,7 @@ def test_a_criterion_is_given_the_data_that_are_named(run, capsys, criterion):
         batches = [(inputs[:32], targets[:32]), (inputs[32:], targets[32:])]
         loss_fn = torch.nn.functional.cross_entropy
         options = {"calibration": batches, "loss_fn": loss_fn}
-        scores = score(model, channels, [CRITERIA[criterion]], **options)[criterion]
+        scores = score(channels, [CRITERIA[criterion]], **options)[criterion]
         plan = uniform(scores, channels, Budget(macs="50%"))
         assert {name: tuple(gone) for name, gone in removed.items()} == plan.remove
 

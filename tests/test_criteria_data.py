@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -60,7 +61,7 @@ def network() -> nn.Module:
 def scored(network: nn.Module, criterion: Criterion, data: Any = None, **options: Any) -> Any:
     channels = trace(network, image())
     given = {"calibration": batches() if data is None else data, "loss_fn": F.cross_entropy}
-    return score(network, channels, [criterion], **(given | options))[criterion.name]
+    return score(channels, [criterion], **given | options)[criterion.name]
 
 
 @pytest.mark.parametrize("criterion", CRITERIA.values(), ids=CRITERIA)
@@ -171,8 +172,7 @@ def test_small_gradients_in_single_precision_do_not_vanish() -> None:
     network = randomised(plain())
     channels = trace(network, image())
     found = score(
-        network.float(),
-        channels,
+        channels.of(network.float()),
         [taylor_fo],
         calibration=[(x.float(), None) for x, _ in batches()],
         loss_fn=lambda output, target: output.square().mean() * 1e-28,
@@ -186,7 +186,7 @@ def test_frozen_weights_are_scored_and_stay_frozen(network: nn.Module) -> None:
     data = batches()
 
     def found() -> Any:
-        return score(network, channels, [taylor_l1], calibration=data, loss_fn=F.cross_entropy)[
+        return score(channels, [taylor_l1], calibration=data, loss_fn=F.cross_entropy)[
             "taylor_l1"
         ].filters
 
@@ -334,7 +334,6 @@ def test_all_criteria_share_one_pass_and_agree_with_each_alone(network: nn.Modul
 
     done: list[int] = []
     together = score(
-        network,
         channels,
         list(CRITERIA.values()),
         calibration=loader(),
@@ -356,7 +355,7 @@ def test_what_is_known_does_not_grow_with_the_number_of_batches(network: nn.Modu
     ]
 
     def size(n: int) -> int:
-        known = calibrate(network, channels, bounded, batches(n), loss_fn=F.cross_entropy)
+        known = calibrate(channels, bounded, batches(n), loss_fn=F.cross_entropy)
         assert known.n_batches == n
         return sum(
             tensor.numel()
@@ -372,20 +371,20 @@ def test_halves_merged_equal_the_whole(network: nn.Module) -> None:
     channels = trace(network, image())
 
     def known(data: Any) -> Any:
-        return calibrate(network, channels, STREAMED, data, loss_fn=F.cross_entropy)
+        return calibrate(channels, STREAMED, data, loss_fn=F.cross_entropy)
 
     data = batches(4)
     halves, whole = merge(known(data[:3]), known(data[3:])), known(data)
     assert halves.n_batches == whole.n_batches == 4
-    one, other = (score(network, channels, STREAMED, calibration=made) for made in (halves, whole))
+    one, other = (score(channels, STREAMED, calibration=made) for made in (halves, whole))
     for name in one:
         for group, values in one[name].groups.items():
             np.testing.assert_allclose(values, other[name].groups[group], rtol=1e-12)
-    few = calibrate(network, channels, [apoz], data)
+    few = calibrate(channels, [apoz], data)
     with pytest.raises(CriterionError, match="cannot be merged; make both with the same"):
         merge(few, whole)
     with pytest.raises(CriterionError, match="was made without criterion 'chip'"):
-        score(network, channels, [chip], calibration=few)
+        score(channels, [chip], calibration=few)
 
 
 def test_gradients_are_on_only_where_they_are_needed(network: nn.Module) -> None:
@@ -418,13 +417,13 @@ def test_several_inputs_are_given_as_the_network_takes_them() -> None:
 
     target = torch.tensor([0, 1, 2, 0])
     one, other = (
-        score(network, channels, [apoz, taylor_l1], calibration=[(given, target)], loss_fn=loss)
+        score(channels, [apoz, taylor_l1], calibration=[(given, target)], loss_fn=loss)
         for given in ((left, right), {"right": right, "left": left})
     )
     for name in one:
         assert set(one[name].filters) == {"conv1", "conv2", "conv3"}
         np.testing.assert_array_equal(one[name].groups["conv1"], other[name].groups["conv1"])
-    alone = score(network, channels, [apoz], calibration=[{"right": right, "left": left}])
+    alone = score(channels, [apoz], calibration=[{"right": right, "left": left}])
     np.testing.assert_array_equal(alone["apoz"].groups["conv1"], one["apoz"].groups["conv1"])
 
 
@@ -463,7 +462,7 @@ def test_the_network_is_as_before_even_after_an_exception(failing: bool) -> None
             raise RuntimeError("the disk is gone")
 
     def run() -> None:
-        score(network, channels, STREAMED, calibration=data(), loss_fn=F.cross_entropy)
+        score(channels, STREAMED, calibration=data(), loss_fn=F.cross_entropy)
 
     if failing:
         with pytest.raises(RuntimeError, match="the disk is gone"):
@@ -535,12 +534,12 @@ def test_what_is_of_no_use_is_refused(
 
 def test_a_calibration_of_another_network_or_other_members_is_refused(network: nn.Module) -> None:
     channels = trace(network, image())
-    made = calibrate(network, channels, [snip], batches(), loss_fn=F.cross_entropy)
+    made = calibrate(channels, [snip], batches(), loss_fn=F.cross_entropy)
     with pytest.raises(CriterionError, match="made with members 'producer', not 'all'"):
         scored(network, snip, made, members="all")
     other = randomised(plain(), seed=0)
     with pytest.raises(CriterionError, match="the calibration was made for network"):
-        score(other, trace(other, image()), [snip], calibration=made)
+        score(trace(other, image()), [snip], calibration=made)
 
 
 def test_networks_that_have_no_gradients_or_numbers_are_refused() -> None:
@@ -548,11 +547,11 @@ def test_networks_that_have_no_gradients_or_numbers_are_refused() -> None:
         made = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3))
     channels = trace(made, torch.zeros(1, 1, 6, 6))
     with pytest.raises(CriterionError, match=r"'0\.weight' was made in inference mode"):
-        score(made, channels, [snip], calibration=[torch.ones(1, 1, 6, 6)], loss_fn=lambda o, _: o)
+        score(channels, [snip], calibration=[torch.ones(1, 1, 6, 6)], loss_fn=lambda o, _: o)
     with pytest.raises(CriterionError, match=r"'0\.weight' is on the meta device"):
-        score(nn.Sequential(nn.Conv2d(1, 4, 3, device="meta")), channels, [CRITERIA["l1"]])
+        score(channels.of(copy.deepcopy(made).to("meta")), [CRITERIA["l1"]])
     with pytest.raises(CriterionError, match=r"criteria is a list; write \[l1\]"):
-        score(made, channels, CRITERIA["l1"])  # type: ignore[arg-type]
+        score(channels, CRITERIA["l1"])  # type: ignore[arg-type]
 
 
 def test_batches_are_moved_where_they_are_asked_to_be(network: nn.Module) -> None:

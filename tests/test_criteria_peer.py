@@ -52,7 +52,7 @@ def theirs(network: Any, importance: Any) -> dict[str, Any]:
 def ours(network: nn.Module, criterion: Any, **options: Any) -> Any:
     channels = trace(network, image().float())
     data = {"calibration": [batch()], "loss_fn": F.cross_entropy}
-    return score(network, channels, [criterion], **data, **options)[criterion.name].groups
+    return score(channels, [criterion], **data, **options)[criterion.name].groups
 
 
 def agree(one: dict[str, Any], other: dict[str, Any]) -> None:

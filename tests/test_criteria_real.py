@@ -60,7 +60,7 @@ def test_norms_and_distances_agree_as_measured_before(
     name: str, means: tuple[float, ...], least: float
 ) -> None:
     model, shape = trained(name)
-    found = score(model, trace(model, torch.zeros(1, *shape)), [l1, l2, fermat, gm])
+    found = score(trace(model, torch.zeros(1, *shape)), [l1, l2, fermat, gm])
     pairs = (("l1", "l2"), ("l2", "fermat"), ("l2", "gm"), ("fermat", "gm"))
     for (one, other), mean in zip(pairs, means, strict=True):
         assert np.mean(rho(found[one], found[other])) == pytest.approx(mean, abs=0.002)
@@ -75,7 +75,7 @@ def test_criteria_of_gradients_and_of_activations_are_clusters() -> None:
     )
     criteria = [criterion for cluster in clusters for criterion in cluster]
     channels = trace(model, torch.zeros(1, *shape))
-    found = score(model, channels, criteria, calibration=photographs(96), loss_fn=F.cross_entropy)
+    found = score(channels, criteria, calibration=photographs(96), loss_fn=F.cross_entropy)
     within = [
         np.mean(rho(found[one.name], found[other.name]))
         for cluster in clusters

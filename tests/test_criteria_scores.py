@@ -40,7 +40,7 @@ def channels(network: nn.Module) -> ChannelMap:
 
 
 def test_bn_scale_is_the_scale_of_the_norm_behind(network: nn.Module, channels: ChannelMap) -> None:
-    scores = score(network, channels, [bn_scale])["bn_scale"]
+    scores = score(channels, [bn_scale])["bn_scale"]
     scale = {
         name: network.get_submodule(name).weight.abs().detach() for name in ("bn", "bn1", "bn2")
     }
@@ -53,7 +53,7 @@ def test_bn_scale_finds_a_norm_that_stands_after_the_activation() -> None:
     network = randomised(
         nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3))
     )
-    scores = score(network, trace(network, image()), [bn_scale])["bn_scale"]
+    scores = score(trace(network, image()), [bn_scale])["bn_scale"]
     np.testing.assert_array_equal(scores.groups["0"], network[2].weight.abs().detach())
 
 
@@ -61,7 +61,7 @@ def test_without_a_batch_norm_there_is_no_scale() -> None:
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)).double()
     channels = trace(network, image())
     with pytest.raises(CriterionError, match="cannot score group '0': bn_scale has no batch"):
-        score(network, channels, [bn_scale])
+        score(channels, [bn_scale])
 
 
 def test_a_group_that_cannot_be_scored_is_left_alone_and_listed() -> None:
@@ -72,7 +72,7 @@ def test_a_group_that_cannot_be_scored_is_left_alone_and_listed() -> None:
         )
     )
     channels = trace(network, image())
-    scores = score(network, channels, [bn_scale])["bn_scale"]
+    scores = score(channels, [bn_scale])["bn_scale"]
     why = scores.left_out["3"]
     assert scores.groups.keys() == {"0"} and scores.left_out.keys() == {"3"}
     assert re.match("bn_scale has no batch norm to score here: none follows these channels; ", why)
@@ -84,7 +84,7 @@ def test_a_group_that_cannot_be_scored_is_left_alone_and_listed() -> None:
         ignored = select(scores, channels, replace(half, ignore=("3",)))
         assert ignored.remove == plan.remove
         assert not ignored.held_back and ignored.limited.keys() == {"3"}
-    measured = measure_sensitivity(network, channels, scores, lambda _: 1.0)
+    measured = measure_sensitivity(channels, scores, lambda _: 1.0)
     assert [curve.group for curve in measured.curves] == ["0"]
     assert measured.not_prunable["3"] == why
 
@@ -102,7 +102,7 @@ def test_reductions_on_paper(reduction: Any, expected: list[float]) -> None:
 def test_coupled_filters_are_reduced(
     reduction: Any, network: nn.Module, channels: ChannelMap
 ) -> None:
-    scores = score(network, channels, [l1], reduction=reduction)["l1"]
+    scores = score(channels, [l1], reduction=reduction)["l1"]
     both = np.stack([scores.filters["stem"], scores.filters["conv2"]])
     np.testing.assert_allclose(scores.groups["stem"], REDUCTIONS[reduction](both))
     assert scores.reduction == reduction
@@ -110,14 +110,14 @@ def test_coupled_filters_are_reduced(
 
 def test_filters_of_a_transposed_convolution_lie_along_dim_1() -> None:
     network = randomised(transposed())
-    scores = score(network, trace(network, image()), [l1])["l1"]
+    scores = score(trace(network, image()), [l1])["l1"]
     expected = network[2].weight.abs().sum((0, 2, 3)).detach()
     np.testing.assert_allclose(scores.filters["2"], expected)
 
 
 def test_filters_of_one_channel_are_added() -> None:
     network = randomised(depthwise(2))
-    scores = score(network, trace(network, image()), [l1])["l1"]
+    scores = score(trace(network, image()), [l1])["l1"]
     pairs = scores.filters["1"].reshape(4, 2).sum(1)
     np.testing.assert_allclose(scores.groups["0"], scores.filters["0"] + pairs)
 
@@ -135,7 +135,7 @@ def test_a_filter_matrix_has_one_row_a_filter() -> None:
 def test_one_score_a_filter_and_a_channel(
     criterion: Criterion, network: nn.Module, channels: ChannelMap
 ) -> None:
-    scores = score(network, channels, [criterion])[criterion.name]
+    scores = score(channels, [criterion])[criterion.name]
     assert {name: len(v) for name, v in scores.filters.items()} == {
         "stem": 4,
         "conv1": 2,
@@ -158,11 +158,11 @@ def test_scores_follow_a_permutation_of_filters(criterion: Criterion) -> None:
     network = randomised(plain())
     channels = trace(network, image())
     order = torch.tensor([2, 0, 3, 1])
-    before = score(network, channels, [criterion])[criterion.name].filters["0"]
+    before = score(channels, [criterion])[criterion.name].filters["0"]
     with torch.no_grad():
         for tensor in [*network[0].parameters(), *network[1].parameters()]:
             tensor.copy_(tensor[order])
-    after = score(network, channels, [criterion])[criterion.name].filters["0"]
+    after = score(channels, [criterion])[criterion.name].filters["0"]
     np.testing.assert_allclose(after, before[order.numpy()], rtol=1e-12)
 
 
@@ -171,11 +171,11 @@ def test_scores_follow_a_permutation_of_filters(criterion: Criterion) -> None:
 def test_a_positive_factor_leaves_the_ranking(criterion: Criterion, factor: float) -> None:
     network = randomised(plain())
     channels = trace(network, image())
-    before = score(network, channels, [criterion])[criterion.name].filters["0"]
+    before = score(channels, [criterion])[criterion.name].filters["0"]
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(factor)
-    after = score(network, channels, [criterion])[criterion.name].filters["0"]
+    after = score(channels, [criterion])[criterion.name].filters["0"]
     np.testing.assert_array_equal(np.argsort(after), np.argsort(before))
 
 
@@ -185,7 +185,7 @@ def test_zeros_have_finite_scores(criterion: Criterion) -> None:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-    scores = score(network, trace(network, image()), [criterion])[criterion.name]
+    scores = score(trace(network, image()), [criterion])[criterion.name]
     assert all(np.isfinite(v).all() and (v >= 0).all() for v in scores.filters.values())
 
 
@@ -195,7 +195,7 @@ def test_the_same_seed_gives_the_same_scores_and_the_model_is_untouched(
 ) -> None:
     before, state = state_of(network), torch.get_rng_state()
     one, same, other = (
-        score(network, channels, [criterion], seed=seed)[criterion.name] for seed in (1, 1, 2)
+        score(channels, [criterion], seed=seed)[criterion.name] for seed in (1, 1, 2)
     )
     for name in one.groups:
         np.testing.assert_array_equal(one.groups[name], same.groups[name])
@@ -210,13 +210,13 @@ def test_weights_that_are_not_finite_are_refused(
     with torch.no_grad():
         network.get_parameter("conv1.weight")[0, 0, 0, 0] = math.nan
     with pytest.raises(CriterionError, match=r"'conv1.weight' holds NaN"):
-        score(network, channels, [criterion])
+        score(channels, [criterion])
 
 
 def test_all_together_equal_one_by_one(network: nn.Module, channels: ChannelMap) -> None:
-    together = score(network, channels, list(OF_WEIGHTS.values()))
+    together = score(channels, list(OF_WEIGHTS.values()))
     for name, criterion in OF_WEIGHTS.items():
-        alone = score(network, channels, [criterion])[name]
+        alone = score(channels, [criterion])[name]
         for group, values in alone.groups.items():
             np.testing.assert_array_equal(values, together[name].groups[group])
 
@@ -224,7 +224,7 @@ def test_all_together_equal_one_by_one(network: nn.Module, channels: ChannelMap)
 def test_random_channels_are_uniform_however_many_layers_are_coupled() -> None:
     network = nn.Sequential(nn.Conv2d(1, 500, 1), nn.Conv2d(500, 500, 1, groups=500), head())
     network = network.double()
-    scores = score(network, trace(network, image()), [random])["random"]
+    scores = score(trace(network, image()), [random])["random"]
     values = scores.groups["0"]
     assert 0.45 < values.mean() < 0.55 and values.min() >= 0 and values.max() < 1
 
@@ -235,6 +235,6 @@ def head() -> nn.Module:
 
 def test_names_are_not_objects(network: nn.Module, channels: ChannelMap) -> None:
     with pytest.raises(CriterionError, match=r"'l1' is not a criterion; pass an object"):
-        score(network, channels, ["l1"])
+        score(channels, ["l1"])
     with pytest.raises(CriterionError, match="no reduction 'median'"):
-        score(network, channels, [l1], reduction="median")
+        score(channels, [l1], reduction="median")

@@ -67,7 +67,7 @@ NAIVE = {
 @pytest.mark.parametrize("criterion", [l1, l2, gm, lamp, cosine], ids=lambda c: c.name)
 def test_it_equals_a_naive_loop(criterion: Criterion) -> None:
     network = randomised(residual(), seed=3)
-    scores = score(network, trace(network, image()), [criterion])[criterion.name]
+    scores = score(trace(network, image()), [criterion])[criterion.name]
     assert set(scores.filters) == {"stem", "conv1", "conv2"}
     for name, values in scores.filters.items():
         weight = network.get_submodule(name).weight
@@ -195,7 +195,7 @@ def test_a_twin_however_scaled_is_no_better_than_zeros() -> None:
 
 def test_shift_and_scale_are_those_of_the_norm_behind() -> None:
     network = randomised(residual(), seed=3)
-    scores = score(network, trace(network, image()), [bn_scale, bn_shift])
+    scores = score(trace(network, image()), [bn_scale, bn_shift])
     for criterion, leaf in ((bn_scale, "weight"), (bn_shift, "bias")):
         own = network.get_parameter(f"bn1.{leaf}").detach().abs()
         np.testing.assert_array_equal(scores[criterion.name].filters["conv1"], own)
@@ -207,9 +207,9 @@ def test_shift_and_scale_are_those_of_the_norm_behind() -> None:
 def test_sizes_count_the_numbers_of_one_channel() -> None:
     network = randomised(residual())
     channels = trace(network, image())
-    producer = score(network, channels, [l1])["l1"]
+    producer = score(channels, [l1])["l1"]
     assert producer.sizes == {"stem": 9 + 2 * 9, "conv1": 4 * 9}
-    everyone = score(network, channels, [l1], members="all")["l1"]
+    everyone = score(channels, [l1], members="all")["l1"]
     assert everyone.sizes == {"stem": 9 + 2 * 9 + 2 * 9 + 3, "conv1": 4 * 9 + 4 * 9}
 
 
@@ -228,14 +228,14 @@ class Blurred(nn.Module):
 
 def test_a_filter_in_a_buffer_is_no_criterions() -> None:
     network = randomised(Blurred())
-    scores = score(network, trace(network, image()), [l1], members="all")["l1"]
+    scores = score(trace(network, image()), [l1], members="all")["l1"]
     assert set(scores.filters) == {"one", "other"} and scores.sizes == {"one": 9 + 2 * 9}
 
 
 def test_all_members_count_the_weights_that_read_a_channel() -> None:
     network = randomised(residual(), seed=3)
     channels = trace(network, image())
-    scores = score(network, channels, [l1], members="all")["l1"]
+    scores = score(channels, [l1], members="all")["l1"]
     rows = [
         network.get_parameter(f"{name}.weight").detach().abs().transpose(0, dim).flatten(1).sum(1)
         for name, dim in (("stem", 0), ("conv2", 0), ("conv1", 1), ("fc", 1))
@@ -246,7 +246,7 @@ def test_all_members_count_the_weights_that_read_a_channel() -> None:
 
 def test_a_flattened_channel_is_read_at_several_positions() -> None:
     network = randomised(flattened())
-    scores = score(network, trace(network, image()), [l2], members="all", reduction="mean")["l2"]
+    scores = score(trace(network, image()), [l2], members="all", reduction="mean")["l2"]
     own = network[0].weight.detach().flatten(1)
     read = network[4].weight.detach().view(4, 3, 4).transpose(0, 1).flatten(1)
     np.testing.assert_allclose(scores.groups["0"], (l2_norm(own) + l2_norm(read)) / 2)
@@ -256,7 +256,7 @@ def test_a_layer_whose_filters_score_the_same_is_named() -> None:
     network = randomised(plain())
     with torch.no_grad():
         network[1].weight.fill_(-0.3)
-    scores = score(network, trace(network, image()), [bn_scale, l1])
+    scores = score(trace(network, image()), [bn_scale, l1])
     assert scores["bn_scale"].constant == ("0",) and scores["l1"].constant == ()
 
 
@@ -267,15 +267,15 @@ def test_what_is_asked_wrongly_is_refused() -> None:
     network = randomised(plain())
     channels = trace(network, image())
     with pytest.raises(CriterionError, match="no members 'one'; there are all, producer"):
-        score(network, channels, [l1], members="one")
+        score(channels, [l1], members="one")
     with pytest.raises(CriterionError, match="criterion 'l1' is given twice"):
-        score(network, channels, [l1, l1])
+        score(channels, [l1, l1])
     bad = Criterion("bad", "filters", lambda filters: filters, "")
     with pytest.raises(CriterionError, match=r"'bad' gave \(4, 9\) for '0'; its formula must"):
-        score(network, channels, [bad])
+        score(channels, [bad])
     bad = Criterion("bad", "filters", lambda filters: filters.sum(1) / 0, "")
     with pytest.raises(CriterionError, match="'bad' gave NaN or infinite scores for '0'"):
-        score(network, channels, [bad])
+        score(channels, [bad])
 
 
 # --- filters that are independent Gaussians -------------------------------------------------
@@ -320,6 +320,6 @@ def test_global_ranks_split_where_filters_differ_in_size() -> None:
         layers.append(nn.Conv2d(n_in, n_out, 3, bias=False))
         nn.init.kaiming_normal_(layers[-1].weight)
     network = nn.Sequential(*layers)
-    scores = score(network, trace(network, torch.zeros(1, 3, 64, 64)), [l1, l2])
+    scores = score(trace(network, torch.zeros(1, 3, 64, 64)), [l1, l2])
     one, other = (np.concatenate(list(scores[name].filters.values())) for name in ("l1", "l2"))
     assert spearmanr(one, other).statistic < 0.5

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from contracts import random_plan
+from contracts import plan_as_cut, random_plan
 from secateur.channels.cost import cost
 from secateur.channels.trace import trace
 from secateur.deploy.device import DEVICES, Stored
@@ -22,7 +22,6 @@ from secateur.networks.bc_resnet import SubSpectralNorm
 from secateur.networks.families import NETWORKS
 from secateur.networks.vgg import vgg
 from secateur.surgery.cut import cut
-from secateur.surgery.prove import settle
 
 EXAMPLE = torch.zeros(1, 1, 32, 25)
 
@@ -35,8 +34,8 @@ def small(name: str) -> nn.Module:
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(std=0.1)
             module.running_var.uniform_(0.5, 1.5)
-    plan = settle(model, random_plan(trace(model, EXAMPLE), seed=1), EXAMPLE)
-    return cut(model, plan, EXAMPLE, hold_back=False)
+    plan = plan_as_cut(trace(model, EXAMPLE), random_plan(trace(model, EXAMPLE), seed=1))
+    return cut(trace(model, EXAMPLE), plan, hold_back=False).network
 
 
 DEEP = {"dcase_baseline", "cp_mobile", "tf_sepnet", "bc_resnet"}

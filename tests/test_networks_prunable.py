@@ -18,6 +18,7 @@ from contracts import (
     check_permutation,
     difference,
     outputs,
+    plan_as_cut,
     random_plan,
 )
 from secateur.networks.bc_resnet import SubSpectralNorm, bc_resnet
@@ -27,8 +28,8 @@ from secateur.networks.layers import ResidualNorm
 from secateur.networks.tf_sepnet import tf_sepnet
 from secateur.study.bases import measure
 from secateur.surgery.mask import mask
-from secateur.surgery.prove import settle
-from secateur.surgery.replan import plan_to_budget
+from secateur.surgery.prune import prune_to_budget
+from secateur.surgery.verify import verified
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -92,15 +93,15 @@ def test_permuting_channels_changes_nothing(name: str) -> None:
 def test_half_of_the_channels_go_and_the_cut_equals_the_mask(name: str, scope: Any) -> None:
     model = built(name, mixing=False)
     channels = sc.trace(model, EXAMPLE)
-    scores = sc.score(model, channels, [sc.l2])["l2"]
+    scores = sc.score(channels, [sc.l2])["l2"]
     asked = scope(scores, channels, sc.Budget(pruning_ratio=0.5))
-    plan = settle(model, asked, EXAMPLE)
+    plan = plan_as_cut(channels, asked)
     assert not plan.held_back
     near = 0.1 if plan.limited else 0.02
     assert abs(plan.reached["pruning_ratio"] - 0.5) < near
-    small = sc.cut(model, plan, EXAMPLE, hold_back=False)
+    small = sc.cut(channels, plan, hold_back=False).network
     answer = outputs(small, EXAMPLE)
-    assert difference(answer, outputs(mask(model, plan, channels), EXAMPLE)) <= EXACT
+    assert difference(answer, outputs(mask(channels, plan), EXAMPLE)) <= EXACT
     assert difference(answer, outputs(model, EXAMPLE)) > 1e-3, "nothing that matters was cut"
     assert difference(answer, outputs(small, EXAMPLE, seed=1)) > 1e-6, "its input does not matter"
     check_cost(small, EXAMPLE, plan.after)
@@ -110,14 +111,14 @@ def test_half_of_the_channels_go_and_the_cut_equals_the_mask(name: str, scope: A
 @pytest.mark.parametrize("scope", [sc.uniform, sc.global_])
 def test_half_of_the_macs_are_reached_by_a_plan_to_budget(name: str, scope: Any) -> None:
     model = built(name)
-    scores = sc.score(model, sc.trace(model, EXAMPLE), [sc.l2])["l2"]
+    scores = sc.score(sc.trace(model, EXAMPLE), [sc.l2])["l2"]
     budget = sc.Budget(macs="50%")
-    plan = plan_to_budget(
-        model, EXAMPLE, budget, lambda channels, tight: scope(scores, channels, tight)
-    )
+    plan = prune_to_budget(
+        sc.trace(model, EXAMPLE), budget, lambda channels, tight: scope(scores, channels, tight)
+    ).plan
     assert not plan.held_back
     assert 0.4 < plan.after.macs / plan.before.macs <= 0.5
-    check_cost(sc.cut(model, plan, EXAMPLE), EXAMPLE, plan.after)
+    check_cost(sc.cut(sc.trace(model, EXAMPLE), plan).network, EXAMPLE, plan.after)
 
 
 @each
@@ -125,9 +126,9 @@ def test_half_of_the_macs_are_reached_by_a_plan_to_budget(name: str, scope: Any)
 def test_what_can_be_cut_of_a_random_plan_equals_the_mask(name: str, seed: int) -> None:
     model = built(name, mixing=False)
     channels = sc.trace(model, EXAMPLE)
-    plan = settle(model, random_plan(channels, seed, least=2), EXAMPLE)
-    small = sc.cut(model, plan, EXAMPLE, hold_back=False)
-    masked = mask(model, plan, channels)
+    plan = plan_as_cut(channels, random_plan(channels, seed, least=2))
+    small = sc.cut(channels, plan, hold_back=False).network
+    masked = mask(channels, plan)
     assert difference(outputs(small, EXAMPLE), outputs(masked, EXAMPLE)) <= EXACT
     assert plan.after.params < 0.9 * plan.before.params
 
@@ -136,8 +137,8 @@ def test_what_can_be_cut_of_a_random_plan_equals_the_mask(name: str, seed: int) 
 def test_a_norm_over_channels_is_reported_where_the_cut_differs_from_the_mask(name: str) -> None:
     model = built(name)
     channels = sc.trace(model, EXAMPLE)
-    plan = settle(model, random_plan(channels, 0, least=2), EXAMPLE)
-    found = sc.verify(model, sc.cut(model, plan, EXAMPLE), plan, channels, EXAMPLE)
+    plan = plan_as_cut(channels, random_plan(channels, 0, least=2))
+    found = verified(model, sc.cut(channels, plan).network, plan, channels, EXAMPLE)
     assert found.holds and not found.exact and found.operators
     assert all(place.startswith("mean at ") for place in found.operators)
 
@@ -147,9 +148,9 @@ def test_a_cut_network_is_saved_loaded_and_trained(name: str, tmp_path: Path) ->
     torch.manual_seed(0)
     model, example = NETWORKS[name](), EXAMPLE.float()
     channels = sc.trace(model, example)
-    scores = sc.score(model, channels, [sc.l1])["l1"]
+    scores = sc.score(channels, [sc.l1])["l1"]
     plan = sc.uniform(scores, channels, sc.Budget(pruning_ratio=0.5))
-    small = sc.cut(model, plan, example, channels=channels)
+    small = sc.cut(channels, plan).network
     sc.save(small, tmp_path / "small.safetensors")
     loaded = sc.load(tmp_path / "small.safetensors", build=NETWORKS[name])
     x = torch.randn(8, *example.shape[1:])
@@ -170,7 +171,7 @@ def test_a_study_measures_it_before_any_cut(name: str) -> None:
     torch.manual_seed(0)
     model = alive(NETWORKS[name]()).float()
     channels = sc.trace(model, EXAMPLE.float())
-    found = measure(model, channels)
+    found = measure(channels)
     normed = {
         k.removesuffix(".bn") + ".conv"
         for k, m in model.named_modules()
@@ -188,9 +189,9 @@ def test_shuffled_halves_stay_equal() -> None:
     torch.manual_seed(0)
     model = alive(tf_sepnet(width=16), mixing=False)
     channels = sc.trace(model, EXAMPLE)
-    scores = sc.score(model, channels, [sc.l1])["l1"]
+    scores = sc.score(channels, [sc.l1])["l1"]
     budget = sc.Budget(ratios={"block1.transition.conv": 0.5})
-    plan = settle(model, sc.uniform(scores, channels, budget), EXAMPLE)
+    plan = plan_as_cut(channels, sc.uniform(scores, channels, budget))
     assert set(plan.limited) | set(plan.held_back) == {"block1.transition.conv"}
     assert plan.before == plan.after
 
@@ -203,9 +204,9 @@ def test_options_of_the_papers(build: Any) -> None:
     channels = sc.trace(model, EXAMPLE)
     assert channels.mixing and share_that_can_go(channels) > 0.98
     check_permutation(model, EXAMPLE, channels)
-    scores = sc.score(model, channels, [sc.l1])["l1"]
+    scores = sc.score(channels, [sc.l1])["l1"]
     plan = sc.uniform(scores, channels, sc.Budget(pruning_ratio=0.5))
-    small = sc.cut(model, plan, EXAMPLE, channels=channels)
+    small = sc.cut(channels, plan).network
     assert outputs(small, EXAMPLE)[0].isfinite().all()
 
 

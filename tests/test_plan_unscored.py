@@ -41,7 +41,7 @@ def channels(model: nn.Module) -> sc.ChannelMap:
 
 @pytest.fixture
 def scores(model: nn.Module, channels: sc.ChannelMap) -> sc.Scores:
-    return sc.score(model, channels, [sc.l1])["l1"]
+    return sc.score(channels, [sc.l1])["l1"]
 
 
 REASON = "l1 has no filter to score here: no convolution or linear layer gives these channels out"
@@ -55,7 +55,7 @@ def test_the_rest_is_cut_to_the_budget(
     assert set(plan.remove) <= {"a", "c"} and plan.after.params <= 100
     assert plan.held_back.keys() == {"pairs"} and plan.held_back["pairs"].startswith(REASON)
     assert "read at test_plan_unscored.py:" in plan.held_back["pairs"]
-    small = sc.cut(model, plan, image(), channels=channels)
+    small = sc.cut(channels, plan).network
     assert sum(p.numel() for p in small.parameters()) == plan.after.params
     assert sc.PruningPlan.from_json(plan.to_json()) == plan
 
@@ -82,13 +82,9 @@ def test_what_it_keeps_is_not_within_reach(channels: sc.ChannelMap, scores: sc.S
 def test_planning_again_keeps_it_listed(
     model: nn.Module, channels: sc.ChannelMap, scores: sc.Scores
 ) -> None:
-    plan = sc.plan_to_budget(
-        model,
-        image(),
-        sc.Budget(params="60%"),
-        lambda c, b: sc.global_(scores, c, b),
-        channels=channels,
-    )
+    plan = sc.prune_to_budget(
+        channels, sc.Budget(params="60%"), lambda c, b: sc.global_(scores, c, b)
+    ).plan
     assert plan.held_back.keys() == {"pairs"} and plan.after.params <= 86
     (line,) = [line for line in str(plan).splitlines() if line.startswith("held back")]
     assert line.startswith(f"held back: pairs: {REASON}")
@@ -103,12 +99,12 @@ def test_a_criterion_that_scores_nothing_is_an_error(
     model: nn.Module, channels: sc.ChannelMap
 ) -> None:
     with pytest.raises(CriterionError, match="cannot score group 'a': bn_scale has no batch norm"):
-        sc.score(model, channels, [sc.bn_scale])
+        sc.score(channels, [sc.bn_scale])
 
 
 def test_a_criterion_that_needs_no_filter_cuts_it_as_well(
     model: nn.Module, channels: sc.ChannelMap
 ) -> None:
-    scores = sc.score(model, channels, [sc.random])["random"]
+    scores = sc.score(channels, [sc.random])["random"]
     plan = sc.uniform(scores, channels, sc.Budget(pruning_ratio=0.5))
     assert len(plan.remove["pairs"]) == 3 and not plan.held_back

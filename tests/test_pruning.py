@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import secateur as sc
 from contracts import randomised, same_state, state_of
 from secateur.errors import BudgetError, CriterionError, PackageError, PlanError, SurgeryError
+from secateur.surgery.verify import verified
 from toys import TOYS, image
 
 
@@ -105,7 +106,7 @@ def test_the_budget_is_met_from_both_sides_and_the_plan_says_what_was_cut(
     assert pruned.plan.after.macs == pruned.plan.reached["macs"] == counted <= asked
     assert counted > asked - channels_at_a_time(pruned)
     assert pruned.verification.exact
-    again = sc.verify(model, pruned.network, pruned.plan, pruned.channels, example)
+    again = verified(model, pruned.network, pruned.plan, pruned.channels, example)
     assert again.exact
     assert same_state(model, before)
 
@@ -125,14 +126,12 @@ def test_it_is_what_its_parts_give(name: str) -> None:
     channels = sc.trace(model, example)
     if not channels.groups:
         pytest.skip("nothing can go")
-    scores = sc.score(model, channels, [sc.l2])["l2"]
+    scores = sc.score(channels, [sc.l2])["l2"]
     budget = sc.Budget(pruning_ratio=0.3)
-    plan = sc.plan_to_budget(
-        model, example, budget, lambda c, b: sc.uniform(scores, c, b), channels=channels
-    )
+    plan = sc.prune_to_budget(channels, budget, lambda c, b: sc.uniform(scores, c, b)).plan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        small = sc.cut(model, plan, example, channels=channels)
+        small = sc.cut(channels, plan).network
         pruned = sc.prune(model, example, ratio=0.3)
     assert pruned.plan == plan
     assert same_state(pruned.network, state_of(small))
@@ -275,10 +274,10 @@ def test_slips_of_the_parts_are_named() -> None:
     model, example = made("two gates")
     channels = sc.trace(model, example)
     with pytest.raises(PlanError, match=r"take one, scores\['l2'\]"):
-        sc.uniform(sc.score(model, channels, [sc.l2]), channels, sc.Budget(macs="50%"))  # type: ignore[arg-type]
+        sc.uniform(sc.score(channels, [sc.l2]), channels, sc.Budget(macs="50%"))  # type: ignore[arg-type]
     other = made("chunked")[0]
     with pytest.raises(CriterionError, match=r"the channel map is of another network.*missing"):
-        sc.score(other, channels, [sc.l2])
+        sc.score(channels.of(other), [sc.l2])
 
 
 def test_the_default_is_the_best_that_was_measured_and_scores_any_network() -> None:

@@ -119,7 +119,7 @@ def test_scores_are_those_of_score() -> None:
     criteria = [sc.l1, sc.bn_scale, sc.taylor_fo]
     loss = nn.functional.cross_entropy
     one = analyse(model, EXAMPLE, criteria, calibration=batches, loss_fn=loss)
-    scores = sc.score(model, sc.trace(model, EXAMPLE), criteria, calibration=batches, loss_fn=loss)
+    scores = sc.score(sc.trace(model, EXAMPLE), criteria, calibration=batches, loss_fn=loss)
     assert one.criteria == ("l1", "bn_scale", "taylor_fo")
     for row in one.histograms:
         values = scores[row.criterion].filters[row.layer]
@@ -137,7 +137,7 @@ def test_noise_is_known_from_both_halves_of_the_calibration() -> None:
     single = analyse(plain(), EXAMPLE, [sc.mean_activation], calibration=[batches[0][:1]])
     assert not single.ceilings
     assert "one example" in " ".join(row.why for row in single.left_out)
-    made = sc.calibrate(plain(), sc.trace(plain(), EXAMPLE), [sc.mean_activation], batches)
+    made = sc.calibrate(sc.trace(plain(), EXAMPLE), [sc.mean_activation], batches)
     summed = analyse(plain(), EXAMPLE, [sc.l1, sc.mean_activation], calibration=made)
     assert not summed.ceilings and summed.criteria == ("l1", "mean_activation")
 

@@ -11,15 +11,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from contracts import difference, outputs, plan_of, random_plan, randomised, same_state, state_of
+from contracts import (
+    difference,
+    outputs,
+    plan_as_cut,
+    plan_of,
+    random_plan,
+    randomised,
+    same_state,
+    state_of,
+)
 from random_networks import RandomNetwork
 from secateur.channels.trace import trace
-from secateur.errors import PlanError, SurgeryError, TraceError
+from secateur.errors import PlanError, SurgeryError
 from secateur.networks.families import NETWORKS, SIZES
 from secateur.surgery.absorb import absorb
 from secateur.surgery.cut import cut
 from secateur.surgery.package import load, save
-from secateur.surgery.prove import settle
 from toys import TOYS, Net, depthwise, image, plain
 
 DEAD = (1, 2)
@@ -83,7 +91,7 @@ def test_constant_channels_are_absorbed_exactly(name: str) -> None:
     channels = trace(model, image())
     group = channels.groups[0]
     plan = plan_of(channels, {group.name: DEAD})
-    small = cut(model, plan, image())
+    small = cut(channels, plan).network
     before, cut_before = state_of(model), state_of(small)
     done = absorb(model, small, plan, channels, batch(image()))
     assert done.error_before > 1e-3 and done.error_after < 1e-12
@@ -104,7 +112,7 @@ def test_what_depends_on_the_position_is_taken_up_on_average(name: str) -> None:
     model = with_dead_channels(POSITION_DEPENDENT[name]())
     channels = trace(model, image())
     plan = plan_of(channels, {"0": DEAD})
-    done = absorb(model, cut(model, plan, image()), plan, channels, batch(image()))
+    done = absorb(model, cut(channels, plan).network, plan, channels, batch(image()))
     assert 0 < done.error_after < done.error_before
     with torch.no_grad():
         full, now = (net(batch(image())) for net in (model, done.network))
@@ -119,7 +127,7 @@ def test_shift_on_paper() -> None:
         model[3].bias.fill_(1.0)
     channels = trace(model, image())
     plan = plan_of(channels, {"0": DEAD})
-    done = absorb(model, cut(model, plan, image()), plan, channels, batch(image()))
+    done = absorb(model, cut(channels, plan).network, plan, channels, batch(image()))
     assert done.absorbed == ("3",)
     assert done.network[3].bias.item() == pytest.approx(1 + 2 * 3 + 0.5 * 4)
 
@@ -138,8 +146,8 @@ def test_the_error_never_rises_on_toys(name: str) -> None:
 
 def check_never_worse(model: nn.Module, example: Any, seed: int) -> None:
     channels = trace(model, example)
-    plan = settle(model, random_plan(channels, seed), example)
-    small = cut(model, plan, example)
+    plan = plan_as_cut(channels, random_plan(channels, seed))
+    small = cut(channels, plan).network
     done = absorb(model, small, plan, channels, example)
     assert done.error_after <= done.error_before
     assert (done.error_after < done.error_before) == bool(done.absorbed)
@@ -156,8 +164,8 @@ def test_real_families_lose_error_and_say_how_much(name: str) -> None:
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.bias, 0.0, 1.0)
     channels = trace(model, example)
-    plan = settle(model, random_plan(channels, seed=1), example)
-    small = cut(model.eval(), plan, example, hold_back=False)
+    plan = plan_as_cut(channels, random_plan(channels, seed=1))
+    small = cut(trace(model.eval(), example), plan, hold_back=False).network
     done = absorb(model, small, plan, channels, example)
     with torch.no_grad():
         full, bare, shifted = (net(example) for net in (model, small, done.network.eval()))
@@ -171,7 +179,7 @@ def test_modes_and_hooks_are_left_as_they_were() -> None:
     model = with_dead_channels(EXACT_NETS["a bias is made"]()).train()
     channels = trace(model, image())
     plan = plan_of(channels, {"0": DEAD})
-    small = cut(model, plan, image())
+    small = cut(channels, plan).network
     statistics = state_of(model)
     done = absorb(model, small, plan, channels, batch(image()))
     assert model.training and small.training and done.network.training
@@ -186,7 +194,7 @@ def test_a_bias_that_was_made_is_saved_and_loaded(tmp_path: Path) -> None:
     model = with_dead_channels(build())
     channels = trace(model, image())
     plan = plan_of(channels, {"0": DEAD})
-    done = absorb(model, cut(model, plan, image()), plan, channels, batch(image()))
+    done = absorb(model, cut(channels, plan).network, plan, channels, batch(image()))
     path = save(done.network, tmp_path / "small.safetensors", plan)
     again = load(path, lambda: build().double().eval())
     assert same_state(again, state_of(done.network))
@@ -197,7 +205,7 @@ def test_what_cannot_be_absorbed_is_refused_in_words() -> None:
     model = with_dead_channels(EXACT_NETS["into a bias"]())
     channels = trace(model, image())
     plan = plan_of(channels, {"0": DEAD})
-    small = cut(model, plan, image())
+    small = cut(channels, plan).network
     with pytest.raises(SurgeryError, match=r"NaN or infinite outputs on the calibration data"):
         absorb(model, small, plan, channels, torch.full_like(image(), torch.nan))
     both = plan_of(channels, {"0": DEAD, "3": (0,)})
@@ -215,24 +223,11 @@ def test_an_empty_plan_shifts_nothing() -> None:
     assert same_state(done.network, state_of(model))
 
 
-@pytest.mark.parametrize("name", EXACT_NETS)
-def test_cutting_and_absorbing_in_one_call(name: str) -> None:
-    model = with_dead_channels(EXACT_NETS[name]())
-    channels = trace(model, image())
-    plan = plan_of(channels, {channels.groups[0].name: DEAD})
-    small = cut(model, plan, image(), absorb=batch(image()))
-    assert difference(outputs(small, image()), outputs(model, image())) < 1e-12
-    bare = cut(model, plan, image())
-    assert difference(outputs(bare, image()), outputs(model, image())) > 1e-3
-    with pytest.raises(TraceError, match="absorb is bool 'True'; give a tensor"):
-        cut(model, plan, image(), absorb=True)  # type: ignore[arg-type]
-
-
 def test_another_network_than_the_cut_one_is_refused() -> None:
     model = with_dead_channels(EXACT_NETS[next(iter(EXACT_NETS))]())
     channels = trace(model, image())
     plan = plan_of(channels, {channels.groups[0].name: DEAD})
-    small = cut(model, plan, image())
+    small = cut(channels, plan).network
     with pytest.raises(SurgeryError, match=r"no module '.*'; give the network that this plan was"):
         absorb(model, nn.Sequential(small), plan, channels, batch(image()))
     small.register_forward_hook(lambda _, __, output: output.flatten(1))

@@ -11,6 +11,7 @@ from contracts import (
     check_permutation,
     difference,
     outputs,
+    plan_as_cut,
     plan_of,
     random_plan,
     randomised,
@@ -30,9 +31,8 @@ from secateur.plan.select import global_, uniform
 from secateur.surgery.cut import cut
 from secateur.surgery.mask import mask
 from secateur.surgery.package import load, save
-from secateur.surgery.prove import settle
 from secateur.surgery.restore import remember, restore
-from secateur.surgery.verify import verify
+from secateur.surgery.verify import verified
 
 WITHOUT_DATA = [criterion for criterion in CRITERIA.values() if criterion.update is None]
 MELS = torch.zeros(2, 1, 32, 25, dtype=torch.float64)
@@ -72,8 +72,8 @@ def check_random_network(seed: int) -> None:
     check_permutation(model, example, channels, seed)
     # halves that lose unequal numbers are held back: they could not be split any more
     check_cut_equals_mask(model, example, channels, n=2, hold_back=True)
-    plan = settle(model, random_plan(channels, seed), example)
-    small = cut(model, plan, example)
+    plan = plan_as_cut(channels, random_plan(channels, seed))
+    small = cut(channels, plan).network
     assert same_state(restore(small, remember(model, plan, channels)), state_of(model))
     assert ChannelMap.from_json(channels.to_json()).to_json() == channels.to_json()
 
@@ -96,11 +96,11 @@ def test_every_criterion_s_plan_is_cut_exactly_and_saved(name: str, select, tmp_
     torch.manual_seed(0)
     model = randomised(NETWORKS[name](width=8))
     channels = trace(model, MELS)
-    scores = score(model, channels, WITHOUT_DATA)
+    scores = score(channels, WITHOUT_DATA)
     for criterion in ("l1", "random"):
         plan = select(scores[criterion], channels, Budget(macs="50%"))
-        small = cut(model, plan, MELS)
-        assert verify(model, small, plan, channels, MELS).exact
+        small = cut(channels, plan).network
+        assert verified(model, small, plan, channels, MELS).exact
         check_cost(small, MELS, plan.after)
         path = save(small, tmp_path / "small.safetensors", plan)
         again = load(path, lambda: NETWORKS[name](width=8).double()).eval()
@@ -111,7 +111,7 @@ def test_an_empty_plan_changes_nothing() -> None:
     model = randomised(NETWORKS["resnet"](width=8))
     channels = trace(model, MELS)
     plan = plan_of(channels, {})
-    for copy in (cut(model, plan, MELS), mask(model, plan, channels)):
+    for copy in (cut(channels, plan).network, mask(channels, plan)):
         assert copy is not model and same_state(copy, state_of(model))
         assert not {id(p) for p in copy.parameters()} & {id(p) for p in model.parameters()}
 
@@ -121,8 +121,8 @@ def test_a_plan_for_another_network_is_refused() -> None:
     channels = trace(wide, MELS)
     plan = plan_of(channels, {channels.groups[0].name: (0,)})
     for refuse in (
-        lambda: cut(narrow, plan, MELS),
-        lambda: mask(narrow, plan, trace(narrow, MELS)),
+        lambda: cut(trace(narrow, MELS), plan).network,
+        lambda: mask(trace(narrow, MELS), plan),
     ):
         with pytest.raises(PlanError, match="made for network"):
             refuse()
@@ -137,6 +137,6 @@ def test_a_cut_network_can_be_cut_again() -> None:
     model = randomised(NETWORKS["mobilenet"](width=8))
     for _ in range(3):
         channels = trace(model, MELS)
-        scores = score(model, channels, [CRITERIA["l2"]])["l2"]
-        model = cut(model, global_(scores, channels, Budget(macs="60%")), MELS)
+        scores = score(channels, [CRITERIA["l2"]])["l2"]
+        model = cut(channels, global_(scores, channels, Budget(macs="60%"))).network
     assert cost(trace(model, MELS)).macs > 0

@@ -26,7 +26,7 @@ def network() -> Any:
 
 def cut(model: nn.Module) -> Any:
     channels = sc.trace(model, image())
-    return sc.cut(model, plan_of(channels, {"a": (0, 2)}), image(), channels=channels)
+    return sc.cut(channels, plan_of(channels, {"a": (0, 2)})).network
 
 
 def counting() -> Iterator[int]:

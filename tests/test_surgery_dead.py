@@ -35,7 +35,7 @@ from toys import TOYS, Net, image
 
 
 def found(model: nn.Module) -> DeadChannels:
-    return dead_channels(model, trace(model, image()), image())
+    return dead_channels(trace(model, image()))
 
 
 def behind(*layers: nn.Module) -> nn.Module:
@@ -135,7 +135,7 @@ def test_a_constant_that_is_one_everywhere_is_free(name: str) -> None:
     set_norm(model[1], 0, 0.0, 2.0)
     set_norm(model[1], 2, 0.0, 0.5)
     channels = trace(model, image())
-    dead = dead_channels(model, channels, image())
+    dead = dead_channels(channels)
     wanted = (0,) if name == "grouped" else (0, 2)
     assert dead.constant == {channels.groups[0].name: wanted}
     done = remove_dead(model, image())
@@ -214,7 +214,7 @@ def test_one_channel_of_a_dead_group_stays() -> None:
     for channel in range(4):
         set_norm(model[1], channel, 0.0, 0.0)
     channels = trace(model, image())
-    dead = dead_channels(model, channels, image())
+    dead = dead_channels(channels)
     assert list(dead.of("0")) == [0, 1, 2, 3]
     assert plan_dead(channels, dead).remove == {"0": (1, 2, 3)}
     assert dead.among(by_hand(channels, {"0": [0, 2]})) == (2, 0)
@@ -270,12 +270,12 @@ def test_every_channel_that_is_not_called_free_matters() -> None:
         layers += [nn.Conv2d(n_in, n_out, 3, padding=1), nn.BatchNorm2d(n_out), nn.Tanh()]
     model = dead_by_chance(randomised(nn.Sequential(*layers, nn.Conv2d(6, 2, 1))), 5)
     channels = trace(model, image())
-    dead = dead_channels(model, channels, image())
+    dead = dead_channels(channels)
     wanted = outputs(model, image())
     judged = set()
     for group in channels.groups:
         for j in range(group.n_channels):
-            small = cut(model, by_hand(channels, {group.name: [j]}), image())
+            small = cut(channels, by_hand(channels, {group.name: [j]})).network
             nothing = dead.of(group.name).get(j, CONSTANT) != CONSTANT
             changed = difference(outputs(small, image()), wanted) > 1e-12
             assert changed != nothing
@@ -292,7 +292,7 @@ def test_after_training_with_the_proximal_penalty() -> None:
     penalty = BnL1Proximal(strength=1.2, scales=prunable_scales(channels), ramp=0.0)
     fit(model, x, y, Training(epochs=4, batch_size=16), seed=0, penalty=penalty)
     model.eval()
-    dead = dead_channels(model, channels, example)
+    dead = dead_channels(channels)
     assert 0 < dead.n_channels < sum(group.n_channels for group in channels.groups)
     done = remove_dead(model, example)
     assert done.relative_error < 1e-5

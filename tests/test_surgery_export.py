@@ -11,11 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from contracts import random_plan
+from contracts import plan_as_cut, random_plan
 from secateur.channels.trace import trace
 from secateur.networks.families import NETWORKS, SIZES
 from secateur.surgery.cut import cut
-from secateur.surgery.prove import settle
 from toys import TOYS
 
 MELS = torch.zeros(2, 1, 32, 25)
@@ -25,9 +24,9 @@ def cut_family(name: str) -> nn.Module:
     torch.manual_seed(0)
     model = NETWORKS[name](width=SIZES[name]["small"]).eval()
     channels = trace(model, MELS)
-    plan = settle(model, random_plan(channels, seed=1), MELS, channels)
+    plan = plan_as_cut(channels, random_plan(channels, seed=1))
     assert plan.remove
-    return cut(model, plan, MELS)
+    return cut(channels, plan).network
 
 
 def wrong_attributes(model: nn.Module) -> Iterator[str]:
@@ -70,7 +69,7 @@ def test_attributes_say_what_the_weights_do(name: str) -> None:
     build, example = TOYS[name]
     model = build().double().eval()
     channels = trace(model, example)
-    small = cut(model, random_plan(channels, seed=2), example)
+    small = cut(channels, random_plan(channels, seed=2)).network
     assert list(wrong_attributes(small)) == []
 
 

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import secateur as sc
-from contracts import plan_of, randomised, same_state, state_of
+from contracts import plan_as_cut, plan_of, randomised, same_state, state_of
 from secateur.errors import VerificationError
 from secateur.surgery.precise import apart, in_float64
-from secateur.surgery.prove import settle
+from secateur.surgery.verify import verified
 
 X = torch.randn(2, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
 
@@ -41,8 +41,8 @@ class Two(nn.Module):
 def settled(model: nn.Module, gone: Any = (0,), x: Tensor = X) -> Any:
     """The channel map, what of a plan of `a` can be cut, and the cut network."""
     channels = sc.trace(model, x)
-    plan = settle(model, plan_of(channels, {"a": tuple(gone)}), x)
-    return channels, plan, sc.cut(model, plan, x)
+    plan = plan_as_cut(channels, plan_of(channels, {"a": tuple(gone)}))
+    return channels, plan, sc.cut(channels, plan).network
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -66,7 +66,7 @@ def test_buffers_that_a_forward_writes_are_as_before(dtype: torch.dtype) -> None
     x, before = X.to(dtype), state_of(model)
     channels, plan, small = settled(model, x=x)
     assert not plan.held_back
-    assert sc.verify(model, small, plan, channels, x).exact
+    assert verified(model, small, plan, channels, x).exact
     assert same_state(model, before) and int(small.steps) == 0
     assert torch.equal(small.mean, model.mean[1:])
 
@@ -122,7 +122,7 @@ def test_channels_that_are_numbered_stay(places: Callable[..., Tensor]) -> None:
 def test_the_largest_channel_itself_can_go() -> None:
     model = randomised(Two(lambda net, h: net.o(h.max(1, keepdim=True)[0]), o=nn.Linear(1, 3)))
     channels, plan, small = settled(model, (0, 1))
-    found = sc.verify(model, small, plan, channels, X)
+    found = verified(model, small, plan, channels, X)
     assert plan.remove and found.groups == {"a": "kept statistics"} and not found.exact
 
 
@@ -144,7 +144,7 @@ def test_outputs_that_tell_nothing_are_not_called_exact() -> None:
         zero.c.bias.zero_()
     for model in (whole, zero):
         channels, plan, small = settled(model)
-        found = sc.verify(model, small, plan, channels, X)
+        found = verified(model, small, plan, channels, X)
         assert found.holds and not found.tells and not found.exact
         assert "tell little of a cut" in str(found)
         assert "is the whole network" not in str(found)
@@ -180,7 +180,7 @@ def test_caches_and_generators_are_as_before() -> None:
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002
     channels, plan, small = settled(model)
-    assert sc.verify(model, small, plan, channels, X).exact
+    assert verified(model, small, plan, channels, X).exact
     assert cache.position is None and not cache.seen and cache.inner["more"].n == 0
     drawn = torch.rand(()), random.random(), np.random.rand()  # noqa: NPY002
     torch.manual_seed(1)
@@ -205,7 +205,7 @@ def test_inputs_that_give_no_numbers_are_drawn_near_the_example(of: Any, example
     model = randomised(Of())
     channels, plan, small = settled(model, x=example.double())
     assert not plan.held_back
-    assert sc.verify(model, small, plan, channels, example.double()).exact
+    assert verified(model, small, plan, channels, example.double()).exact
 
 
 def test_sizes_of_kernels_are_no_channels() -> None:
@@ -239,8 +239,8 @@ def test_what_is_done_with_a_normed_weight_is_not_the_norm() -> None:
     assert [(row.operator, row.weights) for row in channels.mixing] == [("sum", True)]
     plan = plan_of(channels, {"a": (0, 1)})
     with pytest.warns(UserWarning, match="read by weights that the network computes"):
-        small = sc.cut(model, plan, X)
-    found = sc.verify(model, small, plan, channels, X)
+        small = sc.cut(channels, plan).network
+    found = verified(model, small, plan, channels, X)
     assert found.holds and not found.exact
 
 
@@ -258,7 +258,7 @@ def test_many_faulty_groups_are_found_in_bounded_time() -> None:
     model = randomised(nn.Sequential(*(Block() for _ in range(4)), nn.Linear(6, 2)))
     channels = sc.trace(model, X)
     began = time.monotonic()
-    plan = settle(model, plan_of(channels, dict.fromkeys(channels.by_name, (0, 1))), X)
+    plan = plan_as_cut(channels, plan_of(channels, dict.fromkeys(channels.by_name, (0, 1))))
     assert time.monotonic() - began < 60
     assert set(plan.held_back) >= {f"{k}.a" for k in range(4)}
 
@@ -277,7 +277,7 @@ def test_sister_blocks_are_held_back_together_and_the_trunk_is_cut() -> None:
         nn.Sequential(nn.Linear(6, 6), *(Halves() for _ in range(64)), nn.Linear(6, 2))
     )
     channels = sc.trace(model, X)
-    plan = settle(model, plan_of(channels, dict.fromkeys(channels.by_name, (0,))), X)
+    plan = plan_as_cut(channels, plan_of(channels, dict.fromkeys(channels.by_name, (0,))))
     assert set(plan.remove) == {"0"} and len(plan.held_back) == 64
 
 
@@ -289,10 +289,10 @@ def test_a_copy_in_float64_shares_nothing() -> None:
     with pytest.raises(VerificationError):
         channels = sc.trace(model, X)
         plan = plan_of(channels, {"a": (0,)})
-        small = sc.cut(model, plan, X)
+        small = sc.cut(channels, plan).network
         wrong = copy.deepcopy(small)
         wrong.c.bias.data += 1e-6
-        sc.verify(model, wrong, plan, channels, X)
+        verified(model, wrong, plan, channels, X)
 
 
 def test_what_the_example_does_not_reach_is_said() -> None:
@@ -310,7 +310,7 @@ def test_what_the_example_does_not_reach_is_said() -> None:
 
     model = randomised(Branches())
     channels, plan, small = settled(model)
-    found = sc.verify(model, small, plan, channels, X)
+    found = verified(model, small, plan, channels, X)
     assert found.exact and found.unreached == ("extra", "aux")
     assert "held against nothing: extra, aux" in str(found)
 
@@ -333,7 +333,7 @@ def test_rounding_is_no_difference(head: str, seed: int) -> None:
     model = Two(lambda net, h: HEADS[head](net.c(h)), n_out=10).double()
     channels, plan, small = settled(model, (0, 2, 5))
     assert not plan.held_back
-    assert sc.verify(model, small, plan, channels, X).exact
+    assert verified(model, small, plan, channels, X).exact
     wrong = copy.deepcopy(small)
     with torch.no_grad():
         wrong.c.weight *= 1.5
@@ -342,7 +342,7 @@ def test_rounding_is_no_difference(head: str, seed: int) -> None:
         "sure of one",
     ):  # which are rounding, and ones and zeros, whatever is done
         with pytest.raises(VerificationError):
-            sc.verify(model, wrong, plan, channels, X)
+            verified(model, wrong, plan, channels, X)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
@@ -357,11 +357,11 @@ def test_repaired_magnitudes_are_rounded_as_parameters_are(norm: Any, dtype: tor
     x = X.to(dtype)
     channels = sc.trace(model, x)
     plan = sc.by_hand(channels, {"0": [0, 3, 5]})
-    assert not settle(model, plan, x).held_back
-    small = sc.cut(model, plan, x)
-    assert sc.verify(model, small, plan, channels, x).exact
+    assert not plan_as_cut(channels, plan).held_back
+    small = sc.cut(channels, plan).network
+    assert verified(model, small, plan, channels, x).exact
     scale = "2.parametrizations.weight." + ("original0" if "weight_norm" in str(norm) else "0._u")
     with torch.no_grad():
         dict([*small.named_parameters(), *small.named_buffers()])[scale].mul_(1.1)
     with pytest.raises(VerificationError):
-        sc.verify(model, small, plan, channels, x)
+        verified(model, small, plan, channels, x)

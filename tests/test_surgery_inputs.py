@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import secateur as sc
 from secateur.channels.trace import recorded
 from secateur.surgery.inputs import drawn, of_another_size, sizes_of
+from secateur.surgery.verify import verified
 
 
 def test_numbers_are_drawn_within_the_range_of_the_example() -> None:
@@ -83,7 +84,7 @@ def test_a_network_of_one_size_has_no_other() -> None:
     assert other(model, x) is None
     channels = sc.trace(model, x)
     plan = sc.by_hand(channels, {"a": [1]})
-    found = sc.verify(model, sc.cut(model, plan, x), plan, channels, x)
+    found = verified(model, sc.cut(channels, plan).network, plan, channels, x)
     assert found.exact and found.inputs == ("2x3",)
 
 

@@ -9,14 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from contracts import outputs, plan_of, random_plan, randomised, same_state, state_of
+from contracts import outputs, plan_as_cut, plan_of, random_plan, randomised, same_state, state_of
 from random_networks import RandomNetwork
 from secateur.channels.trace import trace
 from secateur.errors import PlanError, TraceError
 from secateur.networks.families import NETWORKS
 from secateur.surgery.cut import cut
 from secateur.surgery.memory import Storages, activation_peak
-from secateur.surgery.prove import settle
 from toys import Net, depthwise, image, plain
 
 
@@ -69,11 +68,11 @@ def test_random_networks_agree_with_the_cut_network(seed: int) -> None:
 
 def check(model: nn.Module, example: Tensor, seed: int) -> None:
     channels = trace(model, example)
-    plan = settle(model, random_plan(channels, seed), example)
+    plan = plan_as_cut(channels, random_plan(channels, seed))
     before = state_of(model)
     predicted = activation_peak(model, example, plan, channels)
     assert same_state(model, before)
-    small = cut(model, plan, example)
+    small = cut(channels, plan).network
     assert predicted == activation_peak(small, example)
     assert predicted.peak_bytes == measured(small, example)
     assert predicted.peak_bytes <= activation_peak(model, example).peak_bytes

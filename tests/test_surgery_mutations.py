@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from contracts import plan_of, randomised
+from contracts import plan_as_cut, plan_of, randomised
 from secateur.channels.call import Call
 from secateur.channels.rules import RULES
 from secateur.channels.trace import trace
@@ -20,9 +20,8 @@ from secateur.errors import TraceError, VerificationError
 from secateur.surgery.absorb import sites_of
 from secateur.surgery.cut import cut
 from secateur.surgery.dead import CONSTANT, NEGLIGIBLE, dead_channels
-from secateur.surgery.prove import settle
 from secateur.surgery.rebuild import shrink
-from secateur.surgery.verify import verify
+from secateur.surgery.verify import verified
 from toys import Net, between, conv, image, plain
 
 
@@ -30,11 +29,11 @@ def test_a_difference_of_a_millionth_is_one() -> None:
     model = randomised(plain())
     channels = trace(model, image())
     plan = plan_of(channels, {"0": (0,)})
-    small = cut(model, plan, image())
+    small = cut(channels, plan).network
     with torch.no_grad():
         small.get_parameter("3.bias")[0] += 1e-6
     with pytest.raises(VerificationError, match="differs by"):
-        verify(model, small, plan, channels, image())
+        verified(model, small, plan, channels, image())
 
 
 def test_a_network_that_differs_at_another_size_only_is_refused() -> None:
@@ -42,11 +41,11 @@ def test_a_network_that_differs_at_another_size_only_is_refused() -> None:
     model = randomised(nn.Sequential(conv(1, 4), nn.Identity(), conv(4, 2)))
     channels = trace(model, image())
     plan = plan_of(channels, {"0": (0,)})
-    small = cut(model, plan, image())
-    assert verify(model, small, plan, channels, image()).inputs == ("2x1x6x6", "3x1x3x3")
+    small = cut(channels, plan).network
+    assert verified(model, small, plan, channels, image()).inputs == ("2x1x6x6", "3x1x3x3")
     small[1] = nn.AdaptiveAvgPool2d(6)
     with pytest.raises(VerificationError):
-        verify(model, small, plan, channels, image())
+        verified(model, small, plan, channels, image())
 
 
 def test_rows_that_the_example_does_not_name_are_tried() -> None:
@@ -55,11 +54,11 @@ def test_rows_that_the_example_does_not_name_are_tried() -> None:
     example = torch.zeros(2, 5, dtype=torch.long)
     channels = trace(model, example)
     plan = plan_of(channels, {"0": (1, 2)})
-    small = cut(model, plan, example)
+    small = cut(channels, plan).network
     with torch.no_grad():
         small.get_parameter("0.weight")[1:] += 1
     with pytest.raises(VerificationError):
-        verify(model, small, plan, channels, example)
+        verified(model, small, plan, channels, example)
 
 
 def test_a_network_that_draws_is_verified_with_the_same_numbers() -> None:
@@ -68,7 +67,7 @@ def test_a_network_that_draws_is_verified_with_the_same_numbers() -> None:
     plan = plan_of(channels, {"conv1": (0, 3)})
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    assert settle(model, plan, image()) == plan
+    assert plan_as_cut(channels, plan) == plan
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -89,11 +88,11 @@ def test_those_that_make_a_difference_are_held_back_and_no_others() -> None:
     channels = trace(model, image(), RULES | {"logsumexp": unmixed})
     assert set(channels.by_name) == {"a", "b", "c"} and not channels.mixing
     plan = plan_of(channels, {"a": (0,), "b": (1,), "c": (2,)})
-    settled = settle(model, plan, image(), channels)
+    settled = plan_as_cut(channels, plan)
     assert set(settled.held_back) == {"a", "b"}
     assert settled.remove == {"c": (2,)}
     with pytest.warns(UserWarning, match="2 of 3 groups are held back, 'a' first"):
-        small = cut(model, plan, image(), channels=channels)
+        small = cut(channels, plan).network
     assert [getattr(small, name).out_channels for name in "abc"] == [4, 4, 3]
 
 
@@ -108,7 +107,7 @@ def test_a_part_by_position_is_proved_with_the_map_too() -> None:
     model = randomised(Net(forward, conv1=conv(1, 4), conv2=conv(1, 2)))
     channels = trace(model, image())
     plan = plan_of(channels, {"conv1": (0,)})
-    (reason,) = settle(model, plan, image(), channels).held_back.values()
+    (reason,) = plan_as_cut(channels, plan).held_back.values()
     assert "gives 2 channels, not the 1 that are left of its 2" in reason
 
 
@@ -123,7 +122,7 @@ def test_numbers_of_the_network_are_those_of_what_stays() -> None:
     model.register_buffer("signs", torch.tensor([1.0, 2.0, -1.0, -2.0], dtype=torch.float64))
     channels = trace(model, image())
     plan = plan_of(channels, {"conv1": (0, 1)})
-    (reason,) = settle(model, plan, image(), channels).held_back.values()
+    (reason,) = plan_as_cut(channels, plan).held_back.values()
     assert "computes with -3, not 0: a width is used as a value there" in reason
 
 
@@ -137,9 +136,9 @@ def test_a_size_that_grows_as_channels_go_is_objected_to() -> None:
 
     model = randomised(Net(forward, conv1=conv(1, 4), conv2=conv(4, 2)))
     channels = trace(model, image())
-    (reason,) = settle(model, plan_of(channels, {"conv1": (0, 1)}), image()).held_back.values()
+    (reason,) = plan_as_cut(channels, plan_of(channels, {"conv1": (0, 1)})).held_back.values()
     assert "after the cut a prunable dimension meets a tensor of fixed size in mul" in reason
-    assert settle(model, one := plan_of(channels, {"conv1": (0,)}), image()) == one  # 4 // 3 = 1
+    assert plan_as_cut(channels, one := plan_of(channels, {"conv1": (0,)})) == one  # 4 // 3 = 1
 
 
 def test_rows_beyond_the_example_are_pinned() -> None:
@@ -176,7 +175,7 @@ def test_a_magnitude_takes_up_what_its_direction_loses() -> None:
         model[1].get_parameter(direction).copy_(torch.tensor([[3.0, 4.0]]))
         model[1].get_parameter(scale).fill_(5.0)
     example = torch.zeros(2, 1, dtype=torch.float64)
-    small = cut(model, plan_of(trace(model, example), {"0": (1,)}), example)
+    small = cut(trace(model, example), plan_of(trace(model, example), {"0": (1,)})).network
     assert torch.allclose(small[1].get_parameter(scale), torch.tensor([[3.0]]).double())
     assert torch.allclose(small[1].weight, torch.tensor([[3.0]]).double())
 
@@ -184,7 +183,7 @@ def test_a_magnitude_takes_up_what_its_direction_loses() -> None:
 def test_what_stays_of_a_weight_under_a_spectral_norm_is_what_it_was() -> None:
     model = randomised(nn.Sequential(nn.Linear(1, 4), spectral_norm(nn.Linear(4, 3))))
     example = torch.zeros(2, 1, dtype=torch.float64)
-    small = cut(model, plan_of(trace(model, example), {"0": (0, 2)}), example)
+    small = cut(trace(model, example), plan_of(trace(model, example), {"0": (0, 2)})).network
     assert small[1].weight.shape == (3, 2)
     assert torch.allclose(small[1].weight, model[1].weight[:, [1, 3]], rtol=1e-12)
 
@@ -202,7 +201,7 @@ def test_silence_is_measured_against_weights_as_they_were() -> None:
     example = torch.zeros(2, 1, dtype=torch.float64)
     channels = trace(model, example)
     plan = plan_of(channels, {"weights": (0,)})
-    found = verify(model, shrink(model, plan, channels), plan, channels, example)
+    found = verified(model, shrink(model, plan, channels), plan, channels, example)
     assert found.groups == {"weights": "computed weight"}
     assert found.silence_error >= 1.5 - 1e-9  # by the median answer
 
@@ -214,17 +213,25 @@ class Centred(nn.Module):
         return weight - weight.mean((1, 2, 3), keepdim=True)
 
 
-def test_only_a_weight_norm_that_stands_alone_is_made_up_for() -> None:
-    alone = weight_norm(conv(4, 3))
+class Bounded(nn.Module):
+    """Every number on its own."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight.tanh()
+
+
+@pytest.mark.parametrize(("then", "left"), [(Bounded, set()), (Centred, {"mean over channels"})])
+def test_a_weight_norm_is_made_up_for_whatever_follows_it(
+    then: type[nn.Module], left: set[str]
+) -> None:
     chained = weight_norm(conv(4, 3))
-    parametrize.register_parametrization(chained, "weight", Centred())
-    mixing = [
-        trace(nn.Sequential(conv(1, 4), layer, conv(3, 2)).double(), image()).mixing
-        for layer in (alone, chained)
-    ]
-    assert not mixing[0]
-    assert "mean over channels" in {row.reason for row in mixing[1]}
-    assert all(row.groups == ("0",) for row in mixing[1])
+    parametrize.register_parametrization(chained, "weight", then())
+    model = nn.Sequential(conv(1, 4), chained, conv(3, 2)).double()
+    channels = trace(model, image())
+    assert {row.reason for row in channels.mixing} == left
+    plan = plan_of(channels, {"0": (1, 2)})
+    found = verified(model, shrink(model, plan, channels), plan, channels, image())
+    assert found.holds and found.exact == (not left)
 
 
 def test_outputs_of_a_grouped_transposed_convolution_that_stay() -> None:
@@ -249,5 +256,5 @@ def test_the_tolerance_is_shared_among_the_inputs(given: float, why: str) -> Non
         model[1].bias.zero_()
     example = torch.zeros(2, 1, dtype=torch.float64)
     assert math.isclose(float(model(example)[0].detach()), 3 + given)
-    found = dead_channels(model, trace(model, example), example, tolerance=0.1)
+    found = dead_channels(trace(model, example), tolerance=0.1)
     assert found.of("0") == {0: why, 1: CONSTANT, 2: CONSTANT, 3: CONSTANT}

@@ -80,11 +80,11 @@ def test_steps_equal_those_of_the_masked_network(net: str, kind: str, training: 
     for _ in range(2):
         gradients(model, x)
         optimizer.step()
-    small = cut(model, plan, example)
+    small = cut(channels, plan).network
     cut_one = cut_optimizer(optimizer, model, small, plan, channels)
     assert type(cut_one) is type(optimizer)
 
-    masked = mask(model, plan, channels)
+    masked = mask(channels, plan)
     reference = make(masked.parameters())
     reference.load_state_dict(optimizer.state_dict())
     parameters = dict(masked.named_parameters())
@@ -116,7 +116,7 @@ def test_settings_groups_and_state_come_along_and_the_old_one_stays() -> None:
     gradients(model, torch.ones(2, 1, 6, 6, dtype=torch.float64))
     optimizer.step()
     moments = optimizer.state[model[0].weight]["exp_avg"].clone()
-    small = cut(model, plan, image())
+    small = cut(channels, plan).network
     made = cut_optimizer(optimizer, model, small, plan, channels)
     assert [group["lr"] for group in made.param_groups] == [0.5, 0.25]
     assert made.param_groups[0]["params"][0] is small[0].weight
@@ -139,7 +139,7 @@ def test_factored_moments_are_cut_where_they_lie_along_the_parameter() -> None:
     optimizer = Adafactor(model.parameters())
     gradients(model, torch.ones(2, 1, 6, 6, dtype=torch.float64))
     optimizer.step()
-    small = cut(model, plan, image())
+    small = cut(channels, plan).network
     made = cut_optimizer(optimizer, model, small, plan, channels)
     assert made.state[small[3].weight]["row_var"].shape == (3, 3, 3, 1)
     gradients(small, torch.ones(2, 1, 6, 6, dtype=torch.float64))
@@ -155,7 +155,7 @@ def test_a_scheduler_is_made_anew_and_goes_on() -> None:
     gradients(model, torch.ones(2, 1, 6, 6, dtype=torch.float64))
     optimizer.step()
     scheduler.step()
-    small = cut(model, plan, image())
+    small = cut(channels, plan).network
     made = cut_optimizer(optimizer, model, small, plan, channels)
     again = torch.optim.lr_scheduler.StepLR(made, 1, 0.5, last_epoch=scheduler.last_epoch)
     gradients(small, torch.ones(2, 1, 6, 6, dtype=torch.float64))
@@ -168,7 +168,7 @@ def test_what_cannot_be_cut_is_refused_in_words() -> None:
     model = randomised(plain())
     channels = trace(model, image())
     plan = plan_of(channels, {"0": (0,)})
-    small = cut(model, plan, image())
+    small = cut(channels, plan).network
     with pytest.raises(SurgeryError, match=r"LBFGS keeps tensors of its own in '_params'"):
         cut_optimizer(LBFGS(model.parameters()), model, small, plan, channels)
     with pytest.raises(SurgeryError, match=r"shape \(4, 1, 3, 3\) that is not the model's"):

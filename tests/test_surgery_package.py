@@ -10,13 +10,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from contracts import plan_of, randomised, same_state, state_of
+from contracts import plan_as_cut, plan_of, randomised, same_state, state_of
 from secateur.channels.trace import trace
 from secateur.errors import PackageError, StorageError
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.cut import cut
 from secateur.surgery.package import load, load_weights, read, save
-from secateur.surgery.prove import settle
 from secateur.surgery.restore import Removed
 from toys import TOYS, depthwise, image, plain, tied
 
@@ -27,7 +26,7 @@ def test_a_cut_network_comes_back_from_its_file(name: str, tmp_path: Path) -> No
     model = randomised(build())
     channels = trace(model, example)
     plan = plan_of(channels, {group.name: (0,) for group in channels.groups})
-    small = cut(model, plan, example)
+    small = cut(channels, plan).network
     path = save(small, tmp_path / "deep" / "small.safetensors", plan)
     again = load(path, lambda: build().double())
     assert same_state(again, state_of(small))
@@ -65,7 +64,7 @@ def test_a_damaged_plan_or_memory_of_a_cut_is_refused(tmp_path: Path) -> None:
 def test_the_plan_in_the_file_is_held_against_the_factory(tmp_path: Path) -> None:
     model = randomised(plain())
     plan = plan_of(trace(model, image()), {"0": (1,)})
-    small = cut(model, plan, image())
+    small = cut(trace(model, image()), plan).network
     path = save(small, tmp_path / "small.safetensors", plan)
     again = load(path, lambda: plain().double(), image())
     assert same_state(again, state_of(small))
@@ -165,8 +164,8 @@ def test_sizes_in_attributes_come_back_after_one_cut_and_after_many(
     x = torch.randn(2, 1, 6, 6, dtype=torch.float64)
     for _ in range(steps):
         channels = trace(small, x)
-        plan = settle(small, plan_of(channels, dict.fromkeys(channels.by_name, (0, 1))), x)
-        small = cut(small, plan, x)
+        plan = plan_as_cut(channels, plan_of(channels, dict.fromkeys(channels.by_name, (0, 1))))
+        small = cut(channels, plan).network
     assert [small[0].width, small[1].width] == [16 - 2 * steps, 8 - 2 * steps]
     path = save(small, tmp_path / "small.safetensors", plan if with_plan else None)
     again = load(path, build)

@@ -15,6 +15,7 @@ from contracts import (
     check_cut_equals_mask,
     difference,
     outputs,
+    plan_as_cut,
     plan_of,
     randomised,
     same_state,
@@ -26,8 +27,7 @@ from secateur.errors import ProofError, VerificationError
 from secateur.surgery import prove as prove_module
 from secateur.surgery.cut import cut
 from secateur.surgery.mask import mask
-from secateur.surgery.prove import settle
-from secateur.surgery.verify import verify
+from secateur.surgery.verify import verified
 from toys import Net, conv, image, plain, residual
 
 
@@ -105,7 +105,7 @@ def test_it_ends_in_a_proof_error_that_names_operator_and_line(forward: Any) -> 
     before = state_of(model)
     plan = plan_of(channels, {channels.groups[0].name: HARD_CODED[forward]})
     with pytest.raises(ProofError) as failure:
-        cut(model, plan, image(), hold_back=False)
+        cut(channels, plan, hold_back=False)
     message = str(failure.value)
     lines = [int(n) for n in re.findall(r"test_surgery_proof\.py:(\d+)", message)]
     assert lines and all(abs(n - _line(forward)) <= 1 for n in lines), message
@@ -127,11 +127,11 @@ def test_any_plan_is_cut_exactly_or_refused(forward: Any) -> None:
         remove = {first.name: gone} | {g.name: (0,) for g in rest if g.n_channels > 1}
         plan = plan_of(channels, remove)
         try:
-            small = cut(model, plan, image(), hold_back=False)
+            small = cut(channels, plan, hold_back=False).network
         except ProofError:
             refused += 1
             continue
-        masked = mask(model, plan, channels)
+        masked = mask(channels, plan)
         assert difference(outputs(small, image()), outputs(masked, image())) <= 1e-10
     assert refused
 
@@ -151,19 +151,19 @@ def test_what_does_not_line_up_is_held_back_and_the_rest_is_cut(forward: Any) ->
     asked = plan_of(
         channels, {guilty: HARD_CODED[forward], "before": (1, 2), "conv2": (0,)}, ratio=0.5
     )
-    settled = settle(model, asked, image())
+    settled = plan_as_cut(channels, asked)
     assert set(settled.held_back) == {guilty} and set(settled.remove) == {"before", "conv2"}
     assert re.search(r"test_surgery_proof\.py:\d+", settled.held_back[guilty])
     assert settled.after == cost(channels, settled.remove)
     assert settled.asked == asked.asked
     assert settled.reached["pruning_ratio"] < asked.reached["pruning_ratio"]
-    assert settle(model, settled, image()) is settled
-    small = cut(model, settled, image(), hold_back=False)
+    assert plan_as_cut(channels, settled) is settled
+    small = cut(channels, settled, hold_back=False).network
     assert small.before.out_channels == 2 and small.conv1.out_channels == 6
     with pytest.warns(UserWarning, match="1 of 3 groups are held back, 'conv1"):
-        same = cut(model, asked, image())
+        same = cut(channels, asked).network
     assert difference(outputs(same, image()), outputs(small, image())) == 0
-    masked = mask(model, settled, channels)
+    masked = mask(channels, settled)
     assert difference(outputs(small, image()), outputs(masked, image())) <= 1e-10
 
 
@@ -171,10 +171,10 @@ def test_a_size_from_a_shape_keeps_as_many_channels_as_it_needs() -> None:
     """Half of what is left and one: of four and two channels, one can go, or one of each."""
     model = randomised(Net(unequal_halves, conv1=conv(1, 6), conv2=conv(6, 2)))
     channels = trace(model, image())
-    plan = settle(model, plan_of(channels, {"conv1": (0, 1)}), image())
+    plan = plan_as_cut(channels, plan_of(channels, {"conv1": (0, 1)}))
     assert plan.remove == {"conv1": (1,)} and not plan.held_back
     assert re.match(r"1 of 2 channels stay, .* test_surgery_proof\.py:58", plan.limited["conv1"])
-    plan = settle(model, plan_of(channels, {"conv1:2": (0,)}), image())
+    plan = plan_as_cut(channels, plan_of(channels, {"conv1:2": (0,)}))
     assert not plan.remove and "all of its channels are needed" in plan.held_back["conv1:2"]
 
 
@@ -185,7 +185,7 @@ def test_an_error_in_python_code_blames_the_tensors_made_last() -> None:
 
     model = randomised(Net(forward, conv1=conv(1, 6), conv2=conv(3, 2)))
     channels = trace(model, image())
-    settled = settle(model, plan_of(channels, {"conv1": (0, 1)}), image())
+    settled = plan_as_cut(channels, plan_of(channels, {"conv1": (0, 1)}))
     assert list(settled.held_back) == ["conv1"] and not settled.remove
 
 
@@ -198,7 +198,7 @@ def test_what_a_failed_run_never_reached_is_not_to_blame() -> None:
 
     model = randomised(Net(forward, conv1=conv(1, 6), conv2=conv(3, 4), conv3=conv(2, 2)))
     channels = trace(model, image())
-    settled = settle(model, plan_of(channels, {"conv1": (0, 1), "conv2": (1,)}), image())
+    settled = plan_as_cut(channels, plan_of(channels, {"conv1": (0, 1), "conv2": (1,)}))
     assert list(settled.held_back) == ["conv1"] and settled.remove == {"conv2": (1,)}
 
 
@@ -219,7 +219,7 @@ def test_a_line_that_fails_in_two_blocks_is_left_alone_in_all() -> None:
     with pytest.MonkeyPatch.context() as patch:
         counted = prove_module.objections
         patch.setattr(prove_module, "objections", lambda *args: tried.append(1) or counted(*args))
-        settled = settle(model, plan, image())
+        settled = plan_as_cut(channels, plan)
     assert set(settled.remove) == {"0"}
     assert len(tried) <= 5
 
@@ -237,13 +237,13 @@ def test_a_difference_that_nothing_explains_is_an_error() -> None:
     model = randomised(residual())
     channels = trace(model, image())
     plan = plan_of(channels, {"stem": (0,)})
-    small = cut(model, plan, image())
+    small = cut(channels, plan).network
     with torch.no_grad():
         small.get_parameter("conv1.weight")[0, 0, 0, 0] += 1e-6
     with pytest.raises(
         VerificationError, match=r"differs by .* from the whole one with these channels silent"
     ):
-        verify(model, small, plan, channels, image())
+        verified(model, small, plan, channels, image())
 
 
 def test_verification_sees_a_wrong_shape_and_not_a_number() -> None:
@@ -252,20 +252,20 @@ def test_verification_sees_a_wrong_shape_and_not_a_number() -> None:
     plan = plan_of(channels, {"0": (0,)})
     wide = randomised(nn.Sequential(conv(1, 3), conv(3, 4)))
     with pytest.raises(VerificationError, match="inf"):
-        verify(model, wide, plan, channels, image())
-    small = cut(model, plan, image())
+        verified(model, wide, plan, channels, image())
+    small = cut(channels, plan).network
     with torch.no_grad():
         small.get_parameter("3.bias")[0] = torch.nan
     with pytest.raises(VerificationError, match="inf"):
-        verify(model, small, plan, channels, image())
+        verified(model, small, plan, channels, image())
 
 
 def test_a_network_in_single_precision_is_verified_in_double() -> None:
     model = randomised(residual()).float()
     channels = trace(model, image().float())
     plan = plan_of(channels, {"stem": (0, 2), "conv1": (1,)})
-    small = cut(model, plan, image().float())
-    assert verify(model, small, plan, channels, image().float()).relative_error <= 1e-10
+    small = cut(channels, plan).network
+    assert verified(model, small, plan, channels, image().float()).relative_error <= 1e-10
     assert {p.dtype for p in small.parameters()} == {torch.float32}
 
 
@@ -274,7 +274,7 @@ def test_cutting_down_to_one_channel_is_proved_like_any_other() -> None:
         model = randomised(build())
         channels = trace(model, image())
         remove = {g.name: tuple(range(1, g.n_channels)) for g in channels.groups}
-        small = cut(model, plan_of(channels, remove), image())
+        small = cut(channels, plan_of(channels, remove)).network
         assert max(p.shape[0] for p in small.parameters()) <= 3
         check_cut_equals_mask(model, image(), channels, n=1)
 
@@ -293,6 +293,6 @@ def test_a_module_in_several_places_is_left_as_it_was() -> None:
     before = state_of(model)
     channels = trace(model, image())
     assert same_state(model, before) and not any(p.is_meta for p in model.parameters())
-    small = cut(model, plan_of(channels, {"0": (1, 3)}), image())
+    small = cut(channels, plan_of(channels, {"0": (1, 3)})).network
     assert small[1].shared is small[2].shared and small[1].shared.weight.shape[:2] == (2, 2)
     check_cut_equals_mask(model, image(), channels, n=2)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import secateur as sc
-from contracts import check_cost, difference, random_orders, random_plan, randomised
+from contracts import check_cost, difference, plan_as_cut, random_orders, random_plan, randomised
 from program_block import Block, Signal, Silenced
 from program_references import (
     answers,
@@ -27,6 +27,7 @@ from program_references import (
 from program_sequences import MultiheadModule, Recurrent
 from program_values import Plain
 from random_programs import KINDS, RandomProgram
+from secateur.surgery.verify import verified
 
 EXACT = 1e-10
 
@@ -125,7 +126,7 @@ def test_the_cut_of_another_channel_is_seen() -> None:
     cut = cut_of(RandomProgram(0, Plain), 0)
     group = cut.channels.by_name["blocks.0.conv"]
     one, other = (sc.by_hand(cut.channels, {group.name: [k]}) for k in (0, 1))
-    small = sc.cut(cut.model, one, cut.example)
+    small = sc.cut(sc.trace(cut.model, cut.example), one).network
     check_silence(replace(cut, plan=one, small=small))
     with pytest.raises(AssertionError, match="cut and silent differ"):
         check_silence(replace(cut, plan=other, small=small))
@@ -159,8 +160,8 @@ def cut_of(program: RandomProgram, seed: int) -> Cut:
     model = randomised(program, seed)
     example = model.example()
     channels = sc.trace(model, example)
-    plan = sc.settle(model, random_plan(channels, seed), example)
-    small = sc.cut(model, plan, example)
+    plan = plan_as_cut(channels, random_plan(channels, seed))
+    small = sc.cut(channels, plan).network
     return Cut(model, channels, plan, small, example, model.drawn_inputs(seed))
 
 
@@ -169,14 +170,14 @@ def check_silence(cut: Cut) -> None:
     excused = over_channels(cut.model, cut.channels, cut.plan.remove)
     if excused:
         rest = {name: gone for name, gone in cut.plan.remove.items() if name not in excused}
-        plan = sc.settle(cut.model, sc.by_hand(cut.channels, rest), cut.example)
-        cut = replace(cut, plan=plan, small=sc.cut(cut.model, plan, cut.example))
+        plan = plan_as_cut(sc.trace(cut.model, cut.example), sc.by_hand(cut.channels, rest))
+        cut = replace(cut, plan=plan, small=sc.cut(sc.trace(cut.model, cut.example), plan).network)
     assert silent_error(cut) <= EXACT, "cut and silent differ"
 
 
 def check_honesty(cut: Cut) -> None:
     """Where cut and silent differ, as they may over channels, verification calls nothing exact."""
-    found = sc.verify(cut.model, cut.small, cut.plan, cut.channels, cut.example)
+    found = verified(cut.model, cut.small, cut.plan, cut.channels, cut.example)
     assert silent_error(cut) <= EXACT or not found.exact, "called exact, and is not"
 
 
@@ -193,7 +194,7 @@ def check_commutation(cut: Cut, seed: int) -> None:
     """Another order of the channels changes neither the network's answer nor that of its cut."""
     orders = random_orders(cut.channels, seed)
     moved, plan = commuted(cut.model, cut.plan, cut.channels, orders)
-    small = sc.cut(moved, plan, cut.example)
+    small = sc.cut(sc.trace(moved, cut.example), plan).network
     for drawn in cut.inputs:
         error = difference(answers(moved, drawn), answers(cut.model, drawn))
         assert error <= EXACT, "the whole network does not commute"

@@ -19,7 +19,7 @@ from secateur.surgery.absorb import absorb
 from secateur.surgery.cut import cut
 from secateur.surgery.package import load_weights
 from secateur.surgery.restore import remember, restore
-from secateur.surgery.verify import verify
+from secateur.surgery.verify import verified
 
 WITHOUT_DATA = [criterion for criterion in CRITERIA.values() if criterion.update is None]
 
@@ -51,11 +51,11 @@ def test_it_is_cut_exactly_under_every_criterion(name: str, scope: str) -> None:
     check_permutation(model, exact, channels)
     model.float()
     before = state_of(model)
-    scores = score(model, channels, WITHOUT_DATA)
+    scores = score(channels, WITHOUT_DATA)
     for criterion in (one.name for one in WITHOUT_DATA):
         plan = SCOPES[scope](scores[criterion], channels, Budget(pruning_ratio=0.3))
-        small = cut(model, plan, example)
-        result = verify(model, small, plan, channels, example)
+        small = cut(channels, plan).network
+        result = verified(model, small, plan, channels, example)
         assert result.exact and not result.operators
         assert plan.after.params == sum(p.numel() for p in small.parameters())
         assert abs(plan.reached["pruning_ratio"] - 0.3) < 0.06
@@ -79,10 +79,10 @@ def test_resnet20_is_as_accurate_as_recorded_and_loses_more_the_more_goes() -> N
     model, example = _trained("cifar10_resnet20")
     assert 0.78 < _accuracy(model) < 0.86
     channels = trace(model, example)
-    scores = score(model, channels, [CRITERIA["l1"]])["l1"]
+    scores = score(channels, [CRITERIA["l1"]])["l1"]
     accuracies = []
     for ratio in (0.0, 0.1, 0.3):
         plan = SCOPES["uniform"](scores, channels, Budget(pruning_ratio=ratio))
-        accuracies.append(_accuracy(cut(model, plan, example)))
+        accuracies.append(_accuracy(cut(channels, plan).network))
     assert accuracies[0] == _accuracy(model)
     assert accuracies[0] > accuracies[1] > accuracies[2]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import secateur as sc
 from contracts import EXACT, difference, outputs, randomised
 from secateur.channels.repaired import sites
+from secateur.surgery.verify import verified
 
 new_norm = nn.utils.parametrizations.weight_norm
 new_spectral = nn.utils.parametrizations.spectral_norm
@@ -63,11 +64,11 @@ def test_the_cut_is_the_network_with_silent_channels(kind: str, transposed: bool
     first, second = (group.name for group in channels.groups)
     for gone in ({first: [0, 3, 7]}, {second: [2, 5]}, {first: [1], second: [0, 1, 2, 3, 4]}):
         plan = sc.by_hand(channels, gone)
-        small = sc.cut(model, plan, x)
-        assert sc.verify(model, small, plan, channels, x).exact
+        small = sc.cut(channels, plan).network
+        assert verified(model, small, plan, channels, x).exact
         after = {1: gone.get(first, []), 3: gone.get(second, [])}
         assert difference([small(x)], [silent(model, after, x)]) <= EXACT
-        masked = sc.mask(model, plan, channels)
+        masked = sc.mask(channels, plan)
         assert difference(outputs(masked, x), outputs(small, x)) <= EXACT or "spectral" in kind
 
 
@@ -80,7 +81,7 @@ def test_magnitudes_on_paper() -> None:
     x = torch.zeros(1, 1)
     channels = sc.trace(model, x)
     (group,) = channels.groups
-    small = sc.cut(model, sc.by_hand(channels, {group.name: [0]}), x)
+    small = sc.cut(channels, sc.by_hand(channels, {group.name: [0]})).network
     assert small[1].weight.tolist() == [[8.0]]
     assert small[1].parametrizations.weight.original0.item() == 8
     assert small[1].parametrizations.weight.original1.item() == 4
@@ -94,22 +95,22 @@ def test_a_direction_of_which_nothing_is_left_gives_zeros() -> None:
     channels = sc.trace(model, x)
     (group,) = channels.groups
     plan = sc.by_hand(channels, {group.name: [0]})
-    small = sc.cut(model, plan, x)
+    small = sc.cut(channels, plan).network
     assert small[1].weight[0].tolist() == [0, 0]
-    assert sc.verify(model, small, plan, channels, x).exact
+    assert verified(model, small, plan, channels, x).exact
 
 
 def test_a_small_network_trains_on_as_it_is_built() -> None:
     model = randomised(chain("old weight norm, filters"))
     x = torch.randn(2, 4, 12, dtype=torch.float64)
     channels = sc.trace(model, x)
-    small = sc.cut(model, sc.by_hand(channels, {channels.groups[0].name: [0]}), x)
+    small = sc.cut(channels, sc.by_hand(channels, {channels.groups[0].name: [0]})).network
     small.train()(x).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in small.parameters())
     assert {site.kind for site in sites(small)} == {"weight norm"}
     spectral = randomised(chain("spectral norm"))
     channels = sc.trace(spectral, x)
-    small = sc.cut(spectral, sc.by_hand(channels, {channels.groups[0].name: [0]}), x).train()
+    small = sc.cut(channels, sc.by_hand(channels, {channels.groups[0].name: [0]})).network.train()
     for _ in range(400):  # power iterations find the largest singular value of what is left
         small(x)
     weight = small.eval()[2].weight.flatten(1)
@@ -139,6 +140,6 @@ def test_a_weight_norm_in_a_forward_is_listed() -> None:
     ]
     plan = sc.by_hand(channels, {"a": [0]})
     with pytest.warns(UserWarning, match="read by weights that the network computes"):
-        small = sc.cut(model, plan, x)
-    found = sc.verify(model, small, plan, channels, x)
+        small = sc.cut(channels, plan).network
+    found = verified(model, small, plan, channels, x)
     assert found.holds and not found.exact

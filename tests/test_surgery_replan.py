@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from contracts import plan_as_cut
 from secateur.channels.cost import cost
 from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import trace
@@ -21,8 +22,7 @@ from secateur.plan.budget import Budget
 from secateur.plan.plan import PruningPlan
 from secateur.plan.select import SCOPES
 from secateur.surgery.cut import cut
-from secateur.surgery.prove import settle
-from secateur.surgery.replan import plan_to_budget
+from secateur.surgery.prune import prune_to_budget
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
 
@@ -39,37 +39,37 @@ def model(monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
 @pytest.mark.parametrize("scope", SCOPES)
 def test_other_groups_make_up_for_what_is_held_back(model: torch.nn.Module, scope: str) -> None:
     channels = trace(model, EXAMPLE)
-    scores = score(model, channels, [l1])["l1"]
+    scores = score(channels, [l1])["l1"]
     select = partial(SCOPES[scope], scores)
     budget = Budget(bytes="50%@int8", round_to=2)
-    alone = settle(model, select(channels, budget), EXAMPLE)
+    alone = plan_as_cut(channels, select(channels, budget))
     assert alone.held_back and alone.after.params > alone.asked["bytes_int8"]
-    plan = plan_to_budget(model, EXAMPLE, budget, select)
-    assert plan == plan_to_budget(model, EXAMPLE, budget, select, channels=channels)
+    plan = prune_to_budget(channels, budget, select).plan
+    assert plan == prune_to_budget(channels, budget, select).plan
     assert plan.held_back == alone.held_back
     assert plan.reached["bytes_int8"] == plan.after.params <= plan.asked["bytes_int8"]
     assert set(plan.remove) == {"second"} and len(plan.remove["second"]) % 2 == 0
     assert not set(plan.limited) & set(plan.held_back)
-    small = cut(model, plan, EXAMPLE, hold_back=False)
+    small = cut(channels, plan, hold_back=False).network
     assert sum(p.numel() for p in small.parameters()) == plan.after.params
 
 
 def test_the_ratio_of_what_is_held_back_is_not_reached(model: torch.nn.Module) -> None:
     channels = trace(model, EXAMPLE)
     asked = SCOPES["uniform"](
-        score(model, channels, [l1])["l1"], channels, Budget(ratios={"first*": 0.5, "second": 0.5})
+        score(channels, [l1])["l1"], channels, Budget(ratios={"first*": 0.5, "second": 0.5})
     )
-    plan = settle(model, asked, EXAMPLE, channels)
+    plan = plan_as_cut(channels, asked)
     assert set(plan.remove) == {"second"}
     assert asked.reached["ratio of first*"] == 0.5 and plan.reached["ratio of first*"] == 0
     assert plan.reached["ratio of second"] == 0.5
 
 
 def test_a_budget_beyond_what_is_left_is_refused_with_the_reason(model: torch.nn.Module) -> None:
-    scores = score(model, trace(model, EXAMPLE), [l1])["l1"]
+    scores = score(trace(model, EXAMPLE), [l1])["l1"]
     select = partial(SCOPES["uniform"], scores)
     with pytest.raises(BudgetError, match=r"ignored groups 2 do not fit .* 'first(:2)?' first: "):
-        plan_to_budget(model, EXAMPLE, Budget(params="8%"), select)
+        prune_to_budget(trace(model, EXAMPLE), Budget(params="8%"), select)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_plan_is_found_whenever_as_many_of_both_halves_would_do(
     halves: torch.nn.Module, scope: str
 ) -> None:
     channels = trace(halves, EXAMPLE)
-    select = partial(SCOPES[scope], score(halves, channels, [l1])["l1"])
+    select = partial(SCOPES[scope], score(channels, [l1])["l1"])
     sizes = [
         cost(channels, {name: range(n) for name in ("first", "first:2")}).params for n in range(12)
     ]
@@ -99,10 +99,10 @@ def test_a_plan_is_found_whenever_as_many_of_both_halves_would_do(
         most = percent * sizes[0] // 100
         if most < sizes[-1]:
             with pytest.raises(BudgetError, match="smallest"):
-                plan_to_budget(halves, EXAMPLE, budget, select)
+                prune_to_budget(channels, budget, select)
         else:
-            plan = plan_to_budget(halves, EXAMPLE, budget, select)
-            small = cut(halves, plan, EXAMPLE, hold_back=False)
+            plan = prune_to_budget(channels, budget, select).plan
+            small = cut(channels, plan, hold_back=False).network
             assert sum(p.numel() for p in small.parameters()) <= most
 
 
@@ -111,28 +111,28 @@ def test_what_one_plan_holds_back_a_tighter_one_may_cut() -> None:
     torch.manual_seed(0)
     model, example = tf_sepnet().eval(), torch.zeros(1, 1, 64, 101)
     channels = trace(model, example)
-    select = partial(SCOPES["global"], score(model, channels, [l1])["l1"])
+    select = partial(SCOPES["global"], score(channels, [l1])["l1"])
     budget = Budget(params="35%")
-    alone = settle(model, select(channels, budget), example)
+    alone = plan_as_cut(channels, select(channels, budget))
     assert set(alone.held_back) == {"block7.transition.conv"}
     assert alone.reached["params"] > alone.asked["params"]
-    plan = plan_to_budget(model, example, budget, select, channels=channels)
+    plan = prune_to_budget(channels, budget, select).plan
     assert not plan.held_back and plan.reached["params"] <= plan.asked["params"]
     assert len(plan.remove["block7.transition.conv"]) == len(
         plan.remove["block7.transition.conv:2"]
     )
-    cut(model, plan, example, hold_back=False)
+    cut(channels, plan, hold_back=False)
 
 
 def test_a_selection_that_heeds_no_tighter_budget_is_told_so(halves: torch.nn.Module) -> None:
-    scores = score(halves, trace(halves, EXAMPLE), [l1])["l1"]
+    scores = score(trace(halves, EXAMPLE), [l1])["l1"]
     asked = Budget(params="26%", ignore=("second",))
 
     def obstinate(channels: ChannelMap, budget: Budget) -> PruningPlan:
         return SCOPES["isomorphic"](scores, channels, asked)
 
-    with pytest.raises(BudgetError, match=r"no plan within the budget was found\. .*settle"):
-        plan_to_budget(halves, EXAMPLE, asked, obstinate)
+    with pytest.raises(BudgetError, match=r"no plan within the budget was found\. .*secateur.cut"):
+        prune_to_budget(trace(halves, EXAMPLE), asked, obstinate)
 
     def proud(channels: ChannelMap, budget: Budget) -> PruningPlan:
         if budget != asked:
@@ -140,30 +140,31 @@ def test_a_selection_that_heeds_no_tighter_budget_is_told_so(halves: torch.nn.Mo
         return obstinate(channels, budget)
 
     with pytest.raises(BudgetError, match=r"not below 26%\. Some channels stay so that sizes"):
-        plan_to_budget(halves, EXAMPLE, asked, proud)
+        prune_to_budget(trace(halves, EXAMPLE), asked, proud)
 
 
 def test_what_lines_up_is_planned_once() -> None:
     model, example = vgg(width=4), torch.zeros(1, 1, 32, 32)
     channels = trace(model, example)
-    scores = score(model, channels, [l1])["l1"]
+    scores = score(channels, [l1])["l1"]
     select = partial(SCOPES["global"], scores)
     budget = Budget(macs="40%")
     planned = select(channels, budget)
-    assert plan_to_budget(model, example, budget, select) == planned
-    assert plan_to_budget(model, example, budget, select, channels=channels) == planned
+    assert prune_to_budget(channels, budget, select).plan == planned
+    assert prune_to_budget(channels, budget, select).plan == planned
 
 
 def test_a_map_spares_running_the_network_again() -> None:
     model, example = vgg(width=4), torch.zeros(1, 1, 32, 32)
     channels = trace(model, example)
-    select = partial(SCOPES["uniform"], score(model, channels, [l1])["l1"])
+    select = partial(SCOPES["uniform"], score(channels, [l1])["l1"])
     calls = []
     model.register_forward_hook(lambda *_: calls.append(1))
     n_runs = []
-    for given in (None, channels):
+    read = ChannelMap.from_json(channels.to_json()).of(model, example)
+    for given in (read, channels):
         calls.clear()
-        plan_to_budget(model, example, Budget(macs="40%"), select, channels=given)
+        prune_to_budget(given, Budget(macs="40%"), select)
         n_runs.append(len(calls))
     assert n_runs[0] == n_runs[1] + 1  # recorded; proved and verified once in both
 
@@ -191,11 +192,13 @@ def test_a_budget_is_met_within_one_channel(scope: str, share: float) -> None:
     torch.manual_seed(0)
     model, x = Gated().eval(), torch.zeros(1, 1, 40)
     channels = trace(model, x)
-    scores = score(model, channels, [l1])["l1"]
-    plan = plan_to_budget(model, x, Budget(macs=f"{share:.0%}"), partial(SCOPES[scope], scores))
+    scores = score(channels, [l1])["l1"]
+    plan = prune_to_budget(
+        channels, Budget(macs=f"{share:.0%}"), partial(SCOPES[scope], scores)
+    ).plan
     most = share * plan.before.macs
     assert plan.after.macs <= most
     # one channel less of every group that must go with it would be too many
     less = {name: gone[1:] for name, gone in plan.remove.items()}
     assert cost(channels, less).macs > most
-    assert cost(trace(cut(model, plan, x), x)).macs == plan.after.macs
+    assert cost(trace(cut(channels, plan).network, x)).macs == plan.after.macs

@@ -9,13 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from contracts import outputs, plan_of, random_plan, randomised, same_state, state_of
+from contracts import outputs, plan_as_cut, plan_of, random_plan, randomised, same_state, state_of
 from secateur.channels.trace import trace
 from secateur.errors import PackageError, PlanError, SurgeryError
 from secateur.networks.families import NETWORKS
 from secateur.surgery.cut import cut
 from secateur.surgery.package import save
-from secateur.surgery.prove import settle
 from secateur.surgery.restore import Removed, remember, restore
 from toys import TOYS, Net, conv, depthwise, image, plain, tied
 
@@ -34,7 +33,7 @@ def test_every_toy_comes_back(name: str) -> None:
     plan = random_plan(channels, seed=5)
     before = state_of(model)
     removed = remember(model, plan, channels)
-    small = cut(model, plan, example)
+    small = cut(channels, plan).network
     state = state_of(small)
     again = restore(small, removed)
     assert same_state(model, before) and same_state(small, state)
@@ -50,7 +49,7 @@ def test_a_network_comes_back_from_a_file(name: str, tmp_path: Path) -> None:
     channels = trace(model, example)
     plan = random_plan(channels, seed=5)
     path = remember(model, plan, channels).save(tmp_path / "removed.safetensors")
-    again = restore(cut(model, plan, example), Removed.load(path))
+    again = restore(cut(channels, plan).network, Removed.load(path))
     assert same_state(again, state_of(model))
     assert trace(again, example).fingerprint == channels.fingerprint
     taken = sum(v.numel() for v in Removed.load(path).values.values())
@@ -62,7 +61,7 @@ def test_one_channel_left_of_a_depthwise_convolution_grows_again() -> None:
     model = randomised(depthwise())
     channels = trace(model, image())
     plan = plan_of(channels, {"0": (0, 1, 3)})
-    small = cut(model, plan, image())
+    small = cut(channels, plan).network
     assert small[1].groups == 1
     again = restore(small, remember(model, plan, channels))
     assert again[1].groups == 4
@@ -73,7 +72,7 @@ def test_what_was_learned_meanwhile_stays() -> None:
     model = randomised(plain())
     channels = trace(model, image())
     plan = plan_of(channels, {"0": (1,)})
-    small = cut(model, plan, image())
+    small = cut(channels, plan).network
     with torch.no_grad():
         small[0].bias += 1.0
     again = restore(small, remember(model, plan, channels))
@@ -86,7 +85,7 @@ def test_tied_weights_stay_tied_and_modes_stay() -> None:
     channels = trace(model, image())
     plan = random_plan(channels, seed=1)
     assert plan.remove
-    small = cut(model, plan, image()).train()
+    small = cut(channels, plan).network.train()
     small[1].requires_grad_(False)
     again = restore(small, remember(model, plan, channels))
     assert again[3].weight is again[1].weight
@@ -114,10 +113,10 @@ def test_where_groups_were_held_back_the_settled_plan_counts() -> None:
     model = randomised(Net(forward, stem=conv(1, 4), conv1=conv(4, 6), conv2=conv(3, 2)))
     channels = trace(model, image())
     asked = plan_of(channels, {"stem": (1,), "conv1": (0, 1)})
-    settled = settle(model, asked, image())
+    settled = plan_as_cut(channels, asked)
     assert set(settled.remove) == {"stem"}
     with pytest.warns(UserWarning, match="held back"):
-        small = cut(model, asked, image())
+        small = cut(channels, asked).network
     again = restore(small, remember(model, settled, channels))
     assert same_state(again, state_of(model))
     with pytest.raises(SurgeryError, match="by the settled plan where groups were held back"):

@@ -36,7 +36,7 @@ def behind(*layers: nn.Module, scale: float = TINY, dtype: torch.dtype = torch.f
 
 def found(model: nn.Module, tolerance: float | None = None) -> DeadChannels:
     x = example(model)
-    return dead_channels(model, trace(model, x), x, tolerance=tolerance)
+    return dead_channels(trace(model, x), tolerance=tolerance)
 
 
 def example(model: nn.Module) -> Tensor:
@@ -209,8 +209,8 @@ def test_sixty_one_of_many_through_sums_and_depthwise_convolutions() -> None:
             for norm in norms[name]:
                 norm.weight[:n], norm.bias[:n], norm.running_mean[:n] = TINY, -TINY, TINY
                 norm.running_var[:n] = 5e-45
-    channels, x = trace(model, example(model)), example(model)
-    reasons = dead_channels(model, channels, x).reasons
+    channels = trace(model, example(model))
+    reasons = dead_channels(channels).reasons
     assert sorted(len(found) for found in reasons.values()) == [9, 20, 32]
     assert {why for found in reasons.values() for why in found.values()} == {NEGLIGIBLE}
     done = remove_dead(model, example(model))
@@ -219,7 +219,7 @@ def test_sixty_one_of_many_through_sums_and_depthwise_convolutions() -> None:
     assert done.error_in_own_precision is not None and done.error_in_own_precision < 1e-5
     with torch.no_grad():  # one branch lives: then so does the sum
         model[4].bn3.weight[0] = 1e-3
-    assert dead_channels(model, channels, x).n_channels == 60
+    assert dead_channels(channels).n_channels == 60
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -233,7 +233,7 @@ def test_families_lose_as_many_as_if_scales_were_zero(name: str) -> None:
                 if isinstance(norm, nn.BatchNorm2d):
                     n = norm.num_features // 4
                     norm.weight[:n], norm.bias[:n], norm.running_var[:n] = scale, -scale, 5e-45
-        counts.append(dead_channels(model, trace(model, x), x).n_channels)
+        counts.append(dead_channels(trace(model, x)).n_channels)
         assert remove_dead(model, x).relative_error < 1e-12
     assert counts[0] == counts[1]
     assert (counts[0] > 0) == (name != "tf_sepnet")  # where every channel is averaged with others

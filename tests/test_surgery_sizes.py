@@ -16,6 +16,7 @@ from contracts import (
     difference,
     numbered_on,
     outputs,
+    plan_as_cut,
     plan_of,
     randomised,
     same_state,
@@ -30,7 +31,6 @@ from secateur.surgery.mask import mask
 from secateur.surgery.memory import activation_peak
 from secateur.surgery.origins import Size, sized, solved_for, value_of
 from secateur.surgery.package import load, save
-from secateur.surgery.prove import settle
 from secateur.surgery.restore import Removed, remember, restore
 from secateur.surgery.sizes import survey
 from toys import Net, conv, image
@@ -53,14 +53,14 @@ def check(
     before, held = state_of(model), {k: v for k, v in vars(model).items() if isinstance(v, int)}
     channels = trace(model, example)
     remove = numbered_on(channels, remove)
-    plan = settle(model, plan_of(channels, remove), example)
+    plan = plan_as_cut(channels, plan_of(channels, remove))
     assert plan.remove == remove and not plan.held_back
     assert plan.attributes == attributes
     assert plan.after == cost(channels, remove)
     assert PruningPlan.from_json(plan.to_json()) == plan
-    assert settle(model, plan, example) is plan
-    small = cut(model, plan, example, hold_back=False)
-    masked = mask(model, plan, channels)
+    assert plan_as_cut(channels, plan) is plan
+    small = cut(channels, plan, hold_back=False).network
+    masked = mask(channels, plan)
     assert difference(outputs(small, example), outputs(masked, example)) <= 1e-10
     assert cost(trace(small, example)).params == plan.after.params
     assert same_state(model, before)
@@ -78,12 +78,10 @@ def check(
 def check_held_back(model: nn.Module, remove: Remove, held: set[str]) -> None:
     """These groups stay whole, no attribute changes, and the rest is cut exactly."""
     channels = trace(model, image())
-    plan = settle(model, plan_of(channels, numbered_on(channels, remove)), image())
+    plan = plan_as_cut(channels, plan_of(channels, numbered_on(channels, remove)))
     assert {name.partition(":")[0] for name in plan.held_back} == held and not plan.attributes
-    small = cut(model, plan, image(), hold_back=False)
-    assert (
-        difference(outputs(small, image()), outputs(mask(model, plan, channels), image())) <= 1e-10
-    )
+    small = cut(channels, plan, hold_back=False).network
+    assert difference(outputs(small, image()), outputs(mask(channels, plan), image())) <= 1e-10
 
 
 def two_pieces(net: Any, x: Tensor) -> Tensor:
@@ -127,7 +125,7 @@ def test_channels_stay_so_that_all_pieces_are_equal() -> None:
     model = net(equal_pieces, {"width": 3}, conv1=conv(1, 9), conv2=conv(9, 2))
     channels = trace(model, image())
     asked = numbered_on(channels, {"conv1": (0, 1, 3, 4, 8)})
-    plan = settle(model, plan_of(channels, asked), image())
+    plan = plan_as_cut(channels, plan_of(channels, asked))
     assert plan.remove == numbered_on(channels, {"conv1": (1, 4, 8)})
     assert plan.attributes == {":width": 2} and not plan.held_back
     assert set(plan.limited) == {"conv1", "conv1:2"}
@@ -146,7 +144,7 @@ def test_chunks_are_kept_equal() -> None:
     model = net(forward, {}, conv1=conv(1, 6), conv2=conv(6, 2))
     channels = trace(model, image())
     asked = numbered_on(channels, {"conv1": (0, 1, 3)})
-    plan = settle(model, plan_of(channels, asked), image())
+    plan = plan_as_cut(channels, plan_of(channels, asked))
     assert plan.remove == numbered_on(channels, {"conv1": (1, 3)}) and not plan.attributes
     check(model, {"conv1": (1, 3)}, {})
 
@@ -159,7 +157,7 @@ def test_a_smaller_last_chunk_keeps_as_many_as_the_others_or_all() -> None:
     model = net(forward, {}, conv1=conv(1, 7), conv2=conv(7, 2))
     channels = trace(model, image())
     for gone, left in (((0, 1, 4), (0, 1, 4)), ((0, 1), (1,)), ((0, 5, 6), (0,))):
-        plan = settle(model, plan_of(channels, numbered_on(channels, {"conv1": gone})), image())
+        plan = plan_as_cut(channels, plan_of(channels, numbered_on(channels, {"conv1": gone})))
         assert plan.remove == numbered_on(channels, {"conv1": left})
         check(model, {"conv1": left}, {})
 
@@ -181,7 +179,7 @@ def test_a_width_from_another_tensor_and_the_width_of_a_head_are_made_to_agree()
         ({"stem": (0, 1), "inner": (0, 2)}, {"stem": (0, 1), "inner": (2,)}),
         ({"stem": (0, 1, 2, 3, 4), "inner": (3,)}, {"stem": (3, 4), "inner": (3,)}),
     ):
-        plan = settle(model, plan_of(channels, remove), image())
+        plan = plan_as_cut(channels, plan_of(channels, remove))
         assert plan.remove == left and not plan.held_back and set(plan.limited) <= set(remove)
         check(model, left, {})
     check_held_back(model, {"stem": (0,)}, {"stem"})
@@ -234,7 +232,7 @@ def test_the_first_channels_get_a_shortcut() -> None:
     model = net(forward, {"narrow": 3, "last": 5}, **layers)
     channels = trace(model, image())
     remove = {group.name: (0,) for group in channels.groups}
-    plan = settle(model, plan_of(channels, remove), image())
+    plan = plan_as_cut(channels, plan_of(channels, remove))
     assert plan.remove == remove
     check(model, remove, dict(plan.attributes))
     assert plan.attributes[":narrow"] in (1, 2)
@@ -289,7 +287,7 @@ def test_a_number_that_is_also_a_value_does_not_change(value: Any) -> None:
     with pytest.warns(UserWarning, match="held back"):
         channels = trace(model, image())
         remove = numbered_on(channels, {"conv1": (0, 3)})
-        same = cut(model, plan_of(channels, remove), image())
+        same = cut(channels, plan_of(channels, remove)).network
     assert same.width == 3 and same.conv1.out_channels == 6
 
 
@@ -334,7 +332,7 @@ def test_a_number_that_is_no_attribute_holds_back() -> None:
     with pytest.raises(ProofError, match="ignore 'conv1'"):
         channels = trace(model, image())
         remove = numbered_on(channels, {"conv1": (0, 2)})
-        cut(model, plan_of(channels, remove), image(), hold_back=False)
+        cut(channels, plan_of(channels, remove), hold_back=False)
 
 
 def test_sizes_in_blocks_and_in_modules_that_stand_twice() -> None:
@@ -379,9 +377,9 @@ def test_a_layer_norm_without_weights_has_a_true_shape() -> None:
     )
     example = torch.zeros(2, 3, dtype=torch.float64)
     channels = trace(model, example)
-    plan = settle(model, plan_of(channels, {"0": (1, 4)}), example)
+    plan = plan_as_cut(channels, plan_of(channels, {"0": (1, 4)}))
     assert plan.attributes == {"1:normalized_shape": (4,)} and not plan.held_back
-    small = cut(model, plan, example)
+    small = cut(channels, plan).network
     assert small[1].normalized_shape == (4,) and small(example).shape == (2, 2)
 
 
@@ -392,8 +390,8 @@ def test_the_sizes_travel_with_the_plan(tmp_path: Path) -> None:
     model = build()
     channels = trace(model, image())
     remove = numbered_on(channels, {"conv1": (0, 2, 3)})
-    plan = settle(model, plan_of(channels, remove), image())
-    small = cut(model, plan, image())
+    plan = plan_as_cut(channels, plan_of(channels, remove))
+    small = cut(channels, plan).network
     path = save(small, tmp_path / "small.safetensors", plan)
     for again in (load(path, build), load(path, build, image())):
         assert again.sizes == [1, 2]

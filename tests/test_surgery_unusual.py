@@ -14,9 +14,18 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 import secateur as sc
-from contracts import check_cost, check_cut_equals_mask, plan_of, randomised, same_state, state_of
+from contracts import (
+    check_cost,
+    check_cut_equals_mask,
+    plan_as_cut,
+    plan_of,
+    randomised,
+    same_state,
+    state_of,
+)
 from secateur.channels.rules import RULES
 from secateur.errors import PlanError, TraceError, VerificationError
+from secateur.surgery.verify import verified
 from toys import Net, between, conv, head, image, pooled
 
 
@@ -66,7 +75,7 @@ def test_caches_and_lists_in_attributes_are_left_as_they_were() -> None:
     model = randomised(Net(forward, a=conv(1, 4), b=conv(4, 3)))
     model.seen, model.cache = [], {"ones": {}}
     seen, cache = model.seen, model.cache
-    sc.cut(model, first_gone(model, image()), image())
+    sc.cut(sc.trace(model, image()), first_gone(model, image()))
     assert model.seen is seen and model.cache is cache
     assert seen == [] and cache == {"ones": {}}
 
@@ -76,7 +85,7 @@ def test_a_spectral_norm_in_training_mode_is_not_trained() -> None:
     model = nn.Sequential(parametrizations.spectral_norm(conv(1, 4)), conv(4, 3), conv(3, 2))
     model.double().train()
     before = state_of(model)
-    small = sc.cut(model, first_gone(model, image()), image())
+    small = sc.cut(sc.trace(model, image()), first_gone(model, image())).network
     assert same_state(model, before) and model.training
     assert small[0].out_channels == 3 and small[1].in_channels == 3
 
@@ -103,20 +112,20 @@ def test_networks_that_cast_are_verified_in_float64(forward: Any) -> None:
     example = torch.zeros(2, 1, 6, 6)
     channels = sc.trace(model, example)
     plan = plan_of(channels, {"a": (0, 3)})
-    small = sc.cut(model, plan, example)
+    small = sc.cut(channels, plan).network
     assert small.a.out_channels == 4
-    assert sc.verify(model, small, plan, channels, example).exact
+    assert verified(model, small, plan, channels, example).exact
     with torch.no_grad():
         small.b.weight += 1e-3
     with pytest.raises(VerificationError):
-        sc.verify(model, small, plan, channels, example)
+        verified(model, small, plan, channels, example)
 
 
 def test_a_function_that_closed_over_the_network_is_made_for_the_copy() -> None:
     model = Net(lambda net, x: net.through(x), a=conv(1, 4), b=conv(4, 3))
     model.through = lambda x: model.b(F.relu(model.a(x)))
     model = randomised(model)
-    small = sc.cut(model, first_gone(model, image()), image())
+    small = sc.cut(sc.trace(model, image()), first_gone(model, image())).network
     assert small.a.out_channels == 3
     with torch.no_grad():
         small.b.weight.zero_()
@@ -130,7 +139,7 @@ def test_a_copy_that_reaches_into_the_original_is_refused() -> None:
     model = randomised(model)
     before = state_of(model)
     with pytest.raises(VerificationError, match="hold on to the network that came in"):
-        sc.cut(model, first_gone(model, image()), image())
+        sc.cut(sc.trace(model, image()), first_gone(model, image()))
     assert same_state(model, before)
 
 
@@ -147,8 +156,8 @@ def test_a_filter_whose_width_may_not_be_zero_is_cut() -> None:
     example = torch.zeros(2, 1, 9, dtype=torch.float64)
     channels = sc.trace(model, example)
     plan = plan_of(channels, {channels.groups[0].name: (1, 2)})
-    small = sc.cut(model, plan, example)
-    assert small.width.shape == (2,) and sc.verify(model, small, plan, channels, example).exact
+    small = sc.cut(channels, plan).network
+    assert small.width.shape == (2,) and verified(model, small, plan, channels, example).exact
 
 
 def test_weights_that_are_not_zero_where_their_parameter_is_are_listed() -> None:
@@ -158,7 +167,7 @@ def test_weights_that_are_not_zero_where_their_parameter_is_are_listed() -> None
     model = randomised(Net(forward, a=conv(1, 4), raw=nn.Parameter(torch.ones(2, 4))))
     channels = sc.trace(model, image())
     assert [(row.operator, row.groups) for row in channels.mixing] == [("mm", ("a",))]
-    assert sc.cut(model, plan_of(channels, {"a": (1,)}), image()).raw.shape == (2, 3)
+    assert sc.cut(channels, plan_of(channels, {"a": (1,)})).network.raw.shape == (2, 3)
 
 
 def test_a_piece_of_what_is_pinned_is_held_back() -> None:
@@ -170,7 +179,7 @@ def test_a_piece_of_what_is_pinned_is_held_back() -> None:
         return net.c(y * torch.ones(1, 6, 1, 1, dtype=x.dtype, device=x.device))
 
     model = randomised(Net(forward, a=conv(1, 6), b=conv(1, 6), c=conv(6, 2)))
-    plan = sc.settle(model, plan_of(sc.trace(model, image()), {"b": (0, 1)}), image())
+    plan = plan_as_cut(sc.trace(model, image()), plan_of(sc.trace(model, image()), {"b": (0, 1)}))
     assert plan.remove == {} and "slice" in plan.held_back["b"]
 
 
@@ -218,7 +227,7 @@ def test_channels_last_lies_in_memory_as_in_torch(of: str) -> None:
         example = example.contiguous(memory_format=torch.channels_last)
     else:
         model = model.to(memory_format=torch.channels_last)
-    small = sc.cut(model, first_gone(model, example), example)
+    small = sc.cut(sc.trace(model, example), first_gone(model, example)).network
     assert small.a.out_channels == 5
     if of == "weights":
         assert small.a.weight.is_contiguous(memory_format=torch.channels_last)
@@ -250,10 +259,10 @@ def test_rules_of_ones_own_reach_the_cut(tmp_path: Any) -> None:
     channels = sc.trace(model, image(), rules)
     plan = plan_of(channels, {channels.groups[0].name: (0,)})
     with pytest.raises(PlanError):
-        sc.cut(model, plan, image())
-    assert sc.settle(model, plan, image(), channels) == plan
+        sc.cut(sc.trace(model, image()), plan)
+    assert plan_as_cut(channels, plan) == plan
     # i0(0) is 1: the removed channel is read with weights of zero
-    small = sc.cut(model, plan, image(), channels=channels)
+    small = sc.cut(channels, plan).network
     path = sc.save(small, tmp_path / "small.safetensors", plan)
     again = sc.load(path, lambda: bessel().double(), image(), rules=rules)
     assert same_state(again, state_of(small))

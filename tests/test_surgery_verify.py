@@ -15,9 +15,18 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 import secateur as sc
-from contracts import EXACT, difference, outputs, plan_of, randomised, same_state, state_of
+from contracts import (
+    EXACT,
+    difference,
+    outputs,
+    plan_as_cut,
+    plan_of,
+    randomised,
+    same_state,
+    state_of,
+)
 from secateur.errors import ProofError, VerificationError
-from secateur.surgery.prove import settle
+from secateur.surgery.verify import verified
 
 COMPUTED = "read by weights that the network computes"
 
@@ -58,8 +67,8 @@ def test_a_weight_computed_over_its_inputs_is_never_called_exact(how: str) -> No
     channels = sc.trace(model, x)
     plan = sc.by_hand(channels, {"a": [0, 2, 5]})
     with pytest.warns(UserWarning, match=f"{COMPUTED} .* at test_surgery_verify.py:\\d+"):
-        small = sc.cut(model, plan, x)
-    found = sc.verify(model, small, plan, channels, x)
+        small = sc.cut(channels, plan).network
+    found = verified(model, small, plan, channels, x)
     assert found.holds and not found.exact and found.groups == {"a": "computed weight"}
     silent = copy.deepcopy(model)
     silent.silence = [0, 2, 5]
@@ -67,7 +76,7 @@ def test_a_weight_computed_over_its_inputs_is_never_called_exact(how: str) -> No
     assert truly > 1e-3 and found.silence_error > 1e-3
     # what is not read by it is exact, and said so
     plan = sc.by_hand(channels, {"a": []})
-    assert sc.verify(model, sc.cut(model, plan, x), plan, channels, x).exact
+    assert verified(model, sc.cut(channels, plan).network, plan, channels, x).exact
 
 
 @pytest.mark.parametrize("how", ["absolute", "scaled by a gate", "outer product"])
@@ -84,8 +93,8 @@ def test_a_weight_computed_element_by_element_is_exact(how: str) -> None:
     model, x = randomised(Net()), torch.randn(2, 3, 7, 7, dtype=torch.float64)
     channels = sc.trace(model, x)
     plan = sc.by_hand(channels, {"a": [1, 2]})
-    small = sc.cut(model, plan, x)
-    assert sc.verify(model, small, plan, channels, x).exact
+    small = sc.cut(channels, plan).network
+    assert verified(model, small, plan, channels, x).exact
     model.silence = [1, 2]
     assert difference(outputs(small, x), outputs(model, x)) <= EXACT
 
@@ -109,10 +118,10 @@ def test_a_norm_in_a_side_branch_excuses_nothing_but_itself(lost: bool) -> None:
     model, x = randomised(SideNorm(lost=lost)), torch.randn(2, 5, 3, dtype=torch.float64)
     channels = sc.trace(model, x)
     assert list(channels.by_name) == ["a", "a:2", "t"]
-    plan = settle(model, sc.by_hand(channels, {"a": [0, 1, 2], "t": [0]}), x)
+    plan = plan_as_cut(channels, sc.by_hand(channels, {"a": [0, 1, 2], "t": [0]}))
     assert "slice at test_surgery_verify.py" in plan.held_back["a"]
-    small = sc.cut(model, plan, x)
-    found = sc.verify(model, small, plan, channels, x)
+    small = sc.cut(channels, plan).network
+    found = verified(model, small, plan, channels, x)
     assert found.groups == {"t": "kept statistics"} and found.holds
     assert found.operators[0].startswith("native_layer_norm at test_surgery_verify.py")
     # a wrong network beside a right norm is refused, whatever the norm does
@@ -120,7 +129,7 @@ def test_a_norm_in_a_side_branch_excuses_nothing_but_itself(lost: bool) -> None:
     with torch.no_grad():
         wrong.a.weight[0] += 1
     with pytest.raises(VerificationError, match="from the whole one with these channels silent"):
-        sc.verify(model, wrong, plan, channels, x)
+        verified(model, wrong, plan, channels, x)
 
 
 class Attends(nn.Module):
@@ -146,20 +155,20 @@ def test_whole_numbers_are_drawn_anew() -> None:
     model = randomised(Attends(by_width=False))
     channels = sc.trace(model, TOKENS)
     plan = sc.by_hand(channels, {"q": [0, 3], "v": [1], "e": [2]})
-    small = sc.cut(model, plan, TOKENS)
-    assert sc.verify(model, small, plan, channels, TOKENS).exact
+    small = sc.cut(channels, plan).network
+    assert verified(model, small, plan, channels, TOKENS).exact
     wrong = copy.deepcopy(small)
     with torch.no_grad():
         wrong.q.weight *= 1.1  # of equal tokens attention is even, whatever the queries are
     assert difference(outputs(wrong, TOKENS), outputs(small, TOKENS)) <= EXACT
     with pytest.raises(VerificationError):
-        sc.verify(model, wrong, plan, channels, TOKENS)
+        verified(model, wrong, plan, channels, TOKENS)
 
 
 def test_a_temperature_that_is_a_width_is_held_back_and_the_rest_is_cut() -> None:
     model = randomised(Attends(by_width=True))
     channels = sc.trace(model, TOKENS)
-    plan = settle(model, sc.by_hand(channels, {"q": [0, 3], "v": [1], "e": [2]}), TOKENS)
+    plan = plan_as_cut(channels, sc.by_hand(channels, {"q": [0, 3], "v": [1], "e": [2]}))
     assert list(plan.held_back) == ["q"] and set(plan.remove) == {"v", "e"}
     assert "is not the whole one with these channels silent" in plan.held_back["q"]
 
@@ -198,14 +207,14 @@ def test_a_width_that_is_a_value_stays_alone(build: Any, held: str, says: str) -
     model, x = randomised(build()), torch.randn(2, 3, 12, 12, dtype=torch.float64)
     channels = sc.trace(model, x)
     plan = plan_of(channels, dict.fromkeys(channels.by_name, (0,)))
-    settled = settle(model, plan, x)
+    settled = plan_as_cut(channels, plan)
     assert list(settled.held_back) == [held] and re.search(says, settled.held_back[held])
     assert set(settled.remove) == set(channels.by_name) - {held}
     with pytest.warns(UserWarning, match=f"held back, '{held}' first"):
-        small = sc.cut(model, plan, x)
-    assert sc.verify(model, small, settled, channels, x).exact
+        small = sc.cut(channels, plan).network
+    assert verified(model, small, settled, channels, x).exact
     with pytest.raises(ProofError, match="a width is used as a value"):
-        sc.cut(model, plan, x, hold_back=False)
+        sc.cut(channels, plan, hold_back=False)
 
 
 def test_random_numbers_are_the_same_on_both_sides_and_outside_as_if_none_were_drawn() -> None:
@@ -222,8 +231,8 @@ def test_random_numbers_are_the_same_on_both_sides_and_outside_as_if_none_were_d
     channels = sc.trace(model, x)
     plan = sc.by_hand(channels, {"a": [0, 4, 5]})
     torch.manual_seed(5)
-    small = sc.cut(model, plan, x)
-    assert sc.verify(model, small, plan, channels, x).exact
+    small = sc.cut(channels, plan).network
+    assert verified(model, small, plan, channels, x).exact
     drawn = torch.rand(())
     torch.manual_seed(5)
     assert torch.equal(torch.rand(()), drawn)
@@ -247,9 +256,9 @@ def test_a_table_of_positions_is_a_length() -> None:
     assert pins["rows", 0, 3] == "lies beyond what the example reaches in slice"
     assert pins["rows", 0, 7] == "meets a tensor of fixed size in add"
     plan = sc.by_hand(channels, {"a": [2]})
-    small = sc.cut(model, plan, x)
+    small = sc.cut(channels, plan).network
     assert small.rows.shape == (10, 5)
-    assert sc.verify(model, small, plan, channels, x).inputs == ("2x4x7", "3x4x3")
+    assert verified(model, small, plan, channels, x).inputs == ("2x4x7", "3x4x3")
 
 
 @pytest.mark.parametrize(
@@ -275,7 +284,7 @@ def test_a_tensor_that_python_made_anew_keeps_its_labels(again: Any) -> None:
     ]
     assert {row.reason for row in channels.pinned} == {"is an output of the network"}
     plan = sc.by_hand(channels, {"a": [1, 2]})
-    assert sc.verify(model, sc.cut(model, plan, x), plan, channels, x).exact
+    assert verified(model, sc.cut(channels, plan).network, plan, channels, x).exact
 
 
 class Tagged(Tensor):
@@ -317,7 +326,7 @@ def test_nothing_is_left_of_a_part_and_the_proof_ends() -> None:
     model, x = randomised(Net()), torch.randn(2, 3, 8, 8, dtype=torch.float64)
     channels = sc.trace(model, x)
     plan = plan_of(channels, {"a": (0, 1), "a:2": (0, 1)})
-    settled = settle(model, plan, x)
+    settled = plan_as_cut(channels, plan)
     assert settled.remove == {"a:2": (0, 1)}
     assert "gives 0 channels" in settled.held_back["a"]
 
@@ -343,11 +352,11 @@ def test_groups_that_differ_are_found_by_halving(monkeypatch: pytest.MonkeyPatch
     plan = plan_of(channels, dict.fromkeys(channels.by_name, (0,)))
     assert len(plan.remove) == 5
     before = state_of(model)
-    settled = settle(model, plan, x)
+    settled = plan_as_cut(channels, plan)
     assert set(settled.held_back) == {"convs.1", "convs.3"}
     assert same_state(model, before)
-    small = sc.cut(model, settled, x)
-    assert sc.verify(model, small, settled, channels, x).exact
+    small = sc.cut(channels, settled).network
+    assert verified(model, small, settled, channels, x).exact
 
 
 SCALES = torch.tensor([0.0, 1.0, 1.5, 2.0, 2.5])
@@ -368,11 +377,11 @@ def test_plain_weights_are_cut_exactly() -> None:
         channels = sc.trace(network, x)
         plan = sc.by_hand(channels, {"0": [0, 1]})
         if exact:
-            small = sc.cut(network, plan, x)
+            small = sc.cut(channels, plan).network
         else:
             with pytest.warns(UserWarning, match=COMPUTED):
-                small = sc.cut(network, plan, x)
-        assert sc.verify(network, small, plan, channels, x).exact is exact
+                small = sc.cut(channels, plan).network
+        assert verified(network, small, plan, channels, x).exact is exact
 
 
 def test_the_words_say_what_was_verified_and_what_not() -> None:
@@ -381,7 +390,7 @@ def test_the_words_say_what_was_verified_and_what_not() -> None:
     x = torch.randn(2, 1, 6, dtype=torch.float64)
     channels = sc.trace(model, x)
     plan = sc.by_hand(channels, {"0.0": [1], "0.2": [0]})
-    text = str(sc.verify(model, sc.cut(model, plan, x), plan, channels, x))
+    text = str(verified(model, sc.cut(channels, plan).network, plan, channels, x))
     assert "in float64, on inputs of 2x1x6 and 3x1x3" in text
     assert "1 group: the whole network with these channels silent\n" in text
     assert "1 group: the whole network with these channels silent, operators across" in text

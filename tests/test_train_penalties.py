@@ -389,14 +389,14 @@ def test_growing_l2_takes_the_lowest_channels_of_a_group_ties_by_index() -> None
         model.b.weight.copy_(torch.tensor([3.0, 0.0, 2.0, -1.0]).view(4, 1, 1, 1))  # 4, 9, 4, 4
         model.c.weight.fill_(1.0)
     channels = trace(model, torch.zeros(1, 1, 2, 2))
-    assert lowest_filters(model, channels) == {
+    assert lowest_filters(channels) == {
         "a.weight": Filters(0, (0, 2)),
         "b.weight": Filters(0, (0, 2)),
         "c.weight": Filters(0, (0, 1)),
     }
-    assert lowest_filters(model, channels, 0.0) == {}
+    assert lowest_filters(channels, 0.0) == {}
     with pytest.raises(TrainingError, match="share of filters to let go is 1"):
-        lowest_filters(model, channels, 1.0)
+        lowest_filters(channels, 1.0)
 
 
 def test_deep_hoyer_does_not_see_the_size_of_weights() -> None:

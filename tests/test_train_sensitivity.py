@@ -51,16 +51,9 @@ def answer(model: nn.Module) -> float:
 def measured(**options: object) -> Sensitivity:
     model = Sum()
     channels = trace(model, ONE)
-    scores = score(model, channels, [l1])["l1"]
+    scores = score(channels, [l1])["l1"]
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    found = measure_sensitivity(
-        model,
-        channels,
-        scores,
-        answer,
-        measure="the sum",
-        **options,  # type: ignore[arg-type]
-    )
+    found = measure_sensitivity(channels, scores, answer, measure="the sum", **options)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     return found
 
@@ -91,9 +84,8 @@ def test_not_prunable_is_kept_apart_from_insensitive() -> None:
 def test_pinned_layers_are_not_prunable() -> None:
     model, example = vgg(width=4), torch.zeros(1, 1, 32, 32)
     channels = trace(model, example)
-    scores = score(model, channels, [l1])["l1"]
+    scores = score(channels, [l1])["l1"]
     found = measure_sensitivity(
-        model,
         channels,
         scores,
         lambda network: sum(float(p.detach().abs().sum()) for p in network.parameters()),
@@ -127,7 +119,7 @@ def test_ratios_follow_a_tolerance(tolerance: float, heavy: float) -> None:
 def test_ratios_meet_a_budget_with_the_least_loss() -> None:
     model = Sum()
     channels = trace(model, ONE)
-    scores = score(model, channels, [l1])["l1"]
+    scores = score(channels, [l1])["l1"]
     found = measured()
     for params in range(4, 17):
         budget = Budget(params=params)
@@ -163,11 +155,11 @@ def test_a_ratio_out_of_range_is_refused(ratio: float) -> None:
 def test_a_value_that_is_no_number_is_refused() -> None:
     model = Sum()
     channels = trace(model, ONE)
-    scores = score(model, channels, [l1])["l1"]
+    scores = score(channels, [l1])["l1"]
     with pytest.raises(TrainingError, match="nan for the whole network"):
-        measure_sensitivity(model, channels, scores, lambda _: np.nan)
+        measure_sensitivity(channels, scores, lambda _: np.nan)
     with pytest.raises(TrainingError, match="gave None for the whole network; it must give a fin"):
-        measure_sensitivity(model, channels, scores, lambda _: None)  # type: ignore[arg-type, return-value]
+        measure_sensitivity(channels, scores, lambda _: None)  # type: ignore[arg-type, return-value]
 
 
 def test_a_direction_that_is_none_is_refused() -> None:

@@ -26,18 +26,18 @@ def test_of_a_network_only_what_can_be_pruned_counts():
     with torch.no_grad():
         model.norm.weight.copy_(torch.tensor(scales))
     channels = sc.trace(model, example)
-    layer, pooled = sc.skewness(model, channels)
+    layer, pooled = sc.skewness(channels)
     assert (layer.layer, layer.n, pooled.n) == ("a", 4, 4)
     assert layer.ws == pytest.approx(stats.skew(np.abs(scales), bias=False), rel=1e-6)
     assert pooled.inactive_share == 0.25
     norms = model.a.weight.detach().double().flatten(1).abs().sum(1).numpy()
-    of_filters, _ = sc.skewness(model, channels, "filter_l1")
+    of_filters, _ = sc.skewness(channels, "filter_l1")
     assert of_filters.ws == pytest.approx(stats.skew(norms, bias=False), abs=1e-4)
     with pytest.raises(CriterionError, match="no definition of channel weights 'l1'"):
-        sc.skewness(model, channels, "l1")
+        sc.skewness(channels, "l1")
 
 
 def test_a_network_without_batch_norms_has_one_undefined_row():
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
-    (row,) = sc.skewness(model, sc.trace(model, torch.zeros(1, 1, 8, 8)))
+    (row,) = sc.skewness(sc.trace(model, torch.zeros(1, 1, 8, 8)))
     assert (row.layer, row.n, row.ws) == ("pooled", 0, None) and row.undefined

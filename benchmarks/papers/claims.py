@@ -212,7 +212,7 @@ def sparsity() -> str:
     for title in (DENSE, SPARSE):
         one = contrast(title)
         channels = trace(one.model, one.example)
-        pools[title] = skewness(one.model, channels)
+        pools[title] = skewness(channels)
     dense, sparse = (pools[title][-1] for title in (DENSE, SPARSE))
     rows = []
     for name, what in (

@@ -57,7 +57,7 @@ class Subject:
     def scores(self, criteria: Iterable[str] = NORMS, **kwargs: Any) -> Scores:
         """Scores by criterion and layer, of the convolutions in `weights`."""
         channels = trace(self.model, self.example)
-        found = score(self.model, channels, [CRITERIA[name] for name in criteria], **kwargs)
+        found = score(channels, [CRITERIA[name] for name in criteria], **kwargs)
         names = [one.layer for one in self.weights]
         return {
             name: {layer: values.filters[layer] for layer in names if layer in values.filters}

@@ -220,12 +220,11 @@ def families() -> str:
     streamed = [criterion for criterion in criteria if criterion.update is not None]
     channels = trace(one.model, one.example)
     halves = [
-        calibrate(one.model, channels, streamed, batches, loss_fn=F.cross_entropy)
-        for batches in images(2)
+        calibrate(channels, streamed, batches, loss_fn=F.cross_entropy) for batches in images(2)
     ]
-    found = [score(one.model, channels, streamed, calibration=half) for half in halves]
+    found = [score(channels, streamed, calibration=half) for half in halves]
     ceilings = noise_ceilings(*({n: s.filters for n, s in half.items()} for half in found))
-    whole = score(one.model, channels, criteria, calibration=merge(*halves))
+    whole = score(channels, criteria, calibration=merge(*halves))
     layers = set.intersection(*(set(own.filters) for own in whole.values()))
     scores = {n: {k: v for k, v in own.filters.items() if k in layers} for n, own in whole.items()}
     rows = rank_correlations(scores)

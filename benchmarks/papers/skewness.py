@@ -32,7 +32,7 @@ def section() -> str:
     for one in subjects:
         channels = trace(one.model, one.example)
         for definition in DEFINITIONS:
-            found = skewness(one.model, channels, definition)
+            found = skewness(channels, definition)
             pool = found[-1]
             if not pool.n:
                 rows.append([one.title, definition, 0, *["-"] * 8])

@@ -17,9 +17,9 @@ The main road, on any network that runs:
 The same by its parts:
 
     channels = sc.trace(model, example_input)               # which channels move together
-    scores = sc.score(model, channels, [sc.l2])["l2"]       # what each is worth
+    scores = sc.score(channels, [sc.l2])["l2"]              # what each is worth
     plan = sc.uniform(scores, channels, sc.Budget(macs="50%"))  # which go; plan.to_json()
-    small = sc.cut(model, plan, example_input)              # a new module, proved and verified
+    pruned = sc.cut(channels, plan)                         # a new network, proved and verified
 
 Names below are imported on first use, so that importing secateur loads no torch.
 """
@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from secateur.surgery.absorb import Absorption as Absorption
     from secateur.surgery.absorb import absorb as absorb
     from secateur.surgery.cut import cut as cut
+    from secateur.surgery.cut import verify as verify
     from secateur.surgery.dead import DeadChannels as DeadChannels
     from secateur.surgery.dead import DeadRemoval as DeadRemoval
     from secateur.surgery.dead import dead_channels as dead_channels
@@ -97,18 +98,11 @@ if TYPE_CHECKING:
     from secateur.surgery.dead import remove_dead as remove_dead
     from secateur.surgery.mask import mask as mask
     from secateur.surgery.memory import activation_peak as activation_peak
-    from secateur.surgery.optimizer import cut_optimizer as cut_optimizer
     from secateur.surgery.package import load as load
     from secateur.surgery.package import save as save
     from secateur.surgery.plain import plain_weights as plain_weights
-    from secateur.surgery.prove import settle as settle
     from secateur.surgery.prune import prune_to_budget as prune_to_budget
     from secateur.surgery.pruned import Pruned as Pruned
-    from secateur.surgery.replan import plan_to_budget as plan_to_budget
-    from secateur.surgery.restore import Removed as Removed
-    from secateur.surgery.restore import remember as remember
-    from secateur.surgery.restore import restore as restore
-    from secateur.surgery.verify import verify as verify
     from secateur.train.batch_norm import reestimate_batch_norm as reestimate_batch_norm
     from secateur.train.distil import distillation as distillation
     from secateur.train.evaluate import evaluate as evaluate
@@ -160,7 +154,7 @@ _HOME = {
     "study.analyse": ("analyse",),
     "study.inspection": ("Analysis",),
     "surgery.absorb": ("Absorption", "absorb"),
-    "surgery.cut": ("cut",),
+    "surgery.cut": ("cut", "verify"),
     "surgery.dead": (
         "DeadChannels",
         "DeadRemoval",
@@ -170,15 +164,10 @@ _HOME = {
     ),
     "surgery.mask": ("mask",),
     "surgery.memory": ("activation_peak",),
-    "surgery.optimizer": ("cut_optimizer",),
     "surgery.package": ("load", "save"),
-    "surgery.restore": ("Removed", "remember", "restore"),
-    "surgery.prove": ("settle",),
     "surgery.prune": ("prune_to_budget",),
     "surgery.pruned": ("Pruned",),
-    "surgery.replan": ("plan_to_budget",),
     "surgery.plain": ("plain_weights",),
-    "surgery.verify": ("verify",),
     "train.batch_norm": ("reestimate_batch_norm",),
     "train.distil": ("distillation",),
     "train.evaluate": ("evaluate",),

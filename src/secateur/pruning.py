@@ -195,9 +195,10 @@ class _Choice:
         named = self.criterion
         criterion = CRITERIA[named] if isinstance(named, str) else named
         given: dict[str, Any] = {"calibration": self.calibration, "loss_fn": self.loss_fn}
-        scores = score(network, channels, [criterion], seed=self.seed, **given)[criterion.name]
+        scores = score(channels, [criterion], seed=self.seed, **given)[criterion.name]
         select = partial(selection(self.scope, self.normalisation), scores)
-        found = prune_to_budget(model, example_input, budget, select, channels=channels)
+        earlier = model if isinstance(model, Pruned) else None
+        found = prune_to_budget(channels, budget, select, earlier=earlier)
         if optimizer is None:
             return found
         return replace(found, optimizer=found.cut_optimizer(optimizer))

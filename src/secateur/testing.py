@@ -103,8 +103,7 @@ def _scores(
     criterion: Criterion, model: nn.Module, channels: ChannelMap, batches: Any, factor: float = 1.0
 ) -> Scores:
     found = score(
-        model,
-        channels,
+        channels.of(model),
         [criterion],
         calibration=batches,
         loss_fn=lambda output, target: factor * _loss(output, target),
@@ -198,7 +197,7 @@ def _check_neighbour(
     neighbour = replace(_NEIGHBOURS[criterion.needs], name="neighbour")
 
     def scored(criteria: Sequence[Criterion]) -> Scores:
-        found = score(model, channels, criteria, calibration=batches, loss_fn=_loss)
+        found = score(channels.of(model), criteria, calibration=batches, loss_fn=_loss)
         return found["neighbour"]
 
     alone, beside = scored([neighbour]), scored([criterion, neighbour])
@@ -288,7 +287,7 @@ def _check_stream(
     scores: Scores,
 ) -> None:
     def passed(some: Batches) -> Calibration:
-        return calibrate(model, channels, [criterion], some, loss_fn=_loss)
+        return calibrate(channels.of(model), [criterion], some, loss_fn=_loss)
 
     halves = merge(passed(batches[:1]), passed(batches[1:]))
     merged = _scores(criterion, model, channels, halves)

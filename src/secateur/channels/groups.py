@@ -6,12 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secateur.errors import ChannelMapError, brief
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Role = Literal["out", "in", "norm", "free"]
 """What a group's channels are to a parameter: filters of a convolution (`out`), inputs of one
@@ -115,9 +118,12 @@ class Mixing:
 class ChannelMap:
     """What tracing finds out about a network. Plain data; `to_json` and `from_json` round-trip.
 
+    `model` and `example_input` are what was traced, not copies, so that `score`, `cut` and `mask`
+    need no more than the map; `of` gives the map of another network of the same shapes.
+
     `shapes` holds every parameter and buffer once, under its first name; `aliases` maps the other
     names of shared ones to it. `fingerprint` depends on names, shapes and groups, not on values.
-    `recording` is what `cut` and `settle` need to prove a plan without tracing again: labels, no
+    `recording` is what `cut` needs to prove a plan without tracing again: labels, no
     tensors of the network; it goes into no file.
     """
 
@@ -132,6 +138,42 @@ class ChannelMap:
     fingerprint: str
     products: tuple[Product, ...] = ()
     recording: object = field(default=None, repr=False, compare=False)
+    model: nn.Module | None = field(default=None, repr=False, compare=False)
+    example_input: Any = field(default=None, repr=False, compare=False)
+
+    def of(self, model: nn.Module, example_input: Any = None) -> ChannelMap:
+        """This map, of another network of the same shapes: one with other weights, or of a file.
+
+        `example_input` need not be given where the map knows one.
+
+        Raises:
+            ChannelMapError: a parameter or buffer has another shape than in the map, or is missing.
+        """
+        own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        for name, shape in self.shapes.items():
+            found = tuple(own[name].shape) if name in own else "missing"
+            if found != shape:
+                raise ChannelMapError(
+                    f"the channel map is of another network: there {name!r} is {shape}, in this "
+                    f"{type(model).__name__} it is {found}; trace this network"
+                )
+        example = self.example_input if example_input is None else example_input
+        return replace(self, model=model, example_input=example)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that was traced.
+
+        Raises:
+            ChannelMapError: the map comes from a file and knows none, or it was changed in its
+                shapes since.
+        """
+        if self.model is None:
+            raise ChannelMapError(
+                "this channel map comes from a file or a copy and knows no network; give it one "
+                "by channels.of(model, example_input)"
+            )
+        return self.of(self.model).model  # type: ignore[return-value]
 
     @cached_property
     def by_name(self) -> dict[str, ChannelGroup]:
@@ -148,8 +190,9 @@ class ChannelMap:
 
     def to_json(self) -> str:
         """The whole map as JSON text."""
-        raw = asdict(replace(self, recording=None))
-        del raw["recording"]
+        raw = asdict(replace(self, recording=None, model=None, example_input=None))
+        for name in _NOT_KEPT:
+            del raw[name]
         return json.dumps(raw, default=_plain, sort_keys=True)
 
     @classmethod
@@ -167,14 +210,18 @@ class ChannelMap:
             ) from error
 
     def __getstate__(self) -> dict[str, object]:
-        """What a copy and a pickle hold: all but the recording."""
-        return vars(self) | {"recording": None}
+        """What a copy and a pickle hold: all but the network and what was recorded of it."""
+        return vars(self) | dict.fromkeys(_NOT_KEPT)
 
     def __str__(self) -> str:
         """A table of groups, then what was left out and why; see `channels.table`."""
         from secateur.channels.table import table  # it counts with `cost`, which needs this module
 
         return table(self)
+
+
+_NOT_KEPT = ("recording", "model", "example_input")
+"""Fields that go into no file."""
 
 
 def _parsed(raw: dict[str, Any]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def _of_module(path: str, module: nn.Module) -> Iterator[Site]:
             yield Site(path, hook.name, kind, of + ends[0], scales, _dim(kind, hook.dim), hook)
     own = module._modules.get("parametrizations")
     for name, chain in own.items() if isinstance(own, nn.ModuleDict) else ():
-        if not isinstance(chain, ParametrizationList) or len(chain) != 1:
+        if not isinstance(chain, ParametrizationList) or not len(chain):
             continue
         made, of = chain[0], f"{prefix}parametrizations.{name}."
         kind = _kind(made)

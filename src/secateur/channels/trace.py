@@ -45,7 +45,7 @@ def trace(
     """Find out which channels of a network move together.
 
     The unmodified forward runs once, in evaluation mode, on the meta device: nothing is computed
-    and the model is left as it was.
+    and the model is left as it was. The map remembers both, for `score`, `cut` and the like.
 
     Args:
         model: any network that runs.
@@ -61,7 +61,7 @@ def trace(
         run = record(model, example_input, rules)
         channels = collect(run)
         run.forget()
-    return replace(channels, recording=run)
+    return replace(channels, recording=run, model=model, example_input=example_input)
 
 
 def record(
@@ -94,7 +94,7 @@ def recorded(
         if not known.takes_parts and now == known.shapes:
             return known, channels
     run = record(model, example_input, known.rules if isinstance(known, Run) else RULES)
-    return run, collect(run)
+    return run, replace(collect(run), recording=run, model=model, example_input=example_input)
 
 
 def replay(run: Run, model: nn.Module, example_input: Example) -> list[Tensor]:

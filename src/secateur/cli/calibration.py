@@ -11,7 +11,7 @@ from secateur.errors import DataError, SecateurError, brief, unknown_name
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from secateur.channels.groups import ChannelMap
     from secateur.criteria.base import Criterion
@@ -85,7 +85,6 @@ def read_calibration(
 
 
 def scores_of(
-    model: nn.Module,
     channels: ChannelMap,
     criterion: Criterion,
     example: Tensor,
@@ -98,8 +97,7 @@ def scores_of(
     """Score by a criterion; where it needs data, in words which were taken.
 
     Args:
-        model: the network.
-        channels: its channel map.
+        channels: what `trace` found out about the network.
         criterion: what to score by.
         example: what the network is traced with.
         calibration: as `read_calibration` takes it; generated scenes where a criterion needs data
@@ -116,7 +114,7 @@ def scores_of(
     on_progress(f"scoring by {criterion.name}")
     loss_fn = loss_of(loss)
     if criterion.update is None:
-        return score(model, channels, [criterion], seed=seed)[criterion.name], None
+        return score(channels, [criterion], seed=seed)[criterion.name], None
     inputs, targets, what = read_calibration(calibration or SCENES, example)
     if targets is None and "gradients" in criterion.needs:
         raise DataError(
@@ -131,7 +129,6 @@ def scores_of(
         for k in starts
     )
     found = score(
-        model,
         channels,
         [criterion],
         calibration=batches,

@@ -38,9 +38,7 @@ def latency(
     channels = trace(model, example)
     with Console(stderr=True).status("timing layers") as shown:
         table = measure_latencies(
-            model,
             channels,
-            example,
             repetitions=repetitions,
             on_progress=lambda done, total: shown.update(f"timing layers: {done} of {total} kinds"),
         )

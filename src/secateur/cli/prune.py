@@ -154,10 +154,10 @@ def prune(
         else:
             _say_reach(channels, budget, quiet=as_json)
             given: dict[str, Any] = {"calibration": calibration, "loss": loss, "seed": seed}
-            scored = partial(scores_of, model, channels, chosen, example, **given)
-            done = _cut_to(budget, model, channels, example, scored, select, shown.update)
+            scored = partial(scores_of, channels, chosen, example, **given)
+            done = _cut_to(budget, channels, scored, select, shown.update)
         shown.update("looking for dead channels")
-        dead = dead_outcome(dead_channels(model, channels, example), done.plan)
+        dead = dead_outcome(dead_channels(channels), done.plan)
         if anew is not None:
             shown.update("estimating batch-norm statistics anew")
             reestimate_batch_norm(done.network, anew)
@@ -193,9 +193,7 @@ def _cut_dead(model: nn.Module, example: Tensor) -> Cut:
 
 def _cut_to(
     budget: Budget,
-    model: nn.Module,
     channels: ChannelMap,
-    example: Tensor,
     scored: Callable[..., tuple[Scores, str | None]],
     select: Any,
     on_progress: Callable[[str], None],
@@ -205,7 +203,7 @@ def _cut_to(
 
     scores, data = scored(on_progress=on_progress)
     on_progress("planning, proving, cutting and verifying")
-    done = prune_to_budget(model, example, budget, partial(select, scores), channels=channels)
+    done = prune_to_budget(channels, budget, partial(select, scores))
     verified, lines = verified_outcome(done.verification)
     return Cut(done.plan, done.network, verified, lines, calibrated_on=data, alike=scores.constant)
 

@@ -263,7 +263,7 @@ def _start(task: Task, split: Split, weights: Path | None) -> tuple[nn.Module, P
     if task.penalty not in PENALTIES:
         raise SecateurError(unknown_name("penalty", task.penalty, PENALTIES))
     channels = trace(model, split.x_train[:1])
-    return model, PENALTIES[task.penalty](task.strength, model, channels, task.ramp)
+    return model, PENALTIES[task.penalty](task.strength, channels, task.ramp)
 
 
 def _loaded(task: Task, split: Split, weights: Path | None) -> nn.Module:

@@ -71,7 +71,6 @@ def sensitivity(
 
     with Console(stderr=True).status("measuring") as shown:
         scores, _ = scores_of(
-            model,
             channels,
             chosen,
             example,
@@ -80,7 +79,6 @@ def sensitivity(
             on_progress=shown.update,
         )
         found = measure_sensitivity(
-            model,
             channels,
             scores,
             evaluate,

@@ -68,7 +68,6 @@ def merge(one: Calibration, other: Calibration) -> Calibration:
 
 
 def calibrate(
-    model: nn.Module,
     channels: ChannelMap,
     criteria: Sequence[Criterion],
     batches: Iterable[Any],
@@ -81,8 +80,7 @@ def calibrate(
     """Run the network over the batches once and update the sums of all criteria.
 
     Args:
-        model: the network that `channels` was traced from; as before afterwards.
-        channels: its channel map.
+        channels: what `trace` found out about the network, which is as before afterwards.
         criteria: those that need no data are left out.
         batches: each (input, target), or an input alone where no criterion needs gradients; an
             input is a tensor, a tuple of arguments or a dict of keyword arguments.
@@ -93,7 +91,9 @@ def calibrate(
 
     Raises:
         CriterionError: a criterion lacks what it needs, or the batches or the loss are of no use.
+        ChannelMapError: the map knows no network, or one of other shapes.
     """
+    model = channels.network
     streamed = tuple(criterion for criterion in criteria if criterion.update is not None)
     for criterion in streamed:
         if criterion.needs not in STREAMED:

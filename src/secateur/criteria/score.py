@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from secateur.channels.groups import ChannelGroup, ChannelMap
 from secateur.criteria.apply import OF_NORMS, Found, at_sites, generator
@@ -31,7 +31,6 @@ REDUCTIONS: Mapping[Reduction, Callable[[Values], Values]] = {
 
 
 def score(
-    model: nn.Module,
     channels: ChannelMap,
     criteria: Sequence[Criterion],
     *,
@@ -51,8 +50,7 @@ def score(
     channels are as likely to go as others.
 
     Args:
-        model: the network that `channels` was traced from.
-        channels: its channel map.
+        channels: what `trace` found out about the network.
         criteria: objects such as `secateur.l1`; all are computed together.
         calibration: batches (input, target), or inputs alone where no criterion needs gradients;
             or what `calibrate` made of them, perhaps in several parts put together by `merge`.
@@ -67,15 +65,15 @@ def score(
     Raises:
         CriterionError: a weight is not finite, a criterion lacks what it needs or can score no
             group, or the calibration or the loss is of no use.
+        ChannelMapError: the map knows no network, or one of other shapes.
     """
     check_criteria(criteria)
     if reduction not in REDUCTIONS:
         raise CriterionError(unknown_name("reduction", str(reduction), REDUCTIONS))
     if members not in ("producer", "all"):
         raise CriterionError(unknown_name("members", str(members), ("producer", "all")))
-    named = dict(model.named_parameters())
+    named = dict(channels.network.named_parameters())
     check_finite(named)
-    _check_map(model, channels)
     sites = Sites(channels, members)
     sums: Mapping[str, Mapping[str, Sums]] = {}
     if streamed := [criterion for criterion in criteria if criterion.update is not None]:
@@ -83,7 +81,6 @@ def score(
             raise lacking(streamed[0])
         if not isinstance(calibration, Calibration):
             calibration = calibrate(
-                model,
                 channels,
                 streamed,
                 calibration,
@@ -122,17 +119,6 @@ def _scores(
     if left_out and not groups:
         scores.of(next(iter(left_out)))
     return scores
-
-
-def _check_map(model: nn.Module, channels: ChannelMap) -> None:
-    own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    for name, shape in channels.shapes.items():
-        found = tuple(own[name].shape) if name in own else "missing"
-        if found != shape:
-            raise CriterionError(
-                f"the channel map is of another network: there {name!r} is {shape}, in this "
-                f"{type(model).__name__} it is {found}; trace this network"
-            )
 
 
 def _check_made_for(calibration: Calibration, channels: ChannelMap, members: Members) -> None:

@@ -21,7 +21,6 @@ from secateur.errors import PlanError
 from secateur.plan.latency import Kind, LatencyTable, Timing, grouping_of, kind_of, numbers_put_out
 from secateur.plan.select import by_hand
 from secateur.surgery.cut import cut
-from secateur.surgery.prove import settle
 from secateur.train.evaluate import modes_kept
 
 _SHARES = (0.125, 0.25, 0.375, 0.5, 0.75, 1.0)
@@ -44,9 +43,7 @@ def measured_latency_ms(model: nn.Module, example_input: Tensor, repetitions: in
 
 
 def measure_latencies(
-    model: nn.Module,
     channels: ChannelMap,
-    example_input: Tensor,
     *,
     repetitions: int = 15,
     on_progress: Callable[[int, int], None] | None = None,
@@ -57,9 +54,8 @@ def measure_latencies(
     and at one channel. The rest is taken from the times of the whole network and of half of it.
 
     Args:
-        model: the network that `channels` was traced from; it comes back in the modes it had.
-        channels: its channel map.
-        example_input: (1, …), what it is called with.
+        channels: what `trace` found out about the network, with an example of shape (1, …); the
+            network comes back in the modes it had.
         repetitions: how many calls of each layer and width are timed.
         on_progress: called with the kinds of layers done and in all.
 
@@ -67,6 +63,7 @@ def measure_latencies(
         PlanError: the example is not one, or a layer's convolution does not run with it.
         SurgeryError: half of the network cannot be cut.
     """
+    model, example_input = channels.network, channels.example_input
     if len(example_input) != 1:
         raise PlanError(
             f"latency is that of one example; give an example_input of shape (1, …), not "
@@ -89,29 +86,24 @@ def measure_latencies(
         on_progress(len(widest), len(widest))
     machine = f"{platform.machine()}, torch {torch.__version__} eager, float32, 1 thread"
     layers = LatencyTable(machine, tuple(timings), 0.0, 0.0)
-    rest_ms, rest_ns = _rest(model, channels, example_input, layers, repetitions)
+    rest_ms, rest_ns = _rest(channels, layers, repetitions)
     return replace(layers, rest_ms=rest_ms, rest_ns=rest_ns)
 
 
-def _rest(
-    model: nn.Module,
-    channels: ChannelMap,
-    example_input: Tensor,
-    layers: LatencyTable,
-    repetitions: int,
-) -> tuple[float, float]:
+def _rest(channels: ChannelMap, layers: LatencyTable, repetitions: int) -> tuple[float, float]:
     """What the network takes beyond its layers: ms, and ns for every number that layers put out.
 
     Both come from its time whole and with half of its channels.
     """
     remove = {group.name: range(group.n_channels // 2) for group in channels.groups}
-    plan = settle(model, by_hand(channels, remove), example_input)
-    half = cut(model, plan, example_input)
-    n_whole, n_half = numbers_put_out(channels), numbers_put_out(channels, plan.remove)
-    whole_ms = measured_latency_ms(model, example_input, 2 * repetitions)
-    half_ms = measured_latency_ms(half, example_input, 2 * repetitions)
+    half = cut(channels, by_hand(channels, remove))
+    gone = half.plan.remove
+    n_whole, n_half = numbers_put_out(channels), numbers_put_out(channels, gone)
+    example_input = channels.example_input
+    whole_ms = measured_latency_ms(channels.network, example_input, 2 * repetitions)
+    half_ms = measured_latency_ms(half.network, example_input, 2 * repetitions)
     rest_whole = max(whole_ms - layers.estimate(channels), 0.0)
-    rest_half = min(max(half_ms - layers.estimate(channels, plan.remove), 0.0), rest_whole)
+    rest_half = min(max(half_ms - layers.estimate(channels, gone), 0.0), rest_whole)
     slope = (rest_whole - rest_half) / (n_whole - n_half) if n_whole > n_half else 0.0
     slope = min(slope, rest_whole / max(n_whole, 1))
     return max(rest_whole - slope * n_whole, 0.0), 1e6 * slope

@@ -62,6 +62,7 @@ def analyse(
     channels = channels_or_example
     if not isinstance(channels, ChannelMap):
         channels = trace(model, channels)
+    channels = channels.of(model)
     check_finite(dict(model.named_parameters()))
     sites = Sites(channels, "producer")
     if not sites.layers:
@@ -162,18 +163,18 @@ class _Scorer:
     def _calibrated(self, criteria: list[Criterion], batches: list[Any]) -> Calibration:
         """One pass for all; where one fails and none was asked for, without those that do."""
         try:
-            return calibrate(self.model, self.channels, criteria, batches, loss_fn=self.loss_fn)
+            return calibrate(self.channels, criteria, batches, loss_fn=self.loss_fn)
         except CriterionError as error:
             if self.asked or len(criteria) == 1:
                 raise
             works = [c for c in criteria if self._works(c, batches)]
             if not works:
                 raise error
-            return calibrate(self.model, self.channels, works, batches, loss_fn=self.loss_fn)
+            return calibrate(self.channels, works, batches, loss_fn=self.loss_fn)
 
     def _works(self, criterion: Criterion, batches: list[Any]) -> bool:
         try:
-            calibrate(self.model, self.channels, [criterion], batches, loss_fn=self.loss_fn)
+            calibrate(self.channels, [criterion], batches, loss_fn=self.loss_fn)
         except CriterionError as error:
             self.left_out.append(LeftOut(criterion.name, str(error)))
             return False

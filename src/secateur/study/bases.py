@@ -59,7 +59,7 @@ def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
     save(model, folder / NETWORK)
     checkpoint.unlink(missing_ok=True)
     started = time.perf_counter()
-    measures = measure(model, channels) | {"sensitivity": sensitivity(model, channels, data)}
+    measures = measure(channels) | {"sensitivity": sensitivity(channels, data)}
     total = cost(channels)
     return {
         "kind": "base",
@@ -104,7 +104,7 @@ def tested(model: nn.Module, data: Split) -> dict[str, Any]:
     return found
 
 
-def measure(model: nn.Module, channels: ChannelMap) -> dict[str, Any]:
+def measure(channels: ChannelMap) -> dict[str, Any]:
     """Channel sparsity by both definitions, and rank agreement of the criteria, as rows.
 
     Criteria are compared over the layers that all of them score.
@@ -113,10 +113,10 @@ def measure(model: nn.Module, channels: ChannelMap) -> dict[str, Any]:
     from secateur.train.sparsity import skewness
 
     sparse = [
-        *skewness(model, channels, "bn_scale"),
-        *skewness(model, channels, "filter_l1"),
+        *skewness(channels, "bn_scale"),
+        *skewness(channels, "filter_l1"),
     ]
-    filters = {name: values.filters for name, values in _scores(model, channels).items()}
+    filters = {name: values.filters for name, values in _scores(channels).items()}
     common = {  # layers that no batch norm follows are scored by some only
         name: {layer: own[layer] for layer in own if all(layer in o for o in filters.values())}
         for name, own in filters.items()
@@ -130,20 +130,20 @@ def measure(model: nn.Module, channels: ChannelMap) -> dict[str, Any]:
     }
 
 
-def _scores(model: nn.Module, channels: ChannelMap) -> Mapping[str, Scores]:
+def _scores(channels: ChannelMap) -> Mapping[str, Scores]:
     """By l1, l2, gm and, if batch norms follow what can be pruned everywhere, bn_scale."""
     from secateur.criteria.relation import gm
     from secateur.criteria.score import score
     from secateur.criteria.weight import bn_scale, l1, l2
 
     try:
-        found = score(model, channels, [l1, l2, gm, bn_scale])
+        found = score(channels, [l1, l2, gm, bn_scale])
     except CriterionError:
-        return score(model, channels, [l1, l2, gm])
+        return score(channels, [l1, l2, gm])
     return {name: scores for name, scores in found.items() if not scores.left_out}
 
 
-def sensitivity(model: nn.Module, channels: ChannelMap, data: Split) -> list[dict[str, Any]]:
+def sensitivity(channels: ChannelMap, data: Split) -> list[dict[str, Any]]:
     """Test accuracy without the filters of one group that are lowest by l1, as rows by group.
 
     Zeroed, nothing re-estimated; `whole` is the accuracy of the whole network. It describes: no cut
@@ -159,7 +159,7 @@ def sensitivity(model: nn.Module, channels: ChannelMap, data: Split) -> list[dic
     def accuracy(network: nn.Module) -> float:
         return evaluate(network, data.x_test, data.y_test).accuracy
 
-    found = measure_sensitivity(model, channels, score(model, channels, [l1])["l1"], accuracy)
+    found = measure_sensitivity(channels, score(channels, [l1])["l1"], accuracy)
     return [{"whole": found.whole, **asdict(curve)} for curve in found.curves]
 
 
@@ -194,7 +194,7 @@ def _penalty(
 
     if cell.total_shrink == 0:
         return 0.0, None
-    penalty = PENALTIES[cell.penalty](1.0, model, channels, cell.ramp)
+    penalty = PENALTIES[cell.penalty](1.0, channels, cell.ramp)
     strength = strength_for_shrink(
         cell.total_shrink * penalty.distance(dict(model.named_parameters())),
         training,

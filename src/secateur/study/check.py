@@ -16,7 +16,7 @@ from secateur.study.recipe import NEED_DATA, Recipe
 from secateur.study.store import Row, Store
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from secateur.channels.groups import ChannelMap
 
@@ -87,8 +87,8 @@ def _check(recipe: Recipe, bases: list[BaseCell], n_classes: int, shape: tuple[i
     if not channels.groups:
         why = [f"{p.parameter}: {p.reason} ({p.source})" for p in channels.pinned[:1]]
         raise RecipeError(f"it has no channel that can be pruned; {', '.join(why) or 'no layer'}")
-    _check_methods(recipe, again, channels, any(one.total_shrink for one in bases))
-    _check_cut(recipe, again, channels, example)
+    _check_methods(recipe, channels, any(one.total_shrink for one in bases))
+    _check_cut(recipe, channels)
 
 
 def _check_drawn_by_the_seed(model: nn.Module, again: nn.Module) -> None:
@@ -137,17 +137,17 @@ def _check_trains(model: nn.Module, n_classes: int, shape: tuple[int, ...]) -> N
         raise RecipeError(f"a step of training failed: {brief(error)}") from error
 
 
-def _check_methods(recipe: Recipe, model: nn.Module, channels: ChannelMap, sparse: bool) -> None:
+def _check_methods(recipe: Recipe, channels: ChannelMap, sparse: bool) -> None:
     from secateur.criteria.score import score
     from secateur.criteria.table import CRITERIA
     from secateur.train.penalties import PENALTIES
 
     criteria = [CRITERIA[c] for c in recipe.pruning.criteria if c not in NEED_DATA]
-    for scores in score(model, channels, criteria).values():
+    for scores in score(channels, criteria).values():
         for group in channels.groups:
             scores.of(group.name)
     name = recipe.sparsity.penalty
-    penalty = PENALTIES[name](1.0, model, channels, recipe.sparsity.ramp)
+    penalty = PENALTIES[name](1.0, channels, recipe.sparsity.ramp)
     if sparse and not getattr(penalty, "scales", True):
         raise RecipeError(
             f"penalty {name} pushes scales of batch norms, and it has none that follow what can be "
@@ -156,20 +156,18 @@ def _check_methods(recipe: Recipe, model: nn.Module, channels: ChannelMap, spars
         )
 
 
-def _check_cut(recipe: Recipe, model: nn.Module, channels: ChannelMap, example: Tensor) -> None:
+def _check_cut(recipe: Recipe, channels: ChannelMap) -> None:
     from functools import partial
 
     from secateur.criteria.score import score
     from secateur.criteria.weight import l1
     from secateur.plan.select import uniform
-    from secateur.surgery.cut import cut
-    from secateur.surgery.replan import plan_to_budget
+    from secateur.surgery.prune import prune_to_budget
 
     gentlest = min(recipe.pruning.levels(), key=lambda level: level.asked)
-    scores = score(model, channels, [l1])["l1"]
+    scores = score(channels, [l1])["l1"]
     try:
         budget = budget_of(gentlest, channels)
-        plan = plan_to_budget(model, example, budget, partial(uniform, scores))
-        cut(model, plan, example, channels=channels, hold_back=False)
+        prune_to_budget(channels, budget, partial(uniform, scores))
     except SecateurError as error:
         raise RecipeError(f"not even the gentlest cut ({gentlest}) can be made: {error}") from error

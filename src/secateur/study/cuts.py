@@ -47,7 +47,6 @@ def prune_and_tune(
     started = time.perf_counter()
     criterion = CRITERIA[cell.criterion]
     scores = score(
-        base,
         channels,
         [criterion],
         calibration=_calibration(cell, base_cell.seed, data),
@@ -62,9 +61,7 @@ def prune_and_tune(
         among = {"global": global_, "isomorphic": isomorphic}[cell.scope]
         return among(scores[cell.criterion], channels, budget, cell.normalisation)
 
-    example = data.x_train[:1]
-    budget = budget_of(cell.level, channels)
-    pruned = prune_to_budget(base, example, budget, select, channels=channels)
+    pruned = prune_to_budget(channels, budget_of(cell.level, channels), select)
     small, plan = pruned.network, pruned.plan
     reestimate_batch_norm(small, data.x_train)
     after_cut = tested(small, data)
@@ -118,10 +115,9 @@ def train_from_scratch(
 
     large = build(base_cell, data.n_classes)
     channels = trace(large, data.x_train[:1])
-    scores = score(large, channels, [l1])
-    budget, example = budget_of(cell.level, channels), data.x_train[:1]
+    scores = score(channels, [l1])
     select = partial(uniform, scores["l1"])
-    pruned = prune_to_budget(large, example, budget, select, channels=channels)
+    pruned = prune_to_budget(channels, budget_of(cell.level, channels), select)
     small = pruned.network
     draw_anew(small, base_cell)
     history = fit(

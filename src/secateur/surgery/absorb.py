@@ -64,7 +64,7 @@ def absorb(
     Args:
         model: the uncut network.
         small: the network that `plan` was cut into.
-        plan: what was cut; `settle` gives it where `cut` held groups back.
+        plan: what was cut.
         channels: the map of `model`.
         calibration: one batch of real inputs, as the network is called.
 

@@ -1,4 +1,4 @@
-"""Plan in, smaller module out."""
+"""Plan in, smaller network out, and all that is known of the cut."""
 
 from __future__ import annotations
 
@@ -6,74 +6,98 @@ import warnings
 
 from torch import nn
 
-from secateur.channels.admit import check_example
 from secateur.channels.groups import ChannelMap
-from secateur.channels.trace import Example, recorded
+from secateur.channels.trace import recorded
 from secateur.channels.walk import tensors_of
 from secateur.errors import SurgeryError
 from secateur.plan.plan import PruningPlan
-from secateur.surgery.absorb import absorb as take_up
-from secateur.surgery.prove import prove, settled
+from secateur.surgery.prove import Settled, prove, settled
+from secateur.surgery.pruned import Pruned
 from secateur.surgery.rebuild import shrink
 from secateur.surgery.verification import Verification
-from secateur.surgery.verify import verify
+from secateur.surgery.verify import verified
 
 
 def cut(
-    model: nn.Module,
+    channels: ChannelMap,
     plan: PruningPlan,
-    example_input: Example,
     *,
-    channels: ChannelMap | None = None,
     hold_back: bool = True,
-    absorb: Example | None = None,
-) -> nn.Module:
-    """Remove the channels of a plan and return a new, smaller module; `model` is untouched.
+    earlier: Pruned | None = None,
+) -> Pruned:
+    """Remove the channels of a plan from the network that was traced, which is left as it was.
 
     The plan is proved on shapes before anything is cut, and the result is verified in float64
     against the whole network with these channels silent (`verify` says how). Groups that do not
-    line up, or that make the cut network differ, are left whole with a warning (`settle` gives the
-    plan that is cut then), or refused if not `hold_back`. A warning names groups that are read by
+    line up, or that make the cut network differ, are left whole with a warning, or refused if not
+    `hold_back`; the answer's plan is what was really cut. A warning names groups that are read by
     weights which the network computes, where what stays of these is not what it was. Sizes that
     the network's code reads from its modules' attributes are changed with the shapes.
 
-    `channels`, the map that `trace` made of this network, spares tracing it again and brings the
-    rules it was traced by.
-
-    With `absorb`, one batch of real inputs as the network is called (of a loader:
-    `next(iter(loader))[0]`), the biases then take up what the removed channels gave on average,
-    wherever that lowers the error against the uncut network on this batch; see `absorb.absorb`.
+    Args:
+        channels: what `trace` found out about the network.
+        plan: which channels go.
+        hold_back: whether groups that cannot be cut rightly are left whole.
+        earlier: the cut that made this network, if it was cut before: files then hold both plans.
 
     Raises:
         PlanError: the plan was made for another network.
-        SurgeryError: a parameter holds NaN or has no values.
-        TraceError: the network cannot be traced, or `absorb` is no batch.
+        ChannelMapError: the map knows no network, or one of other shapes.
+        SurgeryError: a parameter holds NaN or has no values, or `earlier` made another network.
+        TraceError: the network cannot be traced, as it can with a map from a file first here.
         ProofError: the network's code would not line up after the cut, and nothing is held back.
         VerificationError: the cut network differs from its reference.
     """
+    model, example_input = channels.network, channels.example_input
     run, channels = recorded(model, example_input, channels)
     check_values(model)
     plan.check(channels)
     if hold_back:
         found = settled(model, plan, example_input, run, channels)
         _say_held_back(plan, found.plan)
-        small, plan, checked = found.network, found.plan, found.verification
     else:
-        plan = prove(model, plan, example_input, run, channels)
-        small = shrink(model, plan, channels)
-        checked = verify(model, small, plan, channels, example_input)
-    warn_of_computed_weights(checked, channels, plan)
-    if absorb is None:
-        return small
-    check_example(absorb, "absorb")
-    return take_up(model, small, plan, channels, absorb).network
+        proved = prove(model, plan, example_input, run, channels)
+        small = shrink(model, proved, channels)
+        checked = verified(model, small, proved, channels, example_input)
+        found = Settled(proved, small, checked)
+    return pruned(found, channels, earlier)
+
+
+def pruned(found: Settled, channels: ChannelMap, earlier: Pruned | None) -> Pruned:
+    """The border value of a cut that was made; warns where it is not the silent network.
+
+    Raises:
+        SurgeryError: `earlier` made another network.
+    """
+    if earlier is not None and earlier.network is not channels.model:
+        raise SurgeryError(
+            "earlier is a cut that made another network than the one that was traced; trace "
+            "earlier.network"
+        )
+    warn_of_computed_weights(found.verification, channels, found.plan)
+    return Pruned(found.network, found.plan, channels, found.verification, earlier)
+
+
+def verify(pruned: Pruned) -> Verification:
+    """Compare a cut network as it is now with the whole one in which these channels are silent.
+
+    Both run in float64 with one seed, on numbers drawn in the example's range and, where the
+    network runs with other sizes than the example's, on one of those as well. A network that was
+    trained since the cut differs, as it should.
+
+    Raises:
+        VerificationError: they differ.
+    """
+    return verified(
+        pruned.model, pruned.network, pruned.plan, pruned.channels, pruned.example_input
+    )
 
 
 def _say_held_back(asked: PruningPlan, plan: PruningPlan) -> None:
     if new := [name for name in plan.held_back if name not in asked.held_back]:
         warnings.warn(
             f"{len(new)} of {len(asked.remove)} groups are held back, {new[0]!r} first: "
-            f"{plan.held_back[new[0]]}; secateur.settle gives the plan that is cut",
+            f"{plan.held_back[new[0]]}; the plan of what cut gives says what was cut",
             stacklevel=3,
         )
 

@@ -20,7 +20,6 @@ from secateur.surgery.constants import Place, Read, Reading, read_constants
 from secateur.surgery.cut import cut
 from secateur.surgery.precise import difference
 from secateur.surgery.precision import Precision, difference_in_own_precision, precision_of
-from secateur.surgery.prove import settle
 from secateur.surgery.rebuild import rebuild
 from secateur.surgery.verification import TOLERANCE
 
@@ -89,13 +88,7 @@ class DeadRemoval:
         return f"outputs unchanged within {self.relative_error:.1e} in float64 ({rounding})"
 
 
-def dead_channels(
-    model: nn.Module,
-    channels: ChannelMap,
-    example_input: Example,
-    *,
-    tolerance: float | None = None,
-) -> DeadChannels:
+def dead_channels(channels: ChannelMap, *, tolerance: float | None = None) -> DeadChannels:
     """Find the channels that can go without any change beyond rounding.
 
     A channel is dead if nothing of it arrives anywhere: a batch norm whose scale and shift are
@@ -117,16 +110,16 @@ def dead_channels(
     is called dead, nor where a weight is computed before it is used.
 
     Args:
-        model: the network, which stays as it is.
-        channels: its channel map.
-        example_input: what the network was traced with; what is constant at the border is judged
-            at this size.
+        channels: what `trace` found out about the network; what is constant at the border is judged
+            at the size of the example it was traced with.
         tolerance: the share of an output that all that is dropped of it may come to; the rounding
             of the network's own precision if None (float32: 1.2e-7). At 0.0 only exact zeros count.
 
     Raises:
         SurgeryError: the tolerance is not a number in [0, 1).
+        ChannelMapError: the map knows no network, or one of other shapes.
     """
+    model, example_input = channels.network, channels.example_input
     tolerance = _tolerance(model, tolerance)
     reading = read_constants(model, example_input, tolerance)
     reasons: dict[str, dict[int, str]] = {}
@@ -173,7 +166,7 @@ def remove_dead(
 
     The outputs are compared on seeded random input in float64 and in the network's own precision.
     Should they differ by more than the tolerance, only channels that are exactly zero or constant
-    go. Groups that the network's code cannot follow are held back, as by `settle`.
+    go. Groups that the network's code cannot follow are held back, as by `cut`.
 
     Raises:
         SurgeryError: the tolerance is not a number in [0, 1).
@@ -183,13 +176,13 @@ def remove_dead(
     channels = trace(model, example_input)
     tolerance = _tolerance(model, tolerance)
     if tolerance:
-        dead = dead_channels(model, channels, example_input, tolerance=tolerance)
+        dead = dead_channels(channels, tolerance=tolerance)
         with suppress(VerificationError):
-            done = _removed(model, example_input, channels, dead, constants=constants)
+            done = _removed(channels, dead, constants=constants)
             if _unchanged(done):
                 return done
-    dead = dead_channels(model, channels, example_input, tolerance=0.0)
-    done = _removed(model, example_input, channels, dead, constants=constants)
+    dead = dead_channels(channels, tolerance=0.0)
+    done = _removed(channels, dead, constants=constants)
     allowed = _allowed(done)
     if not done.relative_error <= allowed:
         raise VerificationError(
@@ -211,20 +204,14 @@ def _tolerance(model: nn.Module, asked: float | None) -> float:
     return asked
 
 
-def _removed(
-    model: nn.Module,
-    example_input: Example,
-    channels: ChannelMap,
-    dead: DeadChannels,
-    *,
-    constants: bool,
-) -> DeadRemoval:
+def _removed(channels: ChannelMap, dead: DeadChannels, *, constants: bool) -> DeadRemoval:
     """Cut the dead channels, take up their constants, and compare."""
-    plan = settle(model, plan_dead(channels, dead, constants=constants), example_input)
+    model, example_input = channels.network, channels.example_input
     precision = precision_of(model)
+    done = cut(channels, plan_dead(channels, dead, constants=constants))
+    small, plan = done.network, done.plan
     if not plan.remove:  # a copy, which answers the same even where that is no number
         return DeadRemoval(rebuild(model, {}), plan, dead.tolerance, 0.0, 0.0, precision, ())
-    small = cut(model, plan, example_input)
     shifted = _take_up(model, small, plan, channels, dead)
     return DeadRemoval(
         small,

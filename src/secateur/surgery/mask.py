@@ -16,7 +16,21 @@ from secateur.surgery.rebuild import rebuild
 from secateur.surgery.repair import repair
 
 
-def mask(
+def mask(channels: ChannelMap, plan: PruningPlan) -> nn.Module:
+    """A copy of the network in which the removed channels' slices of every parameter are zero.
+
+    Buffers (running statistics) are left as they are, and so are the directions of a weight norm
+    whose magnitudes are zeroed: a direction of zeros is divided by its norm. Where inputs of such a
+    weight are zeroed, its magnitudes keep the rest of it as it was.
+
+    Raises:
+        PlanError: the plan was made for another network.
+        ChannelMapError: the map knows no network, or one of other shapes.
+    """
+    return masked(channels.network, plan, channels)
+
+
+def masked(
     model: nn.Module,
     plan: PruningPlan,
     channels: ChannelMap,
@@ -24,12 +38,10 @@ def mask(
     readers: bool = False,
     leave: Collection[str] = (),
 ) -> nn.Module:
-    """A copy of the network in which the removed channels' slices of every parameter are zero.
+    """As `mask`, of any network of these shapes.
 
-    Buffers (running statistics) are left as they are, and so are the directions of a weight norm
-    whose magnitudes are zeroed: a direction of zeros is divided by its norm. Where inputs of such a
-    weight are zeroed, its magnitudes keep the rest of it as it was. With `readers` only weights
-    that read a removed channel are zeroed; parameters that `leave` names stay as they are.
+    With `readers` only weights that read a removed channel are zeroed; parameters that `leave`
+    names stay as they are.
 
     Raises:
         PlanError: the plan was made for another network.

@@ -70,7 +70,7 @@ def activation_peak(
         except Exception as error:
             raise TraceError(
                 f"{type(model).__name__}.forward failed on these shapes: "
-                f"{str(error).splitlines()[0]}; settle the plan first, and check example_input"
+                f"{str(error).splitlines()[0]}; cut by the plan first, and check example_input"
             ) from error
     return storages.peak
 

@@ -39,7 +39,7 @@ def cut_optimizer(
         optimizer: of `model`, before or between steps.
         model: the network before the cut.
         small: the network after the cut.
-        plan: what was cut; `settle` gives it where `cut` held groups back.
+        plan: what was cut.
         channels: the map of `model`.
 
     Raises:

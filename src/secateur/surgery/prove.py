@@ -1,7 +1,7 @@
 """Proof before the cut: the same run on the shapes that would be left, label by label.
 
 Where the run fails or labels meet others than before, the groups at that place are to blame;
-`settle` holds them back until the rest is proved. Then the rest is cut and verified; groups that
+`settled` holds them back until the rest is proved. Then the rest is cut and verified; groups that
 make the cut network differ from its reference are found by halving, and held back too.
 """
 
@@ -20,7 +20,7 @@ from torch import nn
 from secateur.channels.cost import Dtype, Removal, cost
 from secateur.channels.groups import ChannelMap
 from secateur.channels.run import Run
-from secateur.channels.trace import Example, record, recorded
+from secateur.channels.trace import Example, record
 from secateur.errors import ProofError
 from secateur.plan.plan import Numbers, PruningPlan
 from secateur.plan.reach import RATIO_OF, share_gone, share_gone_of
@@ -35,28 +35,6 @@ _PATIENCE = 60
 
 _SECONDS = 30.0
 """How long it is looked for which groups make a difference, before all in question stay."""
-
-
-def settle(
-    model: nn.Module,
-    plan: PruningPlan,
-    example_input: Example,
-    channels: ChannelMap | None = None,
-) -> PruningPlan:
-    """The part of a plan that can be cut, proved; the rest is in `held_back` with the reason.
-
-    A plan that lines up comes back as it is. Otherwise the sizes that the network's code reads from
-    its modules' attributes are changed, if that makes it line up (`attributes` of the answer); then
-    the removals of the groups at every failing place are dropped and the rest is proved again,
-    until it holds. Costs are those of what is left. `channels`, the map that `trace` made of this
-    network, spares tracing it again and brings the rules it was traced by.
-
-    Raises:
-        PlanError: the plan was made for another network.
-    """
-    run, channels = recorded(model, example_input, channels)
-    plan.check(channels)
-    return settled(model, plan, example_input, run, channels).plan
 
 
 @dataclass(frozen=True)
@@ -77,7 +55,12 @@ def settled(
     *,
     lines_up: bool = False,
 ) -> Settled:
-    """As `settle`, for a network that has been recorded; a plan that `lines_up` has been proved.
+    """The part of a plan that can be cut rightly, cut; the rest is in `held_back` with the reason.
+
+    Where a plan does not line up, the sizes that the network's code reads from its modules'
+    attributes are changed, if that helps (`attributes`); then the removals of the groups at every
+    failing place are dropped and the rest is proved again, until it holds. Costs are those of what
+    is left. A plan that `lines_up` has been proved.
 
     Raises:
         VerificationError: a cut network does not run, as it still reaches into the one that came

@@ -29,10 +29,9 @@ class Pruned:
     Attributes:
         network: the cut network. Train it as any other.
         plan: what was really cut, with the sizes that changed and what was left alone and why.
-        channels: the channel map of the network before this cut; `plan` speaks of its groups.
+        channels: the channel map of the network before this cut, which it knows as well; `plan`
+            speaks of its groups.
         verification: what of this cut was verified, against what, as it was cut.
-        model: the network before this cut, not a copy.
-        example_input: what both were run on.
         earlier: the cut before this one, of which `model` is the network.
         optimizer: that of `network`, if one was carried along.
         absorption: what went into biases after the cut, if `absorb` was asked for.
@@ -42,11 +41,20 @@ class Pruned:
     plan: PruningPlan
     channels: ChannelMap
     verification: Verification
-    model: nn.Module
-    example_input: Example
     earlier: Pruned | None = None
     optimizer: Optimizer | None = None
     absorption: absorb.Absorption | None = None
+
+    @property
+    def model(self) -> nn.Module:
+        """The network before this cut, not a copy."""
+        return self.channels.network
+
+    @property
+    def example_input(self) -> Example:
+        """What both networks were run on."""
+        given: Example = self.channels.example_input
+        return given
 
     @property
     def steps(self) -> tuple[Pruned, ...]:

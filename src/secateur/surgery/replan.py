@@ -12,7 +12,7 @@ from torch import nn
 
 from secateur.channels.groups import ChannelMap
 from secateur.channels.run import Run
-from secateur.channels.trace import Example, recorded
+from secateur.channels.trace import Example
 from secateur.errors import BudgetError
 from secateur.plan.budget import Budget
 from secateur.plan.plan import PruningPlan
@@ -23,32 +23,6 @@ Selection = Callable[[ChannelMap, Budget], PruningPlan]
 """Makes a plan of a channel map and a budget: a scope with its scores."""
 
 
-def plan_to_budget(
-    model: nn.Module,
-    example_input: Example,
-    budget: Budget,
-    select: Selection,
-    *,
-    channels: ChannelMap | None = None,
-) -> PruningPlan:
-    """A plan that meets a budget and is proved and verified; `prune` makes one, and cuts by it.
-
-    `select` makes a plan of a channel map and a budget. Groups that the proof holds back are
-    ignored and the rest is planned again, until nothing is held back; where channels stay so that
-    sizes in the network's code fit, the rest is planned to a tighter budget, as little tighter as
-    will do. Where that meets no budget, groups that were held back in one plan may yet be cut in a
-    tighter one, as those are of which as many channels must go as of another.
-
-    `channels`, the map that `trace` made of this network, spares tracing it again and brings the
-    rules it was traced by.
-
-    Raises:
-        BudgetError: the budget cannot be met, at all or without the groups that are held back.
-    """
-    run, channels = recorded(model, example_input, channels)
-    return settled_to_budget(model, example_input, budget, select, run, channels).plan
-
-
 def settled_to_budget(
     model: nn.Module,
     example_input: Example,
@@ -57,7 +31,7 @@ def settled_to_budget(
     run: Run,
     channels: ChannelMap,
 ) -> Settled:
-    """As `plan_to_budget`, with the network cut by the plan and how it was verified.
+    """A plan that meets a budget, the network cut by it, and how it was verified.
 
     Raises:
         BudgetError: the budget cannot be met, at all or without the groups that are held back.
@@ -207,7 +181,7 @@ _HALVINGS = 8
 
 _TIGHT = (
     "Some channels stay so that sizes in the network's code fit, which asked for a tighter budget "
-    "elsewhere; ask for more, or plan from Python with secateur.settle and take what it reaches"
+    "elsewhere; ask for more, or make a plan of your own and take what secateur.cut reaches"
 )
 
 

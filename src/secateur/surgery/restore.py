@@ -93,9 +93,7 @@ def _as_written(text: str) -> dict[str, Any]:
 
 
 def remember(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> Removed:
-    """Keep what `cut` would remove, so that `restore` can put it back; `model` is untouched.
-
-    Where `cut` held groups back, the plan that counts is the one `settle` gives.
+    """Keep what `cut` removes, so that `restore` can put it back; `model` is untouched.
 
     Raises:
         PlanError: the plan was made for another network.
@@ -133,7 +131,7 @@ def restore(small: nn.Module, removed: Removed) -> nn.Module:
             found = tuple(have[name].shape) if name in have else "missing"
             raise SurgeryError(
                 f"{name!r} is {found}, what was removed leaves {left} of {shape}; give the network "
-                "that these channels were cut from, by the settled plan where groups were held back"
+                "that these channels were cut from"
             )
         part = have[name].detach()
         full = part.new_empty(shape)

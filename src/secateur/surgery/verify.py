@@ -20,7 +20,7 @@ from secateur.channels.walk import modules_of, tensors_of
 from secateur.errors import VerificationError
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.inputs import drawn, nearby, of_another_size, sizes_of
-from secateur.surgery.mask import mask
+from secateur.surgery.mask import masked
 from secateur.surgery.permute import permuted, permuted_plan
 from secateur.surgery.precise import Float64, apart, in_float64, one_seed, outputs
 from secateur.surgery.rebuild import rebuild, shrink
@@ -33,7 +33,7 @@ _NO_ROUNDING = 1e-5
 Answers = Callable[[Example], list[Tensor]]
 
 
-def verify(
+def verified(
     model: nn.Module,
     small: nn.Module,
     plan: PruningPlan,
@@ -218,13 +218,13 @@ class Check:
         members = [m for name in plan.remove for m in self.channels.by_name[name].members]
         labelled = self.original.draws or any(m.parameter in computed for m in members)
         labelled |= bool(self._met(plan)[0])
-        masked = mask(self._exact, plan, self.channels, leave=computed)
+        silent = masked(self._exact, plan, self.channels, leave=computed)
         if not labelled:
-            readers = mask(self._exact, plan, self.channels, readers=True)
-            return [partial(outputs, masked), partial(outputs, readers)]
+            readers = masked(self._exact, plan, self.channels, readers=True)
+            return [partial(outputs, silent), partial(outputs, readers)]
 
         def answer(example: Example) -> list[Tensor]:
-            given = masked, plan.remove, self.channels, example, self.original
+            given = silent, plan.remove, self.channels, example, self.original
             with one_seed():
                 return silent_answer(*given, over)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
-
 from secateur.channels.groups import ChannelMap
 from secateur.train.penalty import Penalty
 from secateur.train.penalty_filters import (
@@ -20,13 +18,13 @@ from secateur.train.penalty_filters import (
 from secateur.train.penalty_groups import GroupNorm, coupled_groups
 from secateur.train.penalty_scales import BnL1, BnL1Proximal, Polarization, prunable_scales
 
-Make = Callable[[float, nn.Module, ChannelMap, float], Penalty]
-"""(strength, model, its channels, ramp) -> a penalty on everything that can be pruned."""
+Make = Callable[[float, ChannelMap, float], Penalty]
+"""(strength, a network's channels, ramp) -> a penalty on everything that can be pruned."""
 
 
 def _on(kind: Callable[..., Penalty], chosen: Callable[[ChannelMap], Any]) -> Make:
     """A penalty on what `chosen` finds in the channel map."""
-    return lambda strength, _, channels, ramp: kind(strength, chosen(channels), ramp=ramp)
+    return lambda strength, channels, ramp: kind(strength, chosen(channels), ramp=ramp)
 
 
 PENALTIES: dict[str, Make] = {
@@ -36,8 +34,8 @@ PENALTIES: dict[str, Make] = {
     "group_lasso": _on(GroupLasso, prunable_filters),
     "group_lasso_proximal": _on(GroupLassoProximal, prunable_filters),
     "deep_hoyer": _on(DeepHoyer, prunable_filters),
-    "growing_l2": lambda strength, model, channels, ramp: GrowingL2(
-        strength, lowest_filters(model, channels), ramp=ramp
+    "growing_l2": lambda strength, channels, ramp: GrowingL2(
+        strength, lowest_filters(channels), ramp=ramp
     ),
     "group_norm": _on(GroupNorm, coupled_groups),
 }

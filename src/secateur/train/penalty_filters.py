@@ -172,9 +172,7 @@ def prunable_filters(channels: ChannelMap) -> dict[str, Filters]:
     }
 
 
-def lowest_filters(
-    model: nn.Module, channels: ChannelMap, share: float = 0.5
-) -> dict[str, Filters]:
+def lowest_filters(channels: ChannelMap, share: float = 0.5) -> dict[str, Filters]:
     """The filters of the lowest `share` of every group's channels, to the nearest channel.
 
     A channel ranks by the l1 norm of all filters that make it; ties go by index. One channel of
@@ -185,7 +183,7 @@ def lowest_filters(
     """
     if not 0 <= share < 1:
         raise TrainingError(f"share of filters to let go is {share}; it must be in [0, 1)")
-    parameters = dict(model.named_parameters())
+    parameters = dict(channels.network.named_parameters())
     prunable = prunable_filters(channels)
     found: dict[str, set[int]] = {}
     for group in channels.groups:

@@ -19,7 +19,6 @@ from secateur.surgery.mask import mask
 
 
 def measure_sensitivity(
-    model: nn.Module,
     channels: ChannelMap,
     scores: Scores,
     evaluate: Callable[[nn.Module], float],
@@ -35,8 +34,7 @@ def measure_sensitivity(
     where something does. Groups that the criterion cannot score are not measured, and are listed.
 
     Args:
-        model: the network; it is left untouched.
-        channels: its channel map.
+        channels: what `trace` found out about the network, which is left untouched.
         scores: which channels go first.
         evaluate: what a network is worth, such as its accuracy or loss on held-out data.
         ratios: shares of a group's channels, in (0, 1); to the nearest channel, one stays.
@@ -77,15 +75,16 @@ def measure_sensitivity(
             on_progress(done, total)
         return found
 
-    whole = value(model, "the whole network")
+    whole = value(channels.network, "the whole network")
     curves = []
     for name, numbers in counts.items():
         n, order = channels.by_name[name].n_channels, np.argsort(scores.of(name), kind="stable")
         values = []
         for k in numbers:
             plan = by_hand(channels, {name: order[:k].tolist()})
-            masked = mask(model, plan, channels)
-            values.append(value(masked, f"group {name!r} without {k} of {n} channels"))
+            values.append(
+                value(mask(channels, plan), f"group {name!r} without {k} of {n} channels")
+            )
         curves.append(Curve(name, n, tuple(k / n for k in numbers), tuple(values)))
     not_measured = _not_prunable(channels) | dict(scores.left_out)
     return Sensitivity(measure, better, whole, tuple(curves), not_measured)

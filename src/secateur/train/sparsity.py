@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from secateur.channels.groups import ChannelMap
 from secateur.criteria.channel_weights import channel_weights
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 
 def skewness(
-    model: nn.Module,
-    channels: ChannelMap,
-    definition: Literal["bn_scale", "filter_l1"] = "bn_scale",
+    channels: ChannelMap, definition: Literal["bn_scale", "filter_l1"] = "bn_scale"
 ) -> tuple[SkewnessRow, ...]:
     """Weight Skewness and its companions of a network's prunable channels.
 
@@ -35,7 +33,7 @@ def skewness(
     """
     from secateur.analysis.skewness import skewness_rows
 
-    return skewness_rows(channel_weights(model, channels, definition), definition)
+    return skewness_rows(channel_weights(channels.network, channels, definition), definition)
 
 
 def sparsity(weights: Iterable[Tensor]) -> dict[str, float | None]:
