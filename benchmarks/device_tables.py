@@ -244,22 +244,19 @@ def rounding(study: Study, shape: tuple[int, ...], folder: Path) -> str:
     for network in study.store.recipe().networks:
         torch.manual_seed(0)
         model = NETWORKS[network.kind](len(CLASSES), network.width).eval()
-        channels = sc.trace(model, x)
-        scores = sc.score(channels, [sc.l1])["l1"]
-        whole = sc.cost(channels).macs
+        whole = sc.cost(sc.trace(model, x)).macs
         sc.export_onnx(model, x, folder / "whole.onnx")
         sessions, macs = {WHOLE: Session(folder / "whole.onnx")}, {WHOLE: whole}
         for cut in study.cuts:
             for multiple in MULTIPLES:
-                budget = sc.Budget(macs=int(whole / cut), round_to=multiple)
+                asked: dict[str, Any] = {"macs": int(whole / cut), "round_to": multiple}
                 try:
-                    plan = sc.uniform(scores, channels, budget)
+                    pruned = sc.prune(model, x, criterion="l1", **asked)
                 except BudgetError:  # too coarse for so small a network
                     continue
-                small = sc.cut(channels, plan).network
                 path = folder / f"{cut:g}-{multiple}.onnx"
-                sc.export_onnx(small, x, path)
-                sessions[cut, multiple], macs[cut, multiple] = Session(path), plan.after.macs
+                sc.export_onnx(pruned.network, x, path)
+                sessions[cut, multiple], macs[cut, multiple] = Session(path), pruned.plan.after.macs
         times = milliseconds(sessions, x.numpy())
         for cut in study.cuts:
             cells = []

@@ -120,12 +120,12 @@ def our_prune(model: nn.Module, x: Tensor, steps: list[dict[str, float]]) -> Any
     scores = mark(sc.score(channels, [sc.l2])["l2"])
     plan = mark(sc.uniform(scores, channels, sc.Budget(pruning_ratio=RATIO)))
     with clocked(Check, "of") as verifying:
-        small = mark(sc.cut(channels, plan).network)
+        pruned = mark(sc.cut(channels, plan))
     spans = [end - start for start, end in pairwise(marks)]
     row = dict(zip(("trace", "score", "plan", "cut"), spans, strict=True))
     row["cut"] -= sum(verifying)
     steps.append(row | {"verify": sum(verifying)})
-    return small, plan, channels
+    return pruned
 
 
 def their_prune(model: nn.Module, x: Tensor, importance: Any = None) -> nn.Module:
@@ -145,11 +145,10 @@ def our_cut(model: nn.Module, x: Tensor) -> dict[str, Any]:
     found = attempt(lambda: our_prune(model, x, []))
     if isinstance(found, str):
         return {"verdict": found}
-    small, plan, channels = found[1]
-    plan = sc.cut(sc.trace(model, x), plan).plan
-    row = verdict(small, sc.mask(channels, plan), x)
-    mixing = sorted({mixing.operator for mixing in channels.mixing})
-    return row | {"held_back": len(plan.held_back), "mixing": mixing}
+    pruned = found[1]
+    row = verdict(pruned.network, sc.mask(pruned.channels, pruned.plan), x)
+    mixing = sorted({mixing.operator for mixing in pruned.channels.mixing})
+    return row | {"held_back": len(pruned.plan.held_back), "mixing": mixing}
 
 
 def their_cut(model: nn.Module, x: Tensor) -> dict[str, Any]:

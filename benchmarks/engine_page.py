@@ -32,7 +32,7 @@ difference legitimate for both; ours names them."""
 GROWTH_INTRO = """\
 *depth*: residual networks for 32-pixel images, 16 to 64 channels, by layers; *width*: the
 20-layer one, times so many channels; *chain*: plain convolutions of 16 channels, by length.
-CPU seconds; *plan and proof* is `uniform` and `settle`, which traces anew. The *exponent* is
+CPU seconds; *plan and proof* is `uniform` and `cut` on a fresh trace. The *exponent* is
 the slope of log time over log size in the last three points: 1 is linear."""
 
 

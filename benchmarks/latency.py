@@ -116,10 +116,7 @@ def network(name: str) -> tuple[nn.Module, Tensor]:
 
 def our_cut(model: nn.Module, x: Tensor, multiple: int) -> nn.Module:
     """Half of the channels, what stays being a multiple of so many."""
-    channels = sc.trace(model, x)
-    scores = sc.score(channels, [sc.l1])["l1"]
-    budget = sc.Budget(pruning_ratio=RATIO, round_to=multiple)
-    return sc.cut(channels, sc.uniform(scores, channels, budget)).network
+    return sc.prune(model, x, ratio=RATIO, round_to=multiple, criterion="l1").network
 
 
 def their_cut(model: nn.Module, x: Tensor) -> nn.Module:

@@ -33,10 +33,7 @@ def secateur(model: nn.Module, x: Tensor, _: Mapping[str, int]) -> nn.Module:
     """README.md, "Your own network"."""
     import secateur as sc
 
-    channels = sc.trace(model, x)
-    scores = sc.score(channels, [sc.l1])["l1"]
-    plan = sc.uniform(scores, channels, sc.Budget(pruning_ratio=0.5))
-    return sc.cut(channels, plan).network
+    return sc.prune(model, x, ratio=0.5, criterion="l1").network
 
 
 def torch_pruning(model: nn.Module, x: Tensor, heads: Mapping[str, int]) -> nn.Module:

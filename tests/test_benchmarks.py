@@ -148,7 +148,8 @@ def test_both_cuts_of_a_small_network_are_exact_and_a_wrong_one_is_seen() -> Non
     ours, theirs = engine_measures.our_cut(model, x), engine_measures.their_cut(model, x)
     assert ours["verdict"] == theirs["verdict"] == "exact"
     assert ours["params"] == theirs["params"] < engine_measures.count(model) / 2
-    small, plan, channels = engine_measures.our_prune(model, x, [])
+    pruned = engine_measures.our_prune(model, x, [])
+    small, plan, channels = pruned.network, pruned.plan, pruned.channels
     first = next(iter(plan.remove))
     other = replace(plan, remove={name: plan.remove[name] for name in plan.remove if name != first})
     wrong = engine_measures.verdict(small, sc.mask(channels, other), x)

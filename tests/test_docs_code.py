@@ -101,3 +101,21 @@ def test_a_command_in_the_text_and_its_options_are_there(page: Path, line: str) 
     run = getattr(command, "commands", {}).get("run")  # `study RECIPE` is `study run RECIPE`
     known |= {option for p in run.params for option in p.opts} if run else set()
     assert set(asked) <= known | {"--help"}, f"{name(page)}: {line}"
+
+
+TAUGHT = [*pages(), *sorted((ROOT / "examples").glob("*.py")), *(ROOT / "examples").glob("*.ipynb")]
+
+EXPLAIN_THE_PARTS = {"labels-and-proof.md"}
+"""Pages on what happens inside a cut; all others that cut show the one call first."""
+
+GONE = ("sc.settle", "plan_to_budget", "sc.remember", "sc.cut_optimizer", "channels=channels)")
+"""How cuts were made before there was one call."""
+
+
+@pytest.mark.parametrize("page", TAUGHT, ids=lambda path: path.name)
+def test_whoever_cuts_is_shown_the_one_call_first(page: Path) -> None:
+    text = page.read_text()
+    assert not [name for name in GONE if name in text]
+    first = text.find("sc.cut(")
+    if first >= 0 and page.name not in EXPLAIN_THE_PARTS:
+        assert 0 <= text.find("sc.prune(") < first
