@@ -108,7 +108,7 @@ TAUGHT = [*pages(), *sorted((ROOT / "examples").glob("*.py")), *(ROOT / "example
 EXPLAIN_THE_PARTS = {"labels-and-proof.md"}
 """Pages on what happens inside a cut; all others that cut show the one call first."""
 
-GONE = ("sc.settle", "plan_to_budget", "sc.remember", "sc.cut_optimizer", "channels=channels)")
+GONE = ("sc.settle", "plan_to_budget", "sc.remember", "sc.cut_optimizer")
 """How cuts were made before there was one call."""
 
 
