@@ -17,7 +17,7 @@ from typing import get_args
 
 from torch import nn
 
-from secateur.channels.cost import Dtype, Removal, cost
+from secateur.channels.cost import Dtype, Removal, cost, remaining_shapes
 from secateur.channels.groups import ChannelMap
 from secateur.channels.run import Run
 from secateur.channels.trace import Example, record
@@ -29,6 +29,7 @@ from secateur.surgery.rebuild import shrink
 from secateur.surgery.sizes import Survey, survey, told_its_width
 from secateur.surgery.verification import TOLERANCE, Verification
 from secateur.surgery.verify import Check
+from secateur.surgery.widths import names_of_widths
 
 _PATIENCE = 60
 """Rounds after which every group that is still in the way is held back at once."""
@@ -157,12 +158,23 @@ class Proof:
 
     def of(self, plan: PruningPlan) -> tuple[Mapping[str, Numbers], list[Objection]]:
         """The attributes that a plan has to change, and the objections that there still are."""
-        attributes = plan.attributes if self.sizes else {}
+        shapes = remaining_shapes(self.channels, plan.remove)
+        told = names_of_widths(self.model, shapes)[0] if self.sizes else {}
+        if told:  # unless the network's code computes with one of them
+            attributes, found = self._lined_up(plan, told)
+            if not found:
+                return attributes, found
+        return self._lined_up(plan, {})
+
+    def _lined_up(
+        self, plan: PruningPlan, told: Mapping[str, Numbers]
+    ) -> tuple[Mapping[str, Numbers], list[Objection]]:
+        attributes: Mapping[str, Numbers] = {**told, **plan.attributes} if self.sizes else {}
         if self.sizes and ("survey" in vars(self) or told_its_width(self.model)):
-            attributes = self.survey.attributes(self.channels, plan.remove)
+            attributes = {**told, **self.survey.attributes(self.channels, plan.remove)}
         found = self._objections(plan.remove, attributes)
         if found and self.sizes:
-            changed = self.survey.attributes(self.channels, plan.remove)
+            changed = {**told, **self.survey.attributes(self.channels, plan.remove)}
             if changed != attributes:
                 attributes, found = changed, self._objections(plan.remove, changed)
         return attributes, found

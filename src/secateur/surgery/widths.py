@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -151,3 +152,85 @@ def evaluated(module: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+Attributes = dict[str, int]
+"""`module:name` -> the number that a module's attribute is."""
+
+_NAMED_AS_WIDTH = re.compile(
+    r"(^|_)(n|num|in|out|input|output|hidden|mid|base|embed)?_?"
+    r"(channels?|chs?|features?|filters|planes|width|dim|dims|size|groups)(_|$|in$|out$)"
+)
+_OF_INPUTS = re.compile(r"(^|_)(in|input)(_|$)|inplanes|_in$")
+_OF_OUTPUTS = re.compile(r"(^|_)(out|output)(_|$)|outplanes|_out$")
+_NOT_WIDTHS = re.compile(r"kernel|stride|patch|window|img|image|input_size|grid|group_size")
+
+
+def names_of_widths(
+    model: nn.Module, shapes: Mapping[str, Sequence[int]]
+) -> tuple[Attributes, Attributes]:
+    """Whole numbers in a user's own modules that are named as widths and mirror layers in them.
+
+    Code beside `forward` may read them, as a method does that re-parameterises a block. One is told
+    if every layer inside its module that had its number as a width (of inputs, for a name as
+    `in_chs`; of outputs, for one as `out_chs`) has one and the same number after the cut.
+
+    Args:
+        model: the network before the cut.
+        shapes: of its parameters and buffers after the cut.
+
+    Returns:
+        Those that are told, as they are after the cut; and those that are not, as they are before,
+        though a layer inside that had their number has it no more.
+    """
+    changes = {path: _changes(path, module, shapes) for path, module in modules_of(model)}
+    told: Attributes = {}
+    stale: Attributes = {}
+    for path, module in modules_of(model):
+        if type(module).__module__.partition(".")[0] == "torch":
+            continue
+        inside = [
+            change
+            for name, own in changes.items()
+            if own and (not path or name.startswith(f"{path}."))
+            for change in own
+        ]
+        for name, value in vars(module).items():
+            if type(value) is not int or value < 2 or not _NAMED_AS_WIDTH.search(name.lower()):
+                continue
+            if _NOT_WIDTHS.search(name.lower()):
+                continue
+            same = [(of, after) for of, before, after in inside if before == value]
+            now = {after for of, after in same if _fits(of, name)}
+            if name == "groups" and not now:  # of a block that has no convolution
+                now = {after for of, after in same if of == "num_features"}
+            if len(now) == 1 and now != {value}:
+                told[f"{path}:{name}"] = now.pop()
+            elif now - {value}:
+                stale[f"{path}:{name}"] = value
+    return told, stale
+
+
+def _changes(
+    path: str, module: nn.Module, shapes: Mapping[str, Sequence[int]]
+) -> list[tuple[str, int, int]]:
+    """The widths of a layer of torch's: the attribute, its number before the cut, and after it."""
+    old = mirror(module)
+    name = f"{path}.weight" if path else "weight"
+    if old is None or name not in shapes or (rule := _rule(type(module))) is None:
+        return []
+    shape, groups = torch.Size(shapes[name]), old.n_groups
+    if groups > 1 and old.widths.get("in_channels") == groups:
+        groups = shape[0] // (old.n_first // groups)
+    now = {**rule(shape, groups), "groups": groups}
+    before = {**old.widths, "groups": old.n_groups}
+    return [(key, n, now[key]) for key, n in before.items() if isinstance(n, int)]
+
+
+def _fits(of: str, name: str) -> bool:
+    """Whether an attribute of a name like this may mirror this attribute of a layer."""
+    if (name == "groups") != (of == "groups"):
+        return False
+    if _OF_INPUTS.search(name.lower()):
+        return not of.startswith("out")
+    return not (_OF_OUTPUTS.search(name.lower()) and of.startswith("in"))
