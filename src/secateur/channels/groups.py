@@ -176,6 +176,12 @@ class ChannelMap:
 
         return table(self)
 
+    def _repr_html_(self) -> str:
+        """The same table for a notebook."""
+        from secateur.channels.table import table_html
+
+        return table_html(self)
+
 
 def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
     return {
