@@ -50,13 +50,17 @@ class Cost:
         """Three rows with what they count.
 
         >>> print(Cost(params=16_410, macs=1_321_056, channels=392))
-        channels            392  that can be removed
-        parameters       16,410  65.6 kB in float32
-        MACs          1,321,056  of one example
+        channels          392  that can be removed
+        parameters     16,410  65.6 kB in float32
+        MACs        1,321,056  of one example
         """
         rows = (
             ("channels", f"{self.channels:,}", "that can be removed"),
-            ("parameters", f"{self.params:,}", f"{self.bytes_at('float32') / 1000:,.1f} kB in float32"),
+            (
+                "parameters",
+                f"{self.params:,}",
+                f"{self.bytes_at('float32') / 1000:,.1f} kB in float32",
+            ),
             ("MACs", f"{self.macs:,}", "of one example"),
         )
         return "\n".join(Table("Cost", ("", "", ""), rows, (0, 2)).lines())

@@ -132,4 +132,3 @@ def _by(rows: Iterable[Row], key: Callable[[Row], tuple[str, str]]) -> dict[Any,
     for row in rows:
         found.setdefault(key(row), []).append(row)
     return found
-

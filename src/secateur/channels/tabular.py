@@ -135,9 +135,17 @@ def wrapped(lines: Iterable[str]) -> list[str]:
     """Every long line goes on, indented, on the next."""
     fitting: list[str] = []
     for line in lines:
-        fitting += textwrap.wrap(
-            line, COLUMNS, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-        ) if len(line) > COLUMNS else [line]
+        fitting += (
+            textwrap.wrap(
+                line,
+                COLUMNS,
+                subsequent_indent="    ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            if len(line) > COLUMNS
+            else [line]
+        )
     return fitting
 
 

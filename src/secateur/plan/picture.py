@@ -1,4 +1,4 @@
-"""A network before and after cuts as an SVG: every group's width and MACs as bars. Loads no torch."""
+"""A network before and after its cuts, as an SVG of bars. Loads no torch."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _COLOUR = "#3b7dd8"
 def picture(cuts: Cuts, standalone: bool = True) -> str:
     """Every group of the first network, in its order: width and MACs, before as outlines.
 
-    The picture is never higher than some 1,200 pixels: where there are more groups, bars are thinner
-    and only some are named; a pointer on a bar shows its name and numbers.
+    The picture is never higher than some 1,200 pixels: where there are more groups, bars are
+    thinner and only some are named; a pointer on a bar shows its name and numbers.
 
     Args:
         cuts: channel maps and plans, the first cut first.

@@ -39,7 +39,8 @@ def reached_of_asked(
 ) -> list[str]:
     """The same as a text for every part of the budget, large numbers in three digits if not exact.
 
-    >>> asked, reached = {"macs": 660_528, "pruning_ratio": 0.5}, {"macs": 656_888, "pruning_ratio": 0.4}
+    >>> asked = {"macs": 660_528, "pruning_ratio": 0.5}
+    >>> reached = {"macs": 656_888, "pruning_ratio": 0.4}
     >>> reached_of_asked(asked, reached)
     ['MACs 656,888 of 660,528', 'share of channels removed 40.0% of 50.0%']
     >>> reached_of_asked(asked, reached, exact=False)[0]

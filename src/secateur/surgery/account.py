@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from secateur.channels.cost import Cost, cost
+from secateur.channels.cost import cost
 from secateur.channels.tabular import (
     MOST,
     Table,
@@ -17,7 +17,7 @@ from secateur.channels.tabular import (
 )
 from secateur.plan.history import Cuts, GroupChange, changes
 from secateur.plan.picture import picture
-from secateur.plan.wording import asked_and_reached, reached_of_asked, costs
+from secateur.plan.wording import asked_and_reached, costs, reached_of_asked
 from secateur.surgery.absorb import Absorption
 from secateur.surgery.verification import Verification
 
@@ -44,9 +44,7 @@ def lines(
     return "\n\n".join("\n".join(part) for part in parts).splitlines()
 
 
-def html(
-    cuts: Cuts, checked: Sequence[Verification], absorption: Absorption | None = None
-) -> str:
+def html(cuts: Cuts, checked: Sequence[Verification], absorption: Absorption | None = None) -> str:
     """The same for a notebook, with the picture."""
     rows = changes(cuts)
     shown = _most_macs(rows)

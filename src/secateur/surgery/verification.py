@@ -108,13 +108,13 @@ class Verification:
             ],
             (0, 1),
         )
+        named: dict[How, list[str]] = {}
+        for group, how in self.groups.items():
+            named.setdefault(how, []).append(group)
         held = Table(
             "What each group was held against",
             ("groups", "", "reference"),
-            [
-                (shortened((g for g, h in self.groups.items() if h == how), COLUMNS), f"{n:,}", _WORDS[how])
-                for how, n in Counter(self.groups.values()).items()
-            ],
+            [(shortened(n, COLUMNS), f"{len(n):,}", _WORDS[how]) for how, n in named.items()],
             (0, 2),
         )
         return notebook(facts.html(), held.html(), paragraph("\n".join(self._remarks())))
