@@ -1,10 +1,11 @@
-"""What a person prints and looks at: tables that fit a terminal, HTML and pictures that are well made."""
+"""What a person prints and looks at: tables that fit a terminal, HTML and pictures."""
 
 from __future__ import annotations
 
 import re
 import warnings
 from html.parser import HTMLParser
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Chain(nn.Module):
     def __init__(self, n: int, name: str = "a_network_with_names_that_are_long") -> None:
         super().__init__()
         widths = [1] + [3 + k % 7 for k in range(n)]
-        layers = [nn.Conv2d(a, b, 1) for a, b in zip(widths, widths[1:], strict=False)]
+        layers = [nn.Conv2d(a, b, 1) for a, b in pairwise(widths)]
         self.add_module(name, nn.ModuleList(layers))
         self.name = name
         self.head = nn.Conv2d(widths[-1], 2, 1)
@@ -215,7 +216,7 @@ def test_bars_are_as_long_as_their_numbers(several: bool, thrice: Pruned) -> Non
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_history_follows_every_group_and_adds_up(name: str) -> None:
     torch.manual_seed(0)
-    pruned = steps_of(NETWORKS[name](), torch.randn(1, 1, 64, 101))
+    pruned = steps_of(NETWORKS[name](), torch.randn(1, 1, 64, 101), n=2)
     cuts = [(step.channels, step.plan) for step in pruned.steps]
     first, now = cuts[0][0], sc.trace(pruned.network, torch.randn(1, 1, 64, 101))
     rows = changes(cuts)
@@ -285,6 +286,10 @@ def test_a_card_tells_every_cut(thrice: Pruned) -> None:
         step.plan.after.macs for step in thrice.steps
     ]
     assert all(cut["verification"]["exact"] for cut in written)
+    assert "is as its references say" not in read
+    build, example = TOYS["layer norm"]
+    other = card_of(sc.prune(build().double(), example, ratio=0.4)).as_markdown()
+    assert "| as referenced, " in other and "- cut 1: the cut network is as its references" in other
     unknown = Card(Origin(), (1,), 1, 1, card.files, {})
     assert "whether it was pruned is unknown" in str(unknown) + unknown._repr_html_()
     assert "MACs" not in unknown.as_markdown().partition("## Files")[0]

@@ -110,7 +110,7 @@ def prune(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Cut a network to a budget; write the plan, the smaller network and what each layer costs."""
+    """Cut a network to a budget; write the plan, the smaller network, layers' costs, a picture."""
     from rich.console import Console
 
     from secateur.channels.trace import trace

@@ -103,7 +103,7 @@ class Card:
             "## Pruning",
             *map(_markdown, self._pruning()),
             *[_NOT_PRUNED] * (not self.origin.cuts),
-            "\n".join(f"- {line}" for line in self._left_alone()),
+            "\n".join(f"- {line}" for line in self._remarks()),
             "## Files",
             _markdown(self._files("`")),
             self._how_measured(),
@@ -120,7 +120,7 @@ class Card:
             wrapped(self._facts().lines()),
             *([[_NOT_PRUNED]] if not self.origin.cuts else []),
             *(table.lines() for table in self._pruning()),
-            wrapped(self._left_alone()),
+            wrapped(self._remarks()),
             Table("", head, rows).lines(),
             wrapped([self._how_measured(), *self._devices(), _DEVICES]),
         ]
@@ -130,7 +130,7 @@ class Card:
         """The same for a notebook."""
         tables = [self._facts(), *self._pruning(), self._files()]
         rest = [] if self.origin.cuts else [_NOT_PRUNED]
-        rest += [*self._left_alone(), self._how_measured(), *self._devices(), _DEVICES]
+        rest += [*self._remarks(), self._how_measured(), *self._devices(), _DEVICES]
         return notebook(*(table.html() for table in tables), paragraph("\n".join(rest)))
 
     def _facts(self, mark: str = "") -> Table:
@@ -166,11 +166,15 @@ class Card:
         every = Table("Every cut, as it was made and before any training", head, rows, (3, 4, 5))
         return [costs(cuts[0].plan.before, cuts[-1].plan.after, "dense", "cut"), every]
 
-    def _left_alone(self) -> list[str]:
-        """Of the last cut, which speaks of the network as it is now."""
-        if not self.origin.cuts:
-            return []
-        return by_reason("held back", self.origin.cuts[-1].plan.held_back)
+    def _remarks(self) -> list[str]:
+        """How cuts that are not exact were verified, and what the last one had to leave alone."""
+        lines = []
+        for k, cut in enumerate(self.origin.cuts, 1):
+            if cut.verification is not None and not cut.verification.exact:
+                lines.append(f"cut {k}: {' '.join(str(cut.verification).split())}")
+        if self.origin.cuts:
+            lines += by_reason("held back", self.origin.cuts[-1].plan.held_back)
+        return lines
 
     def _files(self, mark: str = "") -> Table:
         return Table("Files", _HEAD, [_row(file, mark) for file in self.files], (0, 4, 5))

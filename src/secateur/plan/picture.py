@@ -102,10 +102,10 @@ def _panel(
     before, after = getattr(first, what), getattr(now, what)
     heading = f"{unit}: {said(before)} → {said(after)} ({_share(before, after)})"
     parts = [_text(x, 46, heading, weight=600)]
-    for share in (0, 1):
+    for share, down in ((0, row * len(rows)), (1, 0)):
         parts += [
             f'<rect x="{x + _BAR * share:g}" y="{_TOP - 6}" width="1" '
-            f'height="{row * len(rows) + 6:.2f}" fill-opacity="0.2"/>',
+            f'height="{down + 6:.2f}" fill-opacity="0.4"/>',
             _text(x + _BAR * share, _TOP - 9, said(most * share), "middle", size=10),
         ]
     for k, (before, after) in enumerate(numbers):
