@@ -51,12 +51,6 @@ class Chain(nn.Module):
         return self.head(x)
 
 
-def steps_of(model: nn.Module, example: Any, n: int = 3) -> Pruned:
-    """A network cut several times."""
-    *_, last = sc.prune_steps(model, example, macs="40%", steps=n)
-    return last
-
-
 @pytest.fixture(scope="module")
 def once() -> Pruned:
     """A network whose names come from outside."""
@@ -67,7 +61,8 @@ def once() -> Pruned:
 @pytest.fixture(scope="module")
 def thrice() -> Pruned:
     torch.manual_seed(0)
-    return steps_of(vgg(width=8), torch.randn(1, 1, 32, 33))
+    *_, last = sc.prune_steps(vgg(width=8), torch.randn(1, 1, 32, 33), macs="40%", steps=3)
+    return last
 
 
 def scores_of(pruned: Pruned) -> sc.Scores:
@@ -216,9 +211,10 @@ def test_bars_are_as_long_as_their_numbers(several: bool, thrice: Pruned) -> Non
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_history_follows_every_group_and_adds_up(name: str) -> None:
     torch.manual_seed(0)
-    pruned = steps_of(NETWORKS[name](), torch.randn(1, 1, 64, 101), n=2)
+    example = torch.randn(1, 1, 32, 33)
+    *_, pruned = sc.prune_steps(NETWORKS[name](), example, ratio=0.5, steps=2)
     cuts = [(step.channels, step.plan) for step in pruned.steps]
-    first, now = cuts[0][0], sc.trace(pruned.network, torch.randn(1, 1, 64, 101))
+    first, now = cuts[0][0], sc.trace(pruned.network, example)
     rows = changes(cuts)
     by_name = {row.name: row for row in rows}
     assert [row.name for row in rows if row.name != NO_GROUP] == [g.name for g in first.groups]
