@@ -48,9 +48,9 @@ def test_from_prune_to_card(run, capsys):
     assert run(*command, *options, "--repetitions", 5, "--json") == 0
     card = json.loads(capsys.readouterr().out)
     assert card == json.loads(Path("out/export/card.json").read_text())
-    assert card["plan"] == json.loads(Path("out/prune/plan.json").read_text())
-    assert card["params"] == card["plan"]["after"]["params"]
-    assert card["macs"] == card["plan"]["after"]["macs"]
+    plan = json.loads(Path("out/prune/plan.json").read_text())
+    assert card["cuts"] == [{"plan": plan, "verification": None}]
+    assert card["params"] == plan["after"]["params"] and card["macs"] == plan["after"]["macs"]
     assert card["training"] == "unknown" and card["data"] == "noise | of a seed"
     float32, int8 = card["files"]
     assert float32["relative_error"] < 1e-4 and float32["compared_with"] == "torch"
@@ -69,7 +69,7 @@ def test_from_prune_to_card(run, capsys):
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
     read = Path("out/export/card.md").read_text()
     assert "| training | unknown |" in read and r"noise \| of a seed" in read
-    assert "How: l2, uniform." in read
+    assert "| l2, uniform |" in read and "| unknown |" in read
     assert {path.name for path in Path("out/export").iterdir()} == {
         "model.onnx",
         "model.int8.onnx",

@@ -18,6 +18,7 @@ from secateur.cli.main import main
 from secateur.networks.vgg import vgg
 from secateur.plan.budget import Budget
 from secateur.plan.latency import LatencyTable
+from secateur.plan.picture import picture
 from secateur.plan.plan import PruningPlan
 from secateur.plan.reach import reach
 from secateur.surgery.package import load, save
@@ -76,9 +77,11 @@ def test_the_command_of_the_manual(run, tmp_path, capsys):
     assert "128000 parameters are met already, by 72666" in said
     assert "taylor_fo, uniform" in said
     files = {path.name for path in Path("out/prune").iterdir()}
-    assert files == {"plan.json", "network.safetensors", "costs.csv"}
+    assert files == {"plan.json", "network.safetensors", "costs.csv", "network.svg"}
     plan = PruningPlan.from_json(Path("out/prune/plan.json").read_text())
     assert all(plan.reached[name] <= asked for name, asked in plan.asked.items())
+    channels = trace(vgg(), torch.zeros(1, 1, 64, 101))
+    assert Path("out/prune/network.svg").read_text() == picture([(channels, plan)])
 
 
 @pytest.mark.parametrize("criterion", ["taylor_fo", "apoz", "l1"])
@@ -176,7 +179,7 @@ def test_what_is_held_back_other_groups_make_up_for(run, capsys):
     said = capsys.readouterr().out
     plan = PruningPlan.from_json(Path("out/prune/plan.json").read_text())
     assert set(plan.held_back) == {"first", "first:2"} and "first" not in plan.remove
-    assert "held back: first: " in said
+    assert "held back: first, first:2: " in said
     assert plan.reached["macs"] <= plan.asked["macs"] and not plan.limited.get("first")
     assert run("prune", "unusual:hard_coded", *options[:2], "--macs", "10%") == 2
     assert "Of the ignored groups 2 do not fit the network's code" in capsys.readouterr().err

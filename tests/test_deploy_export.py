@@ -45,7 +45,17 @@ def test_a_file_and_its_card(model: torch.nn.Module, x: torch.Tensor, tmp_path: 
     assert written == json.loads(json.dumps(card.as_json()))
     assert written["calibration"] == "none: there is no INT8 file"
     assert written["network"] == written["data"] == written["weights"] == "unknown"
-    assert written["plan"] is None and written["params"] == sc.cost(sc.trace(model, x[:1])).params
+    assert written["cuts"] == [] and written["params"] == sc.cost(sc.trace(model, x[:1])).params
+
+
+def test_what_was_cut_several_times_brings_its_cuts(
+    model: torch.nn.Module, x: torch.Tensor, tmp_path: Path
+) -> None:
+    *_, last = sc.prune_steps(model, x[:1], macs="40%", steps=2)
+    card = sc.export(last, x[:1], tmp_path, repetitions=3, origin=sc.Origin(data="noise"))
+    assert [cut.plan for cut in card.origin.cuts] == [step.plan for step in last.steps]
+    assert card.macs == last.plan.after.macs and card.origin.data == "noise"
+    assert all(cut.verification and cut.verification.exact for cut in card.origin.cuts)
 
 
 def test_int8_and_what_is_known_of_it(

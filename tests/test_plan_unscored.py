@@ -86,8 +86,7 @@ def test_planning_again_keeps_it_listed(
         channels, sc.Budget(params="60%"), lambda c, b: sc.global_(scores, c, b)
     ).plan
     assert plan.held_back.keys() == {"pairs"} and plan.after.params <= 86
-    (line,) = [line for line in str(plan).splitlines() if line.startswith("held back")]
-    assert line.startswith(f"held back: pairs: {REASON}")
+    assert f"held back: pairs: {REASON}" in " ".join(str(plan).split())
 
 
 def test_nothing_else_to_cut_is_an_error(channels: sc.ChannelMap, scores: sc.Scores) -> None:

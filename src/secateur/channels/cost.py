@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from secateur.channels.groups import ChannelGroup, ChannelMap, Layer, Product
+from secateur.channels.tabular import Table
 from secateur.errors import PlanError, unknown_name
 
 Removal = Mapping[str, Sequence[int]]
@@ -44,6 +45,25 @@ class Cost:
         if dtype not in _BYTES:
             raise PlanError(unknown_name("storage type", dtype, _BYTES))
         return self.params * _BYTES[dtype]
+
+    def __str__(self) -> str:
+        """Three rows with what they count.
+
+        >>> print(Cost(params=16_410, macs=1_321_056, channels=392))
+        channels          392  that can be removed
+        parameters     16,410  65.6 kB in float32
+        MACs        1,321,056  of one example
+        """
+        rows = (
+            ("channels", f"{self.channels:,}", "that can be removed"),
+            (
+                "parameters",
+                f"{self.params:,}",
+                f"{self.bytes_at('float32') / 1000:,.1f} kB in float32",
+            ),
+            ("MACs", f"{self.macs:,}", "of one example"),
+        )
+        return "\n".join(Table("Cost", ("", "", ""), rows, (0, 2)).lines())
 
 
 @dataclass(frozen=True)
@@ -119,12 +139,25 @@ def layer_costs(channels: ChannelMap, remove: Removal | None = None) -> tuple[La
         if name not in buffers:
             params[owner_module(name)] = params.get(owner_module(name), 0) + prod(shape)
     macs = dict.fromkeys(params, 0)
-    for layer in _counted(channels):
-        count = _positions(layer, remove) * prod(shapes[layer.weight])
-        macs[owner_module(layer.weight)] = macs.get(owner_module(layer.weight), 0) + count
+    for weight, count in weight_macs(channels, remove).items():
+        macs[owner_module(weight)] = macs.get(owner_module(weight), 0) + count
     for product in channels.products:
         macs[product.name] = macs.get(product.name, 0) + _product_macs(product, remove)
     return tuple(LayerCost(name, params.get(name, 0), count) for name, count in macs.items())
+
+
+def weight_macs(channels: ChannelMap, remove: Removal | None = None) -> dict[str, int]:
+    """Multiply-accumulates of every weight, all its uses, once the channels in `remove` are gone.
+
+    With those of products of two feature maps they add up to `cost`.
+    """
+    remove = remove or {}
+    shapes = remaining_shapes(channels, remove)
+    macs: dict[str, int] = {}
+    for layer in _counted(channels):
+        uses = _positions(layer, remove) * prod(shapes[layer.weight])
+        macs[layer.weight] = macs.get(layer.weight, 0) + uses
+    return macs
 
 
 def group_costs(channels: ChannelMap) -> dict[str, Cost]:

@@ -219,6 +219,12 @@ class ChannelMap:
 
         return table(self)
 
+    def _repr_html_(self) -> str:
+        """The same table for a notebook."""
+        from secateur.channels.table import table_html
+
+        return table_html(self)
+
 
 _NOT_KEPT = ("recording", "model", "example_input")
 """Fields that go into no file."""

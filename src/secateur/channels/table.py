@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from secateur.channels.cost import cost, group_costs
 from secateur.channels.groups import ChannelGroup, ChannelMap, Mixing
+from secateur.channels.tabular import (
+    COLUMNS,
+    Table,
+    clipped,
+    notebook,
+    paragraph,
+    shortened,
+    wrapped,
+)
 
 Row = TypeVar("Row")
 
-COLUMNS = 100
 _NAME = 34
 
 
@@ -26,55 +33,61 @@ def table(channels: ChannelMap, most: int | None = 60) -> str:
         channels: what `trace` found.
         most: how many rows of each kind at most; None for all.
     """
-    sections = (
-        _group_rows(channels),
-        _pinned_rows(channels),
-        _mixing_rows(channels.mixing),
-        [f"unknown operator: {name}" for name in channels.unknown],
+    return "\n".join([*_groups(channels, most).lines(), *wrapped(_rest(channels, most))])
+
+
+def table_html(channels: ChannelMap, most: int | None = 60) -> str:
+    """The same for a notebook."""
+    rest = "\n".join(_rest(channels, most))
+    return notebook(_groups(channels, most).html(), paragraph(rest) if rest else "")
+
+
+def _groups(channels: ChannelMap, most: int | None) -> Table:
+    rows = _group_rows(channels)
+    more = _more("groups", rows, most)
+    return Table(
+        "Channels that move together",
+        ("group", "channels", "params", "MACs", "layers"),
+        rows[:most],
+        (0, 4),
+        "\n".join([*more, _total(channels)]),
     )
-    kinds = ("groups", "pinned", "mixing", "unknown")
-    lines = [f"{'group':<{_name_width(channels)}}  channels   params     MACs  layers"]
-    for kind, rows in zip(kinds, sections, strict=True):
-        lines += rows[:most]
-        if most is not None and len(rows) > most:
-            lines.append(f"… and {len(rows) - most} more: channels.{kind} holds all")
-        if kind == "groups":
-            lines.append(_total(channels))
-    return "\n".join(line for long in lines for line in _wrapped(long))
 
 
-def shortened(names: Iterable[str], width: int) -> str:
-    """As many names as fit into `width` columns, at least one, and how many more there are.
-
-    >>> shortened(["3.c2", "4.d", "5.c1", "5.c2"], 100)
-    '3.c2, 4.d, 5.c1, 5.c2'
-    >>> shortened(["3.c2", "4.d", "5.c1", "5.c2"], 20)
-    '3.c2, 4.d and 2 more'
-    """
-    listed = list(dict.fromkeys(names))
-    for n in range(len(listed), 0, -1):
-        rest = f" and {len(listed) - n} more" if n < len(listed) else ""
-        text = ", ".join(listed[:n]) + rest
-        if len(text) <= width or n == 1:
-            return text
-    return ""
+def _rest(channels: ChannelMap, most: int | None) -> list[str]:
+    sections = {
+        "pinned": _pinned_rows(channels),
+        "mixing": _mixing_rows(channels.mixing),
+        "unknown": [f"unknown operator: {name}" for name in channels.unknown],
+    }
+    lines = []
+    for kind, rows in sections.items():
+        lines += [*rows[:most], *_more(kind, rows, most)]
+    return lines
 
 
-def _name_width(channels: ChannelMap) -> int:
-    longest = max((len(group.name) for group in channels.groups), default=0)
-    return max(5, min(_NAME, longest))
+def _more(kind: str, rows: Sequence[object], most: int | None) -> list[str]:
+    if most is None or len(rows) <= most:
+        return []
+    return [f"… and {len(rows) - most} more: channels.{kind} holds all"]
 
 
-def _group_rows(channels: ChannelMap) -> list[str]:
-    total, width = cost(channels), _name_width(channels)
+def _group_rows(channels: ChannelMap) -> list[tuple[str, ...]]:
+    total = cost(channels)
     goes = group_costs(channels)
-    rows = []
-    for group in channels.groups:
-        params = _share(goes[group.name].params, total.params)
-        macs = _share(goes[group.name].macs, total.macs)
-        start = f"{_clipped(group.name, width):<{width}}  {group.n_channels:>8}  {params}  {macs}  "
-        rows.append(start + _clipped(shortened(_layers(group), room := COLUMNS - len(start)), room))
-    return rows
+    longest = max((len(group.name) for group in channels.groups), default=0)
+    width = max(5, min(_NAME, longest))
+    room = COLUMNS - width - len("  channels  100.0 %  100.0 %  ")
+    return [
+        (
+            clipped(group.name, width),
+            f"{group.n_channels:,}",
+            _share(goes[group.name].params, total.params),
+            _share(goes[group.name].macs, total.macs),
+            clipped(shortened(_layers(group), room), room),
+        )
+        for group in channels.groups
+    ]
 
 
 def _layers(group: ChannelGroup) -> list[str]:
@@ -85,15 +98,6 @@ def _layers(group: ChannelGroup) -> list[str]:
 def _share(part: int, whole: int) -> str:
     percent = 100 * part / whole if whole else 0.0
     return f"{'<0.1' if 0 < percent < 0.05 else f'{percent:.1f}':>5} %"
-
-
-def _clipped(text: str, width: int) -> str:
-    """The end of a name says most: what does not fit goes from its beginning.
-
-    >>> _clipped("features.denseblock1.conv1", 12)
-    '…lock1.conv1'
-    """
-    return text if len(text) <= width else "…" + text[len(text) - width + 1 :]
 
 
 def _total(channels: ChannelMap) -> str:
@@ -128,12 +132,3 @@ def _by(rows: Iterable[Row], key: Callable[[Row], tuple[str, str]]) -> dict[Any,
     for row in rows:
         found.setdefault(key(row), []).append(row)
     return found
-
-
-def _wrapped(line: str) -> list[str]:
-    """A long line goes on, indented, on the next."""
-    if len(line) <= COLUMNS:
-        return [line]
-    return textwrap.wrap(
-        line, COLUMNS, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-    )

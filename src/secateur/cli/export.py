@@ -49,7 +49,7 @@ def export(
     """Write model.onnx, model.int8.onnx and a card, checked in ONNX Runtime on one thread."""
     from rich.console import Console
 
-    from secateur.deploy.card import UNKNOWN, Origin
+    from secateur.deploy.card import UNKNOWN, Cut, Origin
     from secateur.deploy.device import DEVICES
     from secateur.deploy.export import export as export_to
     from secateur.deploy.session import check_installed
@@ -66,7 +66,6 @@ def export(
     example = example_of(input_shape)
     model = build_network(factory, None, arg)
     plans = () if weights is None else plans_in(weights)
-    plan = plans[-1] if plans else None
     if weights is not None:
         fresh = model
         model = load(weights, lambda: fresh).eval()
@@ -84,7 +83,7 @@ def export(
         weights_sha256=UNKNOWN if weights is None else sha256(weights.read_bytes()).hexdigest(),
         data=data,
         training=training,
-        plan=plan,
+        cuts=tuple(map(Cut, plans)),
         calibration=used,
         labelled_data=tested,
     )

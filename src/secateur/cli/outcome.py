@@ -70,7 +70,7 @@ class Outcome:
 
     def lines(self) -> list[str]:
         """The outcome in lines."""
-        from secateur.channels.table import shortened
+        from secateur.channels.tabular import shortened
 
         lines = [*str(self.cut.plan).splitlines(), *self.cut.checks, dead_line(self.dead)]
         if self.cut.alike:

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 _CHOICE = "Which channels go"
 
+_FILES = ("plan.json", "network.safetensors", "costs.csv", "network.svg")
+
 
 def prune(
     factory: Factory,
@@ -108,13 +110,14 @@ def prune(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Cut a network to a budget; write the plan, the smaller network and what each layer costs."""
+    """Cut a network to a budget; write the plan, the smaller network, layers' costs, a picture."""
     from rich.console import Console
 
     from secateur.channels.trace import trace
     from secateur.deploy.device import DEVICES
     from secateur.files import write_text
     from secateur.plan.budget import Budget
+    from secateur.plan.picture import picture
     from secateur.plan.select import selection
     from secateur.surgery.dead import dead_channels
     from secateur.surgery.package import save
@@ -172,11 +175,12 @@ def prune(
         measured_ms=timed,
         table_of=None if table is None else table.machine,
         costs=cost_rows(channels, done.plan),
-        files=tuple(out / name for name in ("plan.json", "network.safetensors", "costs.csv")),
+        files=tuple(out / name for name in _FILES),
     )
     write_text(outcome.files[0], done.plan.to_json())
     save(done.network, outcome.files[1], done.plan)
     write_text(outcome.files[2], as_csv(outcome.costs))
+    write_text(outcome.files[3], picture([(channels, done.plan)]))
     typer.echo(outcome.as_json() if as_json else "\n".join(outcome.lines()))
     if outcome.fit is not None and not outcome.fit.fits:
         raise typer.Exit(1)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from secateur.channels.tabular import Table, by_reason, notebook, paragraph, wrapped
 from secateur.deploy.device import Fit, Stored
 from secateur.deploy.session import Latency
 from secateur.plan.plan import PruningPlan
+from secateur.plan.wording import costs, reached_of_asked
+from secateur.surgery.verification import Verification
 
 UNKNOWN = "unknown"
 """Stands wherever a fact was not given."""
@@ -36,11 +39,25 @@ class File:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """One cut of a network: its plan, and what was verified of it, None where that is not known."""
+
+    plan: PruningPlan
+    verification: Verification | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The cut as plain data."""
+        found = self.verification
+        checked = found and asdict(found) | {"holds": found.holds, "exact": found.exact}
+        return {"plan": json.loads(self.plan.to_json()), "verification": checked}
+
+
+@dataclass(frozen=True)
 class Origin:
     """Where a network comes from, as far as nobody can measure it; what is not given is "unknown".
 
-    `network` is its factory, called with `arguments`. `plan` is the pruning plan that the file of
-    weights holds, or None.
+    `network` is its factory, called with `arguments`. `cuts` are those that are known, the first
+    one first.
     """
 
     network: str = UNKNOWN
@@ -49,7 +66,7 @@ class Origin:
     weights_sha256: str = UNKNOWN
     data: str = UNKNOWN
     training: str = UNKNOWN
-    plan: PruningPlan | None = None
+    cuts: tuple[Cut, ...] = ()
     calibration: str = UNKNOWN
     labelled_data: str = UNKNOWN
 
@@ -72,8 +89,7 @@ class Card:
         """The card as plain data."""
         answer = {"format": "secateur.card/1"} | asdict(self)
         answer |= answer.pop("origin")
-        plan = self.origin.plan
-        answer["plan"] = None if plan is None else json.loads(plan.to_json())
+        answer["cuts"] = [cut.as_json() for cut in self.origin.cuts]
         for file, own in zip(answer["files"], self.files, strict=True):
             for fit, one in zip(file["fits"], own.fits, strict=True):
                 fit["fits"] = one.fits
@@ -81,9 +97,46 @@ class Card:
 
     def as_markdown(self) -> str:
         """The card to be read."""
+        parts = [
+            "# Model card",
+            _markdown(self._facts("`")),
+            "## Pruning",
+            *map(_markdown, self._pruning()),
+            *[_NOT_PRUNED] * (not self.origin.cuts),
+            "\n".join(f"- {line}" for line in self._remarks()),
+            "## Files",
+            _markdown(self._files("`")),
+            self._how_measured(),
+            "## Devices",
+            "\n".join(f"- `{file.name}`: {fit}" for file in self.files for fit in file.fits),
+            _DEVICES,
+        ]
+        return "\n\n".join(filter(None, parts)) + "\n"
+
+    def __str__(self) -> str:
+        """What the network is, its cuts, its files and devices, for a terminal."""
+        head, *rows = zip(_HEAD, *self._files().rows, strict=True)
+        parts = [
+            wrapped(self._facts().lines()),
+            *([[_NOT_PRUNED]] if not self.origin.cuts else []),
+            *(table.lines() for table in self._pruning()),
+            wrapped(self._remarks()),
+            Table("", head, rows).lines(),
+            wrapped([self._how_measured(), *self._devices(), _DEVICES]),
+        ]
+        return "\n\n".join("\n".join(part) for part in parts if part)
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        tables = [self._facts(), *self._pruning(), self._files()]
+        rest = [] if self.origin.cuts else [_NOT_PRUNED]
+        rest += [*self._remarks(), self._how_measured(), *self._devices(), _DEVICES]
+        return notebook(*(table.html() for table in tables), paragraph("\n".join(rest)))
+
+    def _facts(self, mark: str = "") -> Table:
         of, shape = self.origin, "x".join(map(str, self.input_shape))
         facts = [
-            ("network", f"`{of.network}` {' '.join(of.arguments)}".strip()),
+            ("network", f"{mark}{of.network}{mark} {' '.join(of.arguments)}".strip()),
             ("weights", f"{of.weights}, sha256 {of.weights_sha256}"),
             ("input", f"{shape}, float32, one example"),
             ("data", of.data),
@@ -94,23 +147,53 @@ class Card:
             ("labelled data", of.labelled_data),
             ("made with", ", ".join(f"{name} {v}" for name, v in self.made_with.items())),
         ]
-        parts = [
-            "# Model card",
-            _table(("fact", ""), facts),
-            "## Pruning",
-            _plan_text(of.plan),
-            "## Files",
-            _table(_HEAD, [_row(file) for file in self.files]),
-            f"Latency: {self.files[0].latency.machine}; median (quartiles) of "
-            f"{self.files[0].latency.repetitions} calls with one example, "
-            f"{self.files[0].latency.warm_up} before them to warm up. Stored parameters are those "
-            "of the file, batch norms folded; their bytes include a quantiser's scales.",
-            "## Devices",
-            "\n".join(f"- `{file.name}`: {fit}" for file in self.files for fit in file.fits),
-            "A device's limits are for one second of sound: they hold here if one example is one.",
-        ]
-        return "\n\n".join(parts) + "\n"
+        return Table("Model card", ("fact", ""), facts, (0, 1))
 
+    def _pruning(self) -> list[Table]:
+        """What the dense network cost and the last cut left; then every cut."""
+        if not (cuts := self.origin.cuts):
+            return []
+        rows = []
+        for k, cut in enumerate(cuts, 1):
+            found, after = cut.verification, cut.plan.after
+            known = UNKNOWN if found is None else found.verdict
+            if found is not None and found.groups:
+                known += f", {found.largest_error:.1e}"
+            asked = ", ".join(reached_of_asked(cut.plan.asked, cut.plan.reached)) or "-"
+            numbers = (f"{after.params:,}", f"{after.macs:,}")
+            rows.append((str(k), *numbers, cut.plan.how, asked, known))
+        head = ("cut", "parameters", "MACs", "how", "reached of asked", "verified")
+        every = Table("Every cut, as it was made and before any training", head, rows, (3, 4, 5))
+        return [costs(cuts[0].plan.before, cuts[-1].plan.after, "dense", "cut"), every]
+
+    def _remarks(self) -> list[str]:
+        """How cuts that are not exact were verified, and what the last one had to leave alone."""
+        lines = []
+        for k, cut in enumerate(self.origin.cuts, 1):
+            if cut.verification is not None and not cut.verification.exact:
+                lines.append(f"cut {k}: {' '.join(str(cut.verification).split())}")
+        if self.origin.cuts:
+            lines += by_reason("held back", self.origin.cuts[-1].plan.held_back)
+        return lines
+
+    def _files(self, mark: str = "") -> Table:
+        return Table("Files", _HEAD, [_row(file, mark) for file in self.files], (0, 4, 5))
+
+    def _how_measured(self) -> str:
+        time = self.files[0].latency
+        return (
+            f"Latency: {time.machine}; median (quartiles) of {time.repetitions} calls with one "
+            f"example, {time.warm_up} before them to warm up. Stored parameters are those of the "
+            "file, batch norms folded; their bytes include a quantiser's scales."
+        )
+
+    def _devices(self) -> list[str]:
+        return [f"{file.name}: {fit}" for file in self.files for fit in file.fits]
+
+
+_NOT_PRUNED = "The file of weights holds no pruning plan: whether it was pruned is unknown."
+
+_DEVICES = "A device's limits are for one second of sound: they hold here if one example is one."
 
 _HEAD = (
     "file",
@@ -125,10 +208,10 @@ _HEAD = (
 )
 
 
-def _row(file: File) -> tuple[str, ...]:
+def _row(file: File, mark: str) -> tuple[str, ...]:
     time = file.latency
     return (
-        f"`{file.name}`",
+        f"{mark}{file.name}{mark}",
         f"{file.bytes:,}",
         f"{file.stored.params:,}",
         f"{file.stored.bytes:,}",
@@ -140,18 +223,8 @@ def _row(file: File) -> tuple[str, ...]:
     )
 
 
-def _plan_text(plan: PruningPlan | None) -> str:
-    if plan is None:
-        return "The file of weights holds no pruning plan: whether it was pruned is unknown."
-    before, after = asdict(plan.before), asdict(plan.after)
-    rows = [
-        (name, f"{before[name]:,}", f"{after[name]:,}") for name in ("channels", "params", "macs")
-    ]
-    return f"How: {plan.how}.\n\n{_table(('', 'before', 'after'), rows)}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
+def _markdown(table: Table) -> str:
+    lines = [table.head, ["---"] * len(table.head), *table.rows]
     return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
 
 

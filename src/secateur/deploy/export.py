@@ -15,20 +15,21 @@ from torch import Tensor, nn
 
 from secateur.channels.cost import cost
 from secateur.channels.trace import trace
-from secateur.deploy.card import Card, File, Origin
+from secateur.deploy.card import Card, Cut, File, Origin
 from secateur.deploy.device import DEVICES
 from secateur.deploy.onnx import export_onnx
 from secateur.deploy.quantise import quantise
 from secateur.deploy.session import Classes, Floats, Session, check_installed, stored
 from secateur.errors import DeployError
 from secateur.files import write_bytes, write_json, write_text
+from secateur.surgery.pruned import Pruned
 from secateur.version import __version__
 
 FLOAT32, INT8 = "model.onnx", "model.int8.onnx"
 
 
 def export(
-    model: nn.Module,
+    model: nn.Module | Pruned,
     example_input: Tensor,
     folder: str | os.PathLike[str],
     *,
@@ -46,7 +47,8 @@ def export(
     all is measured.
 
     Args:
-        model: takes one tensor and gives one; it is left as it was.
+        model: takes one tensor and gives one; it is left as it was. Of what `prune` gave, the card
+            tells every cut with how it was verified.
         example_input: one example, (1, …).
         folder: made if it is not there; files of these names are replaced.
         calibration: real inputs for the ranges of INT8's activations, (n, …) float32.
@@ -68,6 +70,9 @@ def export(
             f"{repetitions} and {tolerance}"
         )
     origin = origin or Origin()
+    if isinstance(model, Pruned):
+        origin = replace(origin, cuts=tuple(Cut(s.plan, s.verification) for s in model.steps))
+        model = model.network
     if calibration is None:
         origin = replace(origin, calibration="none: there is no INT8 file")
     whole = cost(trace(model, example_input))

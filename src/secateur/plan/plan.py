@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from secateur.channels.cost import Cost
 from secateur.channels.groups import ChannelMap
+from secateur.channels.tabular import (
+    MOST,
+    Table,
+    by_reason,
+    clipped,
+    notebook,
+    paragraph,
+    wrapped,
+)
 from secateur.errors import PlanError, unknown_name
+from secateur.plan.wording import asked_and_reached, costs
 
 FORMAT = "secateur.plan/1"
 
 Numbers = int | tuple["Numbers", ...]
 """A whole number, a row of them, a row of rows."""
-
-
-_MOST = 5
-"""How many groups with one reason are named."""
 
 
 @dataclass(frozen=True)
@@ -46,25 +51,38 @@ class PruningPlan:
 
     def __str__(self) -> str:
         """Before and after, asked and reached, what was limited or held back: a table to read."""
-        table: list[tuple[str, ...]] = [("", "before", "after", "left")]
-        for name in ("channels", "params", "macs"):
-            old, new = getattr(self.before, name), getattr(self.after, name)
-            table.append((name, f"{old:,}", f"{new:,}", f"{new / old:.1%}" if old else "-"))
-        lines = [f"{a:<16}{b:>16}{c:>16}{d:>9}" for a, b, c, d in table]
+        lines = [*costs(self.before, self.after).lines(), ""]
         if self.asked:
-            lines.append(f"{'':<16}{'asked':>16}{'reached':>16}")
-        for name, asked in self.asked.items():
-            lines.append(f"{name:<16}{_number(asked):>16}{_number(self.reached[name]):>16}")
-        lines.append(f"how: {self.how}")
+            lines += [*asked_and_reached(self.asked, self.reached).lines(), ""]
+        return "\n".join([*lines, *self.remarks()])
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook, with how many channels go from which group."""
+        parts = [costs(self.before, self.after).html()]
+        if self.asked:
+            parts.append(asked_and_reached(self.asked, self.reached).html())
+        more = len(self.remove) - MOST
+        if self.remove:
+            gone = Table(
+                "Channels that go",
+                ("group", "channels that go"),
+                [(clipped(n, MOST), f"{len(gone):,}") for n, gone in self.remove.items()][:MOST],
+                below=f"… and {more} more groups: plan.remove holds all" if more > 0 else "",
+            )
+            parts.append(gone.html())
+        return notebook(*parts, paragraph("\n".join(self.remarks())))
+
+    def remarks(self) -> list[str]:
+        """How the plan was made, what was limited or held back and why, which sizes change."""
+        lines = [f"how: {self.how}"]
         if not self.remove:
             lines.append("no channel goes: the network as it is comes nearest to the budget")
-        lines += _by_reason("limited", self.limited)
-        lines += [f"held back: {name}: {why}" for name, why in self.held_back.items()]
+        lines += by_reason("limited", self.limited) + by_reason("held back", self.held_back)
         if self.attributes:
             changed = [f"{name} = {value}" for name, value in self.attributes.items()]
             rest = f" and {len(changed) - 3} more (see the plan)" if len(changed) > 3 else ""
             lines.append(f"sizes in the network's code: {', '.join(changed[:3])}{rest}")
-        return "\n".join(lines)
+        return wrapped(lines)
 
     def to_json(self) -> str:
         """The plan as JSON text; `from_json` gives an equal plan back."""
@@ -111,20 +129,6 @@ class PruningPlan:
                 raise PlanError(f"group {name!r} has channels 0 to {n - 1}, each once; got {gone}")
             if len(gone) == n:
                 raise PlanError(f"the plan would empty group {name!r}; keep at least one of {n}")
-
-
-def _by_reason(word: str, reasons: Mapping[str, str]) -> list[str]:
-    """One line a reason: the groups it holds for, the first few by name."""
-    lines = []
-    for why, n in Counter(reasons.values()).items():
-        names = [name for name, reason in reasons.items() if reason == why]
-        more = f" and {n - _MOST} more" if n > _MOST else ""
-        lines.append(f"{word}: {', '.join(names[:_MOST])}{more}: {why}")
-    return lines
-
-
-def _number(value: float) -> str:
-    return f"{int(value):,}" if value == int(value) else f"{value:,.4g}"
 
 
 def as_numbers(value: Any) -> Numbers:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from secateur.channels.cost import cost
-from secateur.channels.groups import ChannelGroup, ChannelMap
+from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import Example
+from secateur.plan import picture
+from secateur.plan.history import Cuts
 from secateur.plan.plan import PruningPlan
-from secateur.surgery import absorb, optimizer, package, restore
+from secateur.surgery import absorb, account, optimizer, package, restore
 from secateur.surgery.verification import Verification
 
 if TYPE_CHECKING:
@@ -103,55 +104,23 @@ class Pruned:
         found = absorb.absorb(*given, calibration)
         return replace(self, network=found.network, absorption=found)
 
+    def picture(self) -> str:
+        """Width and MACs of every group of the first network, before and now, as an SVG text."""
+        return picture.picture(self._cuts())
+
     def __str__(self) -> str:
         """What was asked and reached, the width of every group before and after, what was checked.
 
-        Of a network that was cut several times, widths and costs are of the last cut.
+        Of a network that was cut several times, costs and widths are those of the first network
+        and of this one, with a line for every cut; what was left alone and why is of the last.
         """
-        checked = f"as it was cut, before any training: {self.verification}"
-        lines = [str(self.plan), "", *self._widths(), "", checked]
-        if self.absorption is not None:
-            before, after = self.absorption.error_before, self.absorption.error_after
-            lines.append(
-                f"then biases took up what went, in {len(self.absorption.absorbed)} layers: "
-                f"the outputs differ from the uncut network's by {after:.3g}, before by "
-                f"{before:.3g}, on the calibration inputs"
-            )
-        if self.earlier is not None:
-            first, now = cost(self.steps[0].channels), self.plan.after
-            lines.append(
-                f"cut {len(self.steps)} times: {now.params / first.params:.1%} of the first "
-                f"network's parameters and {now.macs / max(first.macs, 1):.1%} of its MACs are left"
-            )
-        return "\n".join(lines)
+        checked = [step.verification for step in self.steps]
+        return "\n".join(account.lines(self._cuts(), checked, self.absorption))
 
-    def _widths(self) -> list[str]:
-        """A line a group: its width before and after, as numbers and as a bar."""
-        groups = self.channels.groups
-        shown = [group for group in groups if group.name in self.plan.remove][:_MOST]
-        if not shown:
-            return ["every group keeps its width"]
-        widest = max(group.n_channels for group in shown)
-        name_width = min(max(len(group.name) for group in shown), 40)
-        lines = [self._line(group, name_width, widest) for group in shown]
-        if more := len(self.plan.remove) - len(shown):
-            lines.append(f"… and {more} more groups that were cut")
-        if same := len(groups) - len(self.plan.remove):
-            lines.append(f"{same} groups of {len(groups)} keep their width")
-        return lines
+    def _repr_html_(self) -> str:
+        """The same for a notebook, with the picture."""
+        checked = [step.verification for step in self.steps]
+        return account.html(self._cuts(), checked, self.absorption)
 
-    def _line(self, group: ChannelGroup, name_width: int, widest: int) -> str:
-        before = group.n_channels
-        after = before - len(self.plan.remove[group.name])
-        name = group.name if len(group.name) <= name_width else f"…{group.name[1 - name_width :]}"
-        whole, kept = (max(1, round(_CELLS * n / widest)) for n in (before, after))
-        kept = min(kept, max(1, whole - 1))  # of what is cut, something is seen to be gone
-        bar = "█" * kept + "░" * (whole - kept)
-        return f"{name:<{name_width}} {before:>6} → {after:<6} {bar}"
-
-
-_MOST = 40
-"""How many groups are shown; a network of a thousand is no table to read."""
-
-_CELLS = 30
-"""How long the bar of the widest group is."""
+    def _cuts(self) -> Cuts:
+        return [(step.channels, step.plan) for step in self.steps]

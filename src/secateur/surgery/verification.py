@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from secateur.channels.tabular import COLUMNS, Table, notebook, paragraph, shortened, wrapped
+
 TOLERANCE = 1e-10
 
 How = Literal["silent", "kept statistics", "computed weight"]
@@ -70,28 +72,70 @@ class Verification:
         silent = "kept statistics" not in self.groups.values()
         return self.holds and self.tells and silent and (self.silence_error or 0.0) <= TOLERANCE
 
+    @property
+    def verdict(self) -> str:
+        """In a word or two: "exact", "as referenced", "DIFFERS", "tells little", "nothing went"."""
+        if not self.groups:
+            return "nothing went"
+        if not self.holds:
+            return "DIFFERS"
+        return "exact" if self.exact else "as referenced" if self.tells else "tells little"
+
     def __str__(self) -> str:
         """The same in words, a line for each kind of reference."""
         if not self.groups:
             return "no channel went, and nothing was compared"
-        what = "is as its references say"
-        if self.exact:
-            what = "is the whole network with the removed channels silent"
-        elif not self.holds:
-            what = "DIFFERS from its references"
         lines = [
-            f"the cut network {what}: largest difference {self.largest_error:.1e} (allowed "
-            f"{TOLERANCE:g}), in float64, on inputs of {' and '.join(self.inputs)}"
+            f"{self._what()}:",
+            f"largest difference {self.largest_error:.1e} (allowed {TOLERANCE:g}), in float64, on "
+            f"inputs of {' and '.join(self.inputs)}",
         ]
-        if not self.tells:
-            lines.append("the outputs are all whole numbers or zeros, and tell little of a cut")
         for how, n in Counter(self.groups.values()).items() if not self.exact else ():
             lines.append(f"{n} group{'s' * (n > 1)}: {_WORDS[how]}")
+        return "\n".join(wrapped([*lines, *self._remarks()]))
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook: every kind of reference with its groups."""
+        if not self.groups:
+            return notebook(paragraph(str(self)))
+        facts = Table(
+            f"T{self._what()[1:]}",
+            ("", ""),
+            [
+                ("largest difference, float64", f"{self.largest_error:.1e}"),
+                ("allowed", f"{TOLERANCE:g}"),
+                ("inputs", " and ".join(self.inputs)),
+            ],
+            (0, 1),
+        )
+        named: dict[How, list[str]] = {}
+        for group, how in self.groups.items():
+            named.setdefault(how, []).append(group)
+        held = Table(
+            "What each group was held against",
+            ("groups", "", "reference"),
+            [(shortened(n, COLUMNS), f"{len(n):,}", _WORDS[how]) for how, n in named.items()],
+            (0, 2),
+        )
+        return notebook(facts.html(), held.html(), paragraph("\n".join(self._remarks())))
+
+    def _what(self) -> str:
+        if self.exact:
+            return "the cut network is the whole network with the removed channels silent"
+        if self.holds:
+            return "the cut network is as its references say"
+        return "the cut network DIFFERS from its references"
+
+    def _remarks(self) -> list[str]:
+        """What else is to be known of the comparison."""
+        lines = []
+        if not self.tells:
+            lines.append("the outputs are all whole numbers or zeros, and tell little of a cut")
         if self.unreached:
-            names = ", ".join(self.unreached[:5]) + " …" * (len(self.unreached) > 5)
+            names = shortened(self.unreached, COLUMNS)
             lines.append(f"not reached by the example, held against nothing: {names}")
         if self.operators:
-            lines.append(f"operators across channels: {', '.join(self.operators)}")
+            lines.append(f"operators across channels: {shortened(self.operators, COLUMNS)}")
         if self.permutation_error is not None:
             lines.append(
                 "permuting these groups' channels before the cut changes the outputs by "
@@ -102,7 +146,7 @@ class Verification:
                 f"from the whole network with silent channels counted as zeros it differs by "
                 f"{self.silence_error:.1e}"
             )
-        return "\n".join(lines)
+        return lines
 
 
 _WORDS: Mapping[How, str] = {
