@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from secateur.deploy.device import Fit, Stored
-from secateur.deploy.session import Latency
+from secateur.deploy.session import Input
+from secateur.deploy.turns import Comparison, Latency
 from secateur.plan.plan import PruningPlan
 
 UNKNOWN = "unknown"
@@ -58,15 +59,18 @@ class Origin:
 class Card:
     """All that is known of a network and its files.
 
-    `params` and `macs` are those of the network in torch, before batch norms are folded.
+    `params` and `macs` are those of the network in torch, before batch norms are folded; `inputs`
+    and `outputs` those of the files. `latency` compares with the uncut network, None without one.
     """
 
     origin: Origin
-    input_shape: tuple[int, ...]
+    inputs: tuple[Input, ...]
+    outputs: tuple[str, ...]
     params: int
     macs: int
     files: tuple[File, ...]
     made_with: Mapping[str, str]
+    latency: Comparison | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The card as plain data."""
@@ -81,11 +85,12 @@ class Card:
 
     def as_markdown(self) -> str:
         """The card to be read."""
-        of, shape = self.origin, "x".join(map(str, self.input_shape))
+        of = self.origin
         facts = [
             ("network", f"`{of.network}` {' '.join(of.arguments)}".strip()),
             ("weights", f"{of.weights}, sha256 {of.weights_sha256}"),
-            ("input", f"{shape}, float32, one example"),
+            ("input", ", ".join(map(str, self.inputs))),
+            ("output", ", ".join(self.outputs)),
             ("data", of.data),
             ("training", of.training),
             ("parameters", f"{self.params:,} in torch, zeros included"),
@@ -105,6 +110,7 @@ class Card:
             f"{self.files[0].latency.repetitions} calls with one example, "
             f"{self.files[0].latency.warm_up} before them to warm up. Stored parameters are those "
             "of the file, batch norms folded; their bytes include a quantiser's scales.",
+            *([] if self.latency is None else ["## Before and after", _compared(self.latency)]),
             "## Devices",
             "\n".join(f"- `{file.name}`: {fit}" for file in self.files for fit in file.fits),
             "A device's limits are for one second of sound: they hold here if one example is one.",
@@ -136,8 +142,17 @@ def _row(file: File) -> tuple[str, ...]:
         f"{file.relative_error:.1e} from {file.compared_with}",
         UNKNOWN if file.same_answer is None else f"{file.same_answer:.1%}",
         UNKNOWN if file.accuracy is None else f"{file.accuracy:.1%}",
-        f"{time.median_ms:.3g} ({time.lower_quartile_ms:.3g}–{time.upper_quartile_ms:.3g})",
+        str(time),
     )
+
+
+def _compared(latency: Comparison) -> str:
+    rows = [
+        (name, str(before), UNKNOWN if after is None else str(after))
+        for name, (before, after) in latency.rows.items()
+    ]
+    head = ("latency of one example, ms", "uncut network", "this network")
+    return f"{_table(head, rows)}\n\nMeasured by turns in one process; median (quartiles)."
 
 
 def _plan_text(plan: PruningPlan | None) -> str:
