@@ -87,7 +87,9 @@ def test_int8_of_several_inputs(exported: Any, tmp_path: Path) -> None:
     in_order = tuple(given[name.name] for name in exported.inputs)
     again = sc.quantise(exported.path, tmp_path / "r.onnx", in_order)
     assert again.relative_error == done.relative_error
-    with pytest.raises(DeployError, match=r"do not fit .*m\.onnx: the file takes mask \(any, any\)"):
+    with pytest.raises(
+        DeployError, match=r"do not fit .*m\.onnx: the file takes mask \(any, any\)"
+    ):
         sc.quantise(exported.path, tmp_path / "q.onnx", given["x"])
 
 

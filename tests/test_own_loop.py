@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import secateur as sc
 from secateur.errors import PackageError, PlanError, SurgeryError, TraceError, TrainingError
+from secateur.surgery.package import plans_in
 
 EXAMPLE = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(2))
 X = torch.randn(12, 1, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -64,8 +65,8 @@ def test_an_optimizer_of_an_earlier_network_and_of_others_beside_it() -> None:
     model, scale = network(), nn.Parameter(torch.ones(2))
     groups = [{"params": model.parameters()}, {"params": [scale], "lr": 0.5}]
     optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
-    scale.grad = torch.ones(2)
-    train(model, optimizer, 1)
+    F.cross_entropy(model(X) * scale.sum(), Y).backward()
+    optimizer.step()
     *_, last = steps(model)
     with pytest.raises(SurgeryError, match=r"shape \(2,\) that is not the model's"):
         last.take_along(optimizer)
@@ -137,7 +138,7 @@ def test_a_killed_loop_goes_on_as_if_it_had_not_been(die_at: Any, tmp_path: Path
     ):
         assert torch.equal(mine, its), name
     mine, its = (tmp_path / f"{name}/step.safetensors" for name in ("whole", "killed"))
-    assert mine.read_bytes() == its.read_bytes()
+    assert plans_in(mine) == plans_in(its) and len(plans_in(its)) == 3
 
 
 def test_what_cannot_be_resumed_is_said(tmp_path: Path) -> None:

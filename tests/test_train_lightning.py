@@ -186,11 +186,19 @@ def test_what_goes_wrong_is_one_line(tmp_path: Path) -> None:
     path = str(tmp_path / "epoch=5.ckpt")
     average = WeightAveraging()
     for build, says in (
-        (lambda: (Task(), trainer(tmp_path, callback(), 4)), "need more than 4 epochs and .* has 4"),
+        (
+            lambda: (Task(), trainer(tmp_path, callback(), 4)),
+            "need more than 4 epochs and .* has 4",
+        ),
         (lambda: (Task(), trainer(tmp_path, callback(), callbacks=[average])), "keeps an average"),
-        (lambda: (Task(), trainer(tmp_path, PruneCallback(IMAGE, network="net", macs="50%"))),
-         "has no network 'net'; there are model"),
-        (lambda: (Task(), trainer(tmp_path, callback(), strategy="ddp")), "is DDPStrategy; give the"),
+        (
+            lambda: (Task(), trainer(tmp_path, PruneCallback(IMAGE, network="net", macs="50%"))),
+            "has no network 'net'; there are model",
+        ),
+        (
+            lambda: (Task(), trainer(tmp_path, callback(), strategy="ddp")),
+            "is DDPStrategy; give the",
+        ),
     ):
         module, fitting = build()
         with pytest.raises(TrainingError, match=says) as caught:

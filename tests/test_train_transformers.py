@@ -123,7 +123,9 @@ def test_what_goes_wrong_is_one_line(tmp_path: Path) -> None:
         arguments = TrainingArguments(
             str(tmp_path), load_best_model_at_end=True, eval_strategy="epoch", save_strategy="epoch"
         )
-        Trainer(model=build(), args=arguments, callbacks=[callback()], eval_dataset=best["eval_dataset"])
+        Trainer(
+            model=build(), args=arguments, callbacks=[callback()], eval_dataset=best["eval_dataset"]
+        )
     with pytest.raises(TrainingError, match=r"trainer_state.json cannot be read as the state of"):
         callback().resume(build(), tmp_path)
     prune = callback()

@@ -123,7 +123,9 @@ class Session:
         names = [given.name for given in self.inputs]
         found = dict(leaves(inputs))
         if parts(inputs) is None or not isinstance(inputs, Mapping):
-            found = dict(zip(names, found.values(), strict=False)) if len(found) == len(names) else {}
+            found = (
+                dict(zip(names, found.values(), strict=False)) if len(found) == len(names) else {}
+            )
         if set(found) != set(names):
             raise DeployError(
                 f"the file takes {self.described()}; give an array for each, by these names, or in "

@@ -41,11 +41,11 @@ class Comparison:
 
     def __str__(self) -> str:
         """The table: medians, with quartiles in brackets."""
-        lines = [f"{'latency, ms':<24}{'before':>22}{'after':>22}{'left':>8}"]
+        lines = [f"{'latency, ms':<30}{'before':>22}{'after':>22}{'left':>8}"]
         for name, (before, after) in self.rows.items():
             left = "" if after is None else f"{after.median_ms / before.median_ms:.0%}"
             shown = "" if after is None else str(after)
-            lines.append(f"{name:<24}{before!s:>22}{shown:>22}{left:>8}")
+            lines.append(f"{name:<30}{before!s:>22}{shown:>22}{left:>8}")
         return "\n".join(lines)
 
 

@@ -134,7 +134,9 @@ class InSteps:
         if not self.name:
             shell: nn.Module = type(module).__new__(type(module))
             own = {k: v for k, v in vars(module).items() if k not in _NOT_OF_THE_NETWORK}
-            vars(shell).update(own | {k: None for k in _NOT_OF_THE_NETWORK[:2] if k in vars(module)})
+            vars(shell).update(
+                own | {k: None for k in _NOT_OF_THE_NETWORK[:2] if k in vars(module)}
+            )
             return shell
         try:
             return module.get_submodule(self.name)
