@@ -32,7 +32,7 @@ from secateur.scenes.synthesis import synthetic_scenes
 
 OUT = Path("out/examples")
 STATE = OUT / "loop.pt"
-EPOCHS, CUT_AT = 18, (8, 11, 14)
+EPOCHS, CUT_AT = 15, (6, 9, 12)
 
 
 def conv(n_in: int, n_out: int, size: int = 1, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -125,9 +125,8 @@ def main() -> None:
         train(network, ema, optimizer, x, y)
         scheduler.step()
         if epoch + 1 in (*CUT_AT, EPOCHS):
-            print(
-                f"epoch {epoch + 1}: {right(network)} of {len(data.y_test)} clips right, {right(ema.eval())} by EMA"
-            )
+            n, averaged = len(data.y_test), right(ema.eval())
+            print(f"epoch {epoch + 1}: {right(network)} of {n} clips right, {averaged} by EMA")
         state = {"network": network, "ema": ema, "optimizer": optimizer, "scheduler": scheduler}
         saved = {name: part.state_dict() for name, part in state.items()} | {"epoch": epoch}
         saved["plans"] = [one.plan.to_json() for one in step.steps] if step else []  # prune

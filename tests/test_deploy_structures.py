@@ -132,6 +132,25 @@ def test_nested_inputs_numbers_and_tuples(tmp_path: Path) -> None:
     assert done.outputs == ("output.0", "output.1")
 
 
+class Unused(nn.Module):
+    """Does not look at one of its inputs, and gives another as it is, twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor, n: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        return {"y": self.layer(x), "same": n, "again": n}
+
+
+def test_inputs_that_are_not_used_and_outputs_that_are_one(tmp_path: Path) -> None:
+    given = torch.randn(1, 3), torch.arange(4).view(1, 4), torch.ones(1, 5)
+    done = sc.export_onnx(Unused(), given, tmp_path / "m.onnx", dynamic="batch")
+    assert done.outputs == ("y", "same", "again")
+    found = Session(done.path).run(given)
+    assert (found["same"] == given[1].numpy()).all() and (found["again"] == found["same"]).all()
+
+
 @dataclass
 class Answer:
     logits: Tensor

@@ -163,7 +163,7 @@ def test_a_cut_network_is_compiled() -> None:
     with torch.no_grad():
         for x in (X, X[:5], torch.randn(2, 1, 13, 9)):
             torch.testing.assert_close(compiled(x), small(x), rtol=1e-5, atol=1e-5)
-    with pytest.raises(TraceError, match="is a OptimizedModule; give model._orig_mod") as caught:
+    with pytest.raises(TraceError, match=r"is a OptimizedModule; give model\._orig_mod") as caught:
         sc.prune(compiled, EXAMPLE, macs="80%")
     assert "\n" not in str(caught.value)
 

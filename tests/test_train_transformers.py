@@ -129,6 +129,11 @@ def test_what_goes_wrong_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"trainer_state.json cannot be read as the state of"):
         callback().resume(build(), tmp_path)
     prune = callback()
-    trainer(tmp_path, build(), [prune], 5).train()
-    with pytest.raises(TrainingError, match="every_n_epochs is 1.5; give a whole number"):
+    model = build()
+    trainer(tmp_path, model, [prune], 5).train()
+    assert not model._load_state_dict_pre_hooks
+    with pytest.raises(TrainingError, match=r"call callback\.resume.* on the uncut network before"):
+        again = trainer(tmp_path, build(), [callback()], 5)
+        again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-15"))
+    with pytest.raises(TrainingError, match=r"every_n_epochs is 1\.5; give a whole number"):
         callback(every_n_epochs=1.5)

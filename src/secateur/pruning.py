@@ -145,7 +145,7 @@ def prune_steps(
         optimizer: one of `model`.
         resume: what `save` of a step wrote, to go on after a kill: `model`, the uncut network, is
             cut again by the plans in the file and filled with its weights. The first step that
-            comes is then the one that was saved, to be trained on. Plans alone cut and fill nothing.
+            comes is then the one that was saved, to be trained on. Or the plans alone.
         **words: the other arguments of `prune`.
 
     Raises:

@@ -58,7 +58,7 @@ def export(
         calibration: real inputs for the ranges of INT8's activations, tensors (n, …), as the
             network is called or by the names of the file's inputs.
         labelled: such inputs, and classes (n,) for the accuracy of each file's first output.
-        uncut: a network to compare latencies with, if `model` does not know the one it was cut from.
+        uncut: a network to compare latencies with, if `model` does not know what it was cut from.
         origin: what the card says of where the network comes from; all "unknown" without it.
         dynamic: which axes may have another size, as for `export_onnx`.
         tolerance: the relative error from torch that is allowed in float32.

@@ -39,7 +39,7 @@ def parts(value: Any) -> dict[str, Any] | None:
 
 
 def outputs_of(answer: Any) -> dict[str, Any]:
-    """A network's outputs by name: keys where it gives keys, else `output`, `output.0`, …"""
+    """A network's outputs by name: keys where it gives keys, else `output`, `output.0` and on."""
     inner = parts(answer)
     is_row = isinstance(answer, list | tuple) and not hasattr(answer, "_fields")
     return dict(leaves(answer, "output" if is_row or inner is None else ""))

@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -226,8 +226,8 @@ def _check_type(what: str, tensor: Tensor) -> None:
     if tensor.is_complex() or tensor.is_sparse or tensor.is_quantized:
         kind = "sparse" if tensor.is_sparse else str(tensor.dtype).removeprefix("torch.")
         raise DeployError(
-            f"{what} is a {kind} tensor, which no ONNX file takes or gives; give real and imaginary "
-            "parts, or dense numbers"
+            f"{what} is a {kind} tensor, which no ONNX file takes or gives; give real and "
+            "imaginary parts, or dense numbers"
         )
 
 
@@ -346,11 +346,11 @@ def _cannot(flat: Flat, error: Exception, dynamic: Dynamic) -> DeployError:
     )
 
 
-def _cannot_vary(flat: Flat, dynamic: Mapping[str, Iterable[int]]) -> tuple[Tensor, ...]:
+def _cannot_vary(flat: Flat, dynamic: Mapping[str, Iterable[int]]) -> NoReturn:
     asked = ", ".join(f"{name} {tuple(axes)}" for name, axes in dynamic.items())
     raise DeployError(
-        f"{flat.name}.forward fails with every other size tried along the dynamic axes {asked}; ask "
-        'for fewer, or for dynamic="auto", which finds those that may vary'
+        f"{flat.name}.forward fails with every other size tried along the dynamic axes {asked}; "
+        'ask for fewer, or for dynamic="auto", which finds those that may vary'
     )
 
 
@@ -360,8 +360,8 @@ def _check_varies(inputs: Sequence[Input], dynamic: Dynamic, flat: Flat) -> None
         if asked[1] not in given.varies:
             raise DeployError(
                 f"torch.export makes axis {asked[1]} of input {given.name!r} a fixed size of "
-                f"{given.shape[asked[1]]}: the forward of {flat.name} turns it into a number; write "
-                "sizes from the tensors' own shapes, or do not ask for this axis"
+                f"{given.shape[asked[1]]}: the forward of {flat.name} turns it into a number; "
+                "write sizes from the tensors' own shapes, or do not ask for this axis"
             )
 
 

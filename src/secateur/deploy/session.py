@@ -203,7 +203,7 @@ def runtime() -> str:
 
 
 def _input(given: Any) -> Input:
-    """An input as ONNX Runtime describes it; an axis that may vary has a name in place of a size."""
+    """An input as ONNX Runtime describes it; an axis that may vary has a name for a size."""
     shape = tuple(size if isinstance(size, int) else None for size in given.shape)
     kind = given.type.removeprefix("tensor(").removesuffix(")")
     return Input(given.name, shape, _TYPES.get(kind, kind))

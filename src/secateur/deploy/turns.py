@@ -1,4 +1,4 @@
-"""Calls timed by turns, so that what else the machine does meets all of them alike. Loads no torch."""
+"""Calls timed by turns, so that what else the machine does meets all alike. Loads no torch."""
 
 from __future__ import annotations
 

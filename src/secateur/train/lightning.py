@@ -65,8 +65,8 @@ class PruneCallback(_Callback):  # type: ignore[misc]  # untyped, and not always
         if not isinstance(trainer.strategy, SingleDeviceStrategy):
             raise TrainingError(
                 f"PruneCallback cuts a network on one device, and the Trainer's strategy is "
-                f"{type(trainer.strategy).__name__}; give the Trainer devices=1, or prune in a loop "
-                "of your own"
+                f"{type(trainer.strategy).__name__}; give the Trainer devices=1, or prune in a "
+                "loop of your own"
             )
         for callback in trainer.callbacks:
             if isinstance(callback, StochasticWeightAveraging | WeightAveraging):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,8 @@ class PruneCallback(_Base):  # type: ignore[misc]
         self._cuts.rebuild(model, plans)
 
     def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Refuse what cannot go together."""
-        del state, control, kwargs
+        """Refuse what cannot go together, and weights that `resume` was not told of."""
+        del state, control
         if args.world_size > 1 or args.n_gpu > 1:
             raise TrainingError(
                 f"PruneCallback cuts a network on one device, and the Trainer uses "
@@ -101,10 +102,12 @@ class PruneCallback(_Base):  # type: ignore[misc]
                     f"{name}=True goes with no PruneCallback: networks of a training have several "
                     "widths, and its state is read by resume(); set it to False"
                 )
+        self._watch = kwargs["model"].register_load_state_dict_pre_hook(_check_widths)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Check that what goes on is what was saved."""
         del control, kwargs
+        self._watch.remove()
         self._cuts.check_end(int(args.num_train_epochs) if args.max_steps <= 0 else None)
         if state.global_step:
             self._cuts.check_rebuilt(_plans(state.stateful_callbacks))
@@ -119,6 +122,18 @@ class PruneCallback(_Base):  # type: ignore[misc]
     def state(self) -> dict[str, Any]:
         """The plans of all cuts so far, as the Trainer saves them."""
         return {"args": {}, "attributes": {"plans": self._cuts.plans()}}
+
+
+def _check_widths(model: nn.Module, state_dict: Mapping[str, Any], prefix: str, *_: Any) -> None:
+    """Refuse weights of another width in words, before torch does."""
+    for name, own in model.state_dict().items():
+        new = state_dict.get(prefix + name)
+        if new is not None and new.shape != own.shape:
+            raise TrainingError(
+                f"the checkpoint has {name!r} of shape {tuple(new.shape)}, the network "
+                f"{tuple(own.shape)}; call callback.resume(trainer.model, checkpoint) on the uncut "
+                "network before trainer.train(resume_from_checkpoint=checkpoint)"
+            )
 
 
 def _plans(stateful: Any) -> list[dict[str, Any]]:
