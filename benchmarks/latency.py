@@ -88,7 +88,9 @@ def measure(name: str, seconds: float, folder: Path) -> Row:
         small = found[1].eval()
         row["cost"][side] = sc.cost(sc.trace(small, x))
         path = folder / f"{name}-{side}.onnx"
-        exported = attempt(lambda small=small, path=path: export_onnx(small, x, path))
+        exported = attempt(
+            lambda small=small, path=path: export_onnx(small, x, path, dynamic="batch")
+        )
         if isinstance(exported, str):
             row["ms"][side] = f"export: {exported}"
         else:

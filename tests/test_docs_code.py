@@ -66,7 +66,11 @@ def test_a_block_that_cannot_run_says_why_and_can_be_imported(block: Block) -> N
     assert block.reason and len(block.reason.split()) > 1
     if block.language == "python":
         compile(block.code, str(block), "exec")
-        exec(imports(block.code), {})
+        for line in imports(block.code).splitlines():
+            try:
+                exec(line, {})
+            except ModuleNotFoundError as error:  # of another's package; ours must be there
+                assert error.name and not error.name.startswith("secateur"), f"{block}: {line}"
     pytest.skip(f"{block} is not run: {block.reason}")
 
 

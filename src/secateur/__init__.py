@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from secateur.deploy.card import Card as Card
     from secateur.deploy.card import Origin as Origin
     from secateur.deploy.export import export as export
+    from secateur.deploy.latency import compare_latency as compare_latency
     from secateur.deploy.latency import measure_latencies as measure_latencies
     from secateur.deploy.latency import measured_latency_ms as measured_latency_ms
     from secateur.deploy.onnx import export_onnx as export_onnx
@@ -140,7 +141,7 @@ _HOME = {
     "errors": ("SecateurError",),
     "deploy.card": ("Card", "Origin"),
     "deploy.export": ("export",),
-    "deploy.latency": ("measure_latencies", "measured_latency_ms"),
+    "deploy.latency": ("compare_latency", "measure_latencies", "measured_latency_ms"),
     "deploy.onnx": ("export_onnx",),
     "deploy.quantise": ("quantise",),
     "plan.budget": ("Budget",),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -16,15 +17,18 @@ from secateur.criteria.batches import LossFunction
 from secateur.criteria.calibrate import Calibration
 from secateur.criteria.score import score
 from secateur.criteria.table import CRITERIA
-from secateur.errors import BudgetError, CriterionError, unknown_name
+from secateur.errors import BudgetError, CriterionError, PlanError, unknown_name
 from secateur.plan.budget import Amount, Budget
 from secateur.plan.latency import LatencyTable
 from secateur.plan.normalise import Normalisation
+from secateur.plan.plan import PruningPlan
 from secateur.plan.reach import check_reach
 from secateur.plan.schedule import SCHEDULES, scaled
 from secateur.plan.select import selection
+from secateur.surgery.package import load_weights, plans_in
 from secateur.surgery.prune import prune_to_budget
 from secateur.surgery.pruned import Pruned
+from secateur.surgery.replay import replayed
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -124,6 +128,7 @@ def prune_steps(
     steps: int,
     schedule: str = "linear",
     optimizer: Optimizer | None = None,
+    resume: str | Path | Sequence[PruningPlan] | None = None,
     **words: Any,
 ) -> Iterator[Pruned]:
     """Cut a network to a budget in several steps; train `step.network` in between, or do not.
@@ -138,10 +143,15 @@ def prune_steps(
         steps: how many, from 1.
         schedule: how much of the way each goes: "linear", "cubic" (much at first) or "one_shot".
         optimizer: one of `model`.
+        resume: what `save` of a step wrote, to go on after a kill: `model`, the uncut network, is
+            cut again by the plans in the file and filled with its weights. The first step that
+            comes is then the one that was saved, to be trained on. Or the plans alone.
         **words: the other arguments of `prune`.
 
     Raises:
         BudgetError: as `prune`, or there is no such schedule or number of steps.
+        PackageError: the file to resume from cannot be read, or does not fit.
+        PlanError: its plans are of another network, or of more steps.
     """
     if schedule not in SCHEDULES:
         raise BudgetError(unknown_name("schedule", schedule, SCHEDULES))
@@ -153,9 +163,18 @@ def prune_steps(
     whole = trace(_network(model), example_input, choice.rules)
     check_reach(whole, budget)
 
+    before = None if resume is None else _resumed(model, example_input, resume, steps, choice.rules)
+
     def cuts() -> Iterator[Pruned]:
-        network, stepping, done = model, optimizer, 0.0
-        for step in range(1, steps + 1):
+        network, stepping, first, done = model, optimizer, 1, 0.0
+        if before is not None:
+            network, first = before, len(before.steps) + 1
+            done = SCHEDULES[schedule](first - 1, steps)
+            if optimizer is not None:
+                before.take_along(optimizer)
+                network = replace(before, optimizer=optimizer)
+            yield network
+        for step in range(first, steps + 1):
             share = SCHEDULES[schedule](step, steps)
             part = scaled(budget, whole, share, done)
             pruned = choice.pruned(network, example_input, part, stepping)
@@ -163,6 +182,26 @@ def prune_steps(
             network, stepping, done = pruned, pruned.optimizer, share
 
     return cuts()
+
+
+def _resumed(
+    model: nn.Module | Pruned,
+    example_input: Example,
+    resume: str | Path | Sequence[PruningPlan],
+    steps: int,
+    rules: Mapping[str, Rule],
+) -> Pruned:
+    """The last of the steps that were made before, with the weights of the file if it is one."""
+    plans = plans_in(resume) if isinstance(resume, str | Path) else resume
+    if len(plans) > steps:
+        raise PlanError(
+            f"{len(plans)} steps were made before and {steps} are asked for; give the number of "
+            "steps and the budget that the first run had"
+        )
+    found = replayed(_network(model), plans, example_input, rules)
+    if isinstance(resume, str | Path):
+        load_weights(found.network, resume)
+    return found
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from secateur.cli.network import Arguments, Factory, InputShape, build_network, 
 from secateur.errors import DeployError, SecateurError, unknown_name
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from secateur.deploy.card import File
 
@@ -37,6 +37,9 @@ def export(
     device: Annotated[str | None, typer.Option(help="It must fit: dcase2022 or dcase2023.")] = None,
     data: Annotated[str, typer.Option(help="For the card: what it was trained on.")] = "unknown",
     training: Annotated[str, typer.Option(help="For the card: how it was trained.")] = "unknown",
+    dynamic: Annotated[
+        str, typer.Option(help="Axes that may vary: auto, batch, none, or numbers: 0,3.")
+    ] = "auto",
     tolerance: Annotated[
         float, typer.Option(help="Relative error from torch that is allowed.")
     ] = 1e-4,
@@ -64,11 +67,14 @@ def export(
             "scenes, by --calibration"
         )
     example = example_of(input_shape)
+    axes = _axes(dynamic)
     model = build_network(factory, None, arg)
+    uncut = None
     plans = () if weights is None else plans_in(weights)
     if weights is not None:
         fresh = model
         model = load(weights, lambda: fresh).eval()
+        uncut = fresh if plans else None
     inputs, labelled, used = None, None, UNKNOWN
     if calibration is not None:
         inputs, targets, used = read_calibration(calibration, example)
@@ -94,7 +100,9 @@ def export(
             out,
             calibration=inputs if int8 else None,
             labelled=labelled,
+            uncut=uncut,
             origin=origin,
+            dynamic=axes if isinstance(axes, str) else {_input_name(model): axes},
             tolerance=tolerance,
             repetitions=repetitions,
             on_progress=shown.update,
@@ -106,10 +114,27 @@ def export(
             typer.echo(_line(file))
             for fit in file.fits:
                 typer.echo(f"  {fit}")
+        if card.latency is not None:
+            typer.echo(str(card.latency))
         written = ", ".join(str(out / file.name) for file in card.files)
         typer.echo(f"wrote {written}, card.md, card.json")
     if device is not None and not all(f.fits for f in card.files[-1].fits if f.device == device):
         raise typer.Exit(1)
+
+
+def _axes(dynamic: str) -> str | tuple[int, ...]:
+    """A word, or axes from a text such as `0,3`."""
+    try:
+        return tuple(int(axis) for axis in dynamic.split(","))
+    except ValueError:
+        return dynamic
+
+
+def _input_name(model: nn.Module) -> str:
+    """The name of a network's only input."""
+    from secateur.deploy.onnx import positional
+
+    return positional(model, 1)[0]
 
 
 def _labelled(inputs: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor] | None:

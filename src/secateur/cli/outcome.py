@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from secateur.channels.groups import ChannelMap
     from secateur.deploy.device import Fit
+    from secateur.deploy.turns import Comparison
     from secateur.plan.plan import PruningPlan
     from secateur.surgery.dead import DeadChannels, DeadRemoval
     from secateur.surgery.verification import Verification
@@ -41,14 +42,14 @@ class Cut:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that a prune came to. Milliseconds are measured; `table_of` is the budget's machine."""
+    """All that a prune came to. Latencies are measured; `table_of` is the budget's machine."""
 
     cut: Cut
     criterion: str
     dead: Mapping[str, Any]
     re_estimated_on: int | None
     fit: Fit | None
-    measured_ms: Mapping[str, float] | None
+    latency: Comparison
     table_of: str | None
     costs: Sequence[Mapping[str, Any]]
     files: tuple[Path, ...]
@@ -61,7 +62,7 @@ class Outcome:
             "dead": self.dead,
             "re_estimated_on": self.re_estimated_on,
             "device": self.fit and asdict(self.fit) | {"fits": self.fit.fits},
-            "measured_ms": self.measured_ms,
+            "latency": asdict(self.latency)["rows"],
             "calibration": self.cut.calibrated_on,
             "costs": self.costs,
             "files": [str(file) for file in self.files],
@@ -80,11 +81,9 @@ class Outcome:
             )
         if self.cut.calibrated_on is not None:
             lines.append(f"calibrated on {self.cut.calibrated_on}")
-        if self.measured_ms is not None:
-            if self.table_of is not None:
-                lines.append(f"milliseconds by the table of {self.table_of}")
-            before, after = self.measured_ms["before"], self.measured_ms["after"]
-            lines.append(f"measured here, one thread: {before:.3g} ms before, {after:.3g} ms after")
+        if self.table_of is not None:
+            lines.append(f"milliseconds by the table of {self.table_of}")
+        lines += str(self.latency).splitlines()
         if self.re_estimated_on is not None:
             lines.append(f"batch-norm statistics estimated anew on {self.re_estimated_on} examples")
         lines += [str(self.fit)] if self.fit is not None else []

@@ -115,6 +115,7 @@ def prune(
 
     from secateur.channels.trace import trace
     from secateur.deploy.device import DEVICES
+    from secateur.deploy.latency import compare_latency
     from secateur.files import write_text
     from secateur.plan.budget import Budget
     from secateur.plan.picture import picture
@@ -164,7 +165,8 @@ def prune(
         if anew is not None:
             shown.update("estimating batch-norm statistics anew")
             reestimate_batch_norm(done.network, anew)
-        timed = None if latency_ms is None else _timed(model, done.network, example)
+        shown.update("comparing latencies")
+        timed = compare_latency(model, done.network, example)
     table = None if budget is None else budget.latency_table
     outcome = Outcome(
         done,
@@ -172,7 +174,7 @@ def prune(
         dead=dead,
         re_estimated_on=None if anew is None else len(anew),
         fit=None if device is None else DEVICES[device].check(done.plan.after),
-        measured_ms=timed,
+        latency=timed,
         table_of=None if table is None else table.machine,
         costs=cost_rows(channels, done.plan),
         files=tuple(out / name for name in _FILES),
@@ -247,12 +249,3 @@ def _data_to_re_estimate_on(calibration: str | None, example: Tensor) -> Tensor:
             "--re-estimate needs data; name a file with `input`, or scenes, by --calibration"
         )
     return read_calibration(calibration, example)[0]
-
-
-def _timed(model: nn.Module, small: nn.Module, example: Tensor) -> dict[str, float]:
-    from secateur.deploy.latency import measured_latency_ms
-
-    return {
-        "before": measured_latency_ms(model, example),
-        "after": measured_latency_ms(small, example),
-    }

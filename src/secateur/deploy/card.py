@@ -9,7 +9,8 @@ from typing import Any
 
 from secateur.channels.tabular import Table, by_reason, notebook, paragraph, wrapped
 from secateur.deploy.device import Fit, Stored
-from secateur.deploy.session import Latency
+from secateur.deploy.session import Input
+from secateur.deploy.turns import Comparison, Latency
 from secateur.plan.plan import PruningPlan
 from secateur.plan.wording import costs, reached_of_asked
 from secateur.surgery.verification import Verification
@@ -75,15 +76,18 @@ class Origin:
 class Card:
     """All that is known of a network and its files.
 
-    `params` and `macs` are those of the network in torch, before batch norms are folded.
+    `params` and `macs` are those of the network in torch, before batch norms are folded; `inputs`
+    and `outputs` those of the files. `latency` compares with the uncut network, None without one.
     """
 
     origin: Origin
-    input_shape: tuple[int, ...]
+    inputs: tuple[Input, ...]
+    outputs: tuple[str, ...]
     params: int
     macs: int
     files: tuple[File, ...]
     made_with: Mapping[str, str]
+    latency: Comparison | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The card as plain data."""
@@ -107,6 +111,9 @@ class Card:
             "## Files",
             _markdown(self._files("`")),
             self._how_measured(),
+            *(["## Before and after"] if self.latency else []),
+            *map(_markdown, self._latency()),
+            _BY_TURNS if self.latency else "",
             "## Devices",
             "\n".join(f"- `{file.name}`: {fit}" for file in self.files for fit in file.fits),
             _DEVICES,
@@ -122,23 +129,25 @@ class Card:
             *(table.lines() for table in self._pruning()),
             wrapped(self._remarks()),
             Table("", head, rows).lines(),
+            *([*table.lines(), _BY_TURNS] for table in self._latency()),
             wrapped([self._how_measured(), *self._devices(), _DEVICES]),
         ]
         return "\n\n".join("\n".join(part) for part in parts if part)
 
     def _repr_html_(self) -> str:
         """The same for a notebook."""
-        tables = [self._facts(), *self._pruning(), self._files()]
+        tables = [self._facts(), *self._pruning(), self._files(), *self._latency()]
         rest = [] if self.origin.cuts else [_NOT_PRUNED]
         rest += [*self._remarks(), self._how_measured(), *self._devices(), _DEVICES]
         return notebook(*(table.html() for table in tables), paragraph("\n".join(rest)))
 
     def _facts(self, mark: str = "") -> Table:
-        of, shape = self.origin, "x".join(map(str, self.input_shape))
+        of = self.origin
         facts = [
             ("network", f"{mark}{of.network}{mark} {' '.join(of.arguments)}".strip()),
             ("weights", f"{of.weights}, sha256 {of.weights_sha256}"),
-            ("input", f"{shape}, float32, one example"),
+            ("input", ", ".join(map(str, self.inputs))),
+            ("output", ", ".join(self.outputs)),
             ("data", of.data),
             ("training", of.training),
             ("parameters", f"{self.params:,} in torch, zeros included"),
@@ -179,6 +188,17 @@ class Card:
     def _files(self, mark: str = "") -> Table:
         return Table("Files", _HEAD, [_row(file, mark) for file in self.files], (0, 4, 5))
 
+    def _latency(self) -> list[Table]:
+        """Of the uncut network and of this one, where both were timed."""
+        if self.latency is None:
+            return []
+        rows = [
+            (name, str(before), UNKNOWN if after is None else str(after))
+            for name, (before, after) in self.latency.rows.items()
+        ]
+        head = ("latency of one example, ms", "uncut network", "this network")
+        return [Table("Before and after", head, rows)]
+
     def _how_measured(self) -> str:
         time = self.files[0].latency
         return (
@@ -192,6 +212,8 @@ class Card:
 
 
 _NOT_PRUNED = "The file of weights holds no pruning plan: whether it was pruned is unknown."
+
+_BY_TURNS = "Measured by turns in one process; median (quartiles)."
 
 _DEVICES = "A device's limits are for one second of sound: they hold here if one example is one."
 
@@ -219,7 +241,7 @@ def _row(file: File, mark: str) -> tuple[str, ...]:
         f"{file.relative_error:.1e} from {file.compared_with}",
         UNKNOWN if file.same_answer is None else f"{file.same_answer:.1%}",
         UNKNOWN if file.accuracy is None else f"{file.accuracy:.1%}",
-        f"{time.median_ms:.3g} ({time.lower_quartile_ms:.3g}–{time.upper_quartile_ms:.3g})",
+        str(time),
     )
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import platform
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
-from statistics import median
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from secateur.channels.groups import ChannelMap
+from secateur.channels.trace import Example, call_arguments
+from secateur.deploy.turns import Comparison, Latency, by_turns, on_this_machine
 from secateur.errors import PlanError
 from secateur.plan.latency import Kind, LatencyTable, Timing, grouping_of, kind_of, numbers_put_out
 from secateur.plan.select import by_hand
@@ -26,8 +27,10 @@ from secateur.train.evaluate import modes_kept
 _SHARES = (0.125, 0.25, 0.375, 0.5, 0.75, 1.0)
 """Widths at which a layer is measured, as shares of its own; and one channel."""
 
+_MACHINE = on_this_machine(f"torch {torch.__version__} eager, float32")
 
-def measured_latency_ms(model: nn.Module, example_input: Tensor, repetitions: int = 30) -> float:
+
+def measured_latency_ms(model: nn.Module, example_input: Example, repetitions: int = 30) -> float:
     """Median milliseconds of one call in evaluation mode on one thread of the CPU, when warm.
 
     It is the thread's own time, which is what a clock shows when nothing else runs.
@@ -37,9 +40,40 @@ def measured_latency_ms(model: nn.Module, example_input: Tensor, repetitions: in
         example_input: (1, …), what it is called with.
         repetitions: how many calls are timed, after three to warm up.
     """
-    with modes_kept(model), _one_thread(), torch.inference_mode():
-        model.eval()
-        return _median_ms(lambda: model(example_input), repetitions)
+    return _timed({"": model}, example_input, repetitions)[""].median_ms
+
+
+def compare_latency(
+    before: nn.Module, after: nn.Module, example_input: Example, repetitions: int = 30
+) -> Comparison:
+    """What one call takes before and after a cut, measured by turns; a table to print.
+
+    In evaluation mode on one thread of the CPU, torch eager, when warm.
+
+    Args:
+        before: the uncut network; it comes back in the modes it had.
+        after: the cut network, likewise.
+        example_input: (1, …), what both are called with.
+        repetitions: how many calls of each are timed, after three to warm up; fewer where that
+            would take more than five seconds.
+
+    Raises:
+        DeployError: `repetitions` is not positive.
+    """
+    found = _timed({"before": before, "after": after}, example_input, repetitions)
+    return Comparison({"torch, eager": (found["before"], found["after"])})
+
+
+def _timed(
+    networks: Mapping[str, nn.Module], example_input: Example, repetitions: int
+) -> dict[str, Latency]:
+    args, kwargs = call_arguments(example_input)
+    with ExitStack() as modes, _one_thread(), torch.inference_mode():
+        for network in networks.values():
+            modes.enter_context(modes_kept(network))
+            network.eval()
+        calls = {name: partial(network, *args, **kwargs) for name, network in networks.items()}
+        return by_turns(calls, _MACHINE, repetitions, warm_up=3)
 
 
 def measure_latencies(
@@ -64,10 +98,11 @@ def measure_latencies(
         SurgeryError: half of the network cannot be cut.
     """
     model, example_input = channels.network, channels.example_input
-    if len(example_input) != 1:
+    first = next(leaf for leaf in tree_leaves(example_input) if isinstance(leaf, Tensor))
+    if len(first) != 1:
         raise PlanError(
             f"latency is that of one example; give an example_input of shape (1, …), not "
-            f"{tuple(example_input.shape)}"
+            f"{tuple(first.shape)}"
         )
     settings = _convolutions(model, example_input)
     widest: dict[Kind, tuple[int, int]] = {}
@@ -84,8 +119,7 @@ def measure_latencies(
             timings.append(_timing(kind, n_in, n_out, settings, repetitions))
     if on_progress is not None:
         on_progress(len(widest), len(widest))
-    machine = f"{platform.machine()}, torch {torch.__version__} eager, float32, 1 thread"
-    layers = LatencyTable(machine, tuple(timings), 0.0, 0.0)
+    layers = LatencyTable(_MACHINE, tuple(timings), 0.0, 0.0)
     rest_ms, rest_ns = _rest(channels, layers, repetitions)
     return replace(layers, rest_ms=rest_ms, rest_ns=rest_ns)
 
@@ -152,11 +186,12 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def _convolutions(model: nn.Module, example_input: Tensor) -> dict[Kind, _Convolution]:
+def _convolutions(model: nn.Module, example_input: Example) -> dict[Kind, _Convolution]:
     watch = _Watch()
+    args, kwargs = call_arguments(example_input)
     with modes_kept(model), torch.no_grad(), watch:
         model.eval()
-        model(example_input)
+        model(*args, **kwargs)
     return watch.seen
 
 
@@ -215,14 +250,7 @@ def _widths(n: int, step: int) -> tuple[int, ...]:
 
 
 def _median_ms(call: Callable[[], object], repetitions: int) -> float:
-    for _ in range(3):
-        call()
-    times = []
-    for _ in range(repetitions):
-        began = time.thread_time_ns()
-        call()
-        times.append((time.thread_time_ns() - began) * 1e-6)
-    return median(times)
+    return by_turns({"": call}, _MACHINE, repetitions, warm_up=3)[""].median_ms
 
 
 @contextmanager

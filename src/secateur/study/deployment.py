@@ -36,7 +36,7 @@ def deploy(
 
     started = time.perf_counter()
     calibration = data.x_train[drawn(data, cell.calibration, base.seed)]
-    exported = export_onnx(network, data.x_train[:1], folder / FLOAT32)
+    exported = export_onnx(network, data.x_train[:1], folder / FLOAT32, dynamic="batch")
     small = quantise(exported.path, folder / INT8, calibration.numpy())
     row: dict[str, Any] = {
         "kind": "deployed",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -115,6 +115,24 @@ def of_another_size(
                 changed = tried
                 break
     return example(changed) if changed else None
+
+
+def resized(example_input: Example, places: Collection[Place]) -> Iterator[Example]:
+    """An example in several other sizes along some dimensions, those of one size alike.
+
+    The example's own numbers fill it, over and over.
+    """
+    leaves, structure = tree_flatten(example_input)
+    classes = [
+        (within, sizes)
+        for several, sizes in _classes(leaves)
+        if (within := [place for place in several if place in places])
+    ]
+    for nth in range(max((len(sizes) for _, sizes in classes), default=0)):
+        chosen = {place: sizes[nth % len(sizes)] for within, sizes in classes for place in within}
+        made = [_resized(leaf, k, chosen) for k, leaf in enumerate(leaves)]
+        answer: Example = tree_unflatten(made, structure)
+        yield answer
 
 
 def _is_of_channels(place: Place, leaves: Sequence[Any]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -27,13 +27,14 @@ def cut_optimizer(
     small: nn.Module,
     plan: PruningPlan,
     channels: ChannelMap,
+    beside: Iterable[Tensor] = (),
 ) -> Optimizer:
     """A new optimizer of the same kind and settings over the cut network, with its state sliced.
 
     State tensors shaped like their parameter (momentum, first and second moments) lose the same
     positions as the parameter; a dimension of size 1 (factored moments) and plain numbers (step
     counts) are copied. The optimizer that came in is left as it is. Hooks and learning-rate
-    schedulers belong to the old one: make a new scheduler for the new optimizer.
+    schedulers belong to the old one; `hand_over` lets the old one go on with this one's state.
 
     Args:
         optimizer: of `model`, before or between steps.
@@ -41,6 +42,7 @@ def cut_optimizer(
         small: the network after the cut.
         plan: what was cut.
         channels: the map of `model`.
+        beside: parameters of other modules that the optimizer steps too; they go on as they are.
 
     Raises:
         PlanError: the plan was made for another network.
@@ -53,12 +55,16 @@ def cut_optimizer(
         kept.setdefault(name, {})[dim] = torch.from_numpy(positions)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     after = dict(small.named_parameters())
+    others = {id(parameter) for parameter in beside} - names.keys()
     made = _emptied(optimizer)
     for group in optimizer.param_groups:
         parameters = []
         for old in group["params"]:
-            name = _name(old, names)
-            new = _fitting(name, old, after, kept.get(name, {}))
+            if id(old) in others:
+                name, new = "another module's", old
+            else:
+                name = _name(old, names)
+                new = _fitting(name, old, after, kept.get(name, {}))
             parameters.append(new)
             if old in optimizer.state:
                 made.state[new] = {
@@ -67,6 +73,17 @@ def cut_optimizer(
                 }
         made.param_groups.append(copy.deepcopy(_options(group)) | {"params": parameters})
     return made
+
+
+def hand_over(optimizer: Optimizer, cut: Optimizer) -> None:
+    """Let an optimizer go on in place with the parameters and the state of one that was cut of it.
+
+    Whatever holds it (a learning-rate scheduler, a gradient scaler, a trainer) goes on too.
+    """
+    for mine, its in zip(optimizer.param_groups, cut.param_groups, strict=True):
+        mine["params"] = its["params"]
+    optimizer.state.clear()
+    optimizer.state.update(cut.state)
 
 
 def _emptied(optimizer: Optimizer) -> Optimizer:

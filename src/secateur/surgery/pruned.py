@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.channels.groups import ChannelMap
-from secateur.channels.trace import Example
+from secateur.channels.trace import Example, trace
 from secateur.plan import picture
 from secateur.plan.history import Cuts
 from secateur.plan.plan import PruningPlan
-from secateur.surgery import absorb, account, optimizer, package, restore
+from secateur.surgery import absorb, account, package, restore
+from secateur.surgery import optimizer as opt
+from secateur.surgery.rebuild import shrink
 from secateur.surgery.verification import Verification
 
 if TYPE_CHECKING:
@@ -88,7 +91,38 @@ class Pruned:
             SurgeryError: it is not of `model`, or keeps state that cannot be cut.
         """
         given = self.model, self.network, self.plan, self.channels
-        return optimizer.cut_optimizer(of_model, *given)
+        return opt.cut_optimizer(of_model, *given)
+
+    def take_along(self, optimizer: Optimizer, beside: Iterable[Tensor] = ()) -> None:
+        """Make an optimizer of `model`, or of a network before it, one of `network`, in place.
+
+        Settings and state come along, cut; schedulers and all else that hold the optimizer go on.
+
+        Args:
+            optimizer: what steps the network before the cut, or before one of the cuts before.
+            beside: parameters of other modules that it steps too.
+
+        Raises:
+            SurgeryError: it is of no such network, or keeps state that cannot be cut.
+        """
+        stepped = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        steps = list(self.steps)
+        while len(steps) > 1 and not any(id(p) in stepped for p in steps[0].model.parameters()):
+            steps.pop(0)
+        for step in steps:
+            optimizer_of = step.model, step.network, step.plan, step.channels, beside
+            opt.hand_over(optimizer, opt.cut_optimizer(optimizer, *optimizer_of))
+
+    def cut_along(self, network: nn.Module) -> nn.Module:
+        """Another network of the structure of `model` (an average of it, say) cut by this plan.
+
+        It is left as it was; nothing is verified, since this cut was.
+
+        Raises:
+            PlanError: it is of another structure.
+        """
+        self.plan.check(trace(network, self.example_input))
+        return shrink(network, self.plan, self.channels)
 
     def absorb(self, calibration: Example) -> Pruned:
         """The same cut, after which biases take up what the removed channels gave on average.
