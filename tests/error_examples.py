@@ -84,7 +84,7 @@ def plan_error() -> None:
 def proof_error() -> None:
     model = Halves()
     channels = sc.trace(model, IMAGE)
-    sc.cut(channels, sc.by_hand(channels, {"first": [0]}), hold_back=False)
+    sc.cut(channels, sc.manual(channels, {"first": [0]}), hold_back=False)
 
 
 def surgery_error() -> None:

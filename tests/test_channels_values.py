@@ -106,7 +106,7 @@ def test_what_no_input_reaches_is_computed(look: Callable[..., Tensor]) -> None:
     assert same_state(model, before)
     (group,) = channels.groups
     assert group.name == "a" and group.n_channels == 6
-    plan = sc.by_hand(channels, {"a": [0, 5]})
+    plan = sc.manual(channels, {"a": [0, 5]})
     small = sc.cut(channels, plan).network
     assert verified(model, small, plan, channels, x).exact
     masked = sc.mask(channels, plan)
@@ -122,7 +122,7 @@ def test_the_whole_network_with_silent_channels_knows_lists_of_places(places: ob
 
     model, x = randomised(Looks(look)), torch.randn(2, 3, 8, dtype=torch.float64)
     channels = sc.trace(model, x)
-    plan = sc.by_hand(channels, {"a": [0, 5]})
+    plan = sc.manual(channels, {"a": [0, 5]})
     checked = verified(model, sc.cut(channels, plan).network, plan, channels, x)
     assert checked.holds and checked.groups == {"a": "kept statistics"}
 

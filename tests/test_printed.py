@@ -233,7 +233,7 @@ def test_the_macs_of_a_group_on_paper() -> None:
     model = Chain(2).double()
     channels = sc.trace(model, image())
     a, b = (group.name for group in channels.groups)
-    plan = sc.by_hand(channels, {a: [1], b: [0, 2]})
+    plan = sc.manual(channels, {a: [1], b: [0, 2]})
     rows = [tuple(vars(row).values()) for row in changes([(channels, plan)])]
     assert rows == [
         (a, 3, 2, 3 * 36, 2 * 36),

@@ -83,7 +83,7 @@ def test_a_network_of_one_size_has_no_other() -> None:
     model, x = One(), torch.zeros(2, 3)
     assert other(model, x) is None
     channels = sc.trace(model, x)
-    plan = sc.by_hand(channels, {"a": [1]})
+    plan = sc.manual(channels, {"a": [1]})
     found = verified(model, sc.cut(channels, plan).network, plan, channels, x)
     assert found.exact and found.inputs == ("2x3",)
 

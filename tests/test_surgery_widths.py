@@ -87,7 +87,7 @@ class Twice(nn.Module):
 def test_what_could_be_either_is_left_and_said() -> None:
     model = randomised(Twice(lambda net, x: x))
     channels = sc.trace(model, X)
-    pruned = sc.cut(channels, sc.by_hand(channels, {"a": [0, 1], "b": [0]}))
+    pruned = sc.cut(channels, sc.manual(channels, {"a": [0, 1], "b": [0]}))
     assert pruned.network.width == 8 and not pruned.plan.attributes
     assert "still hold a width from before the cut: width = 8" in str(pruned)
 
@@ -95,7 +95,7 @@ def test_what_could_be_either_is_left_and_said() -> None:
 def test_a_number_that_is_computed_with_stays() -> None:
     model = randomised(Twice(lambda net, x: x / net.width))
     channels = sc.trace(model, X)
-    pruned = sc.cut(channels, sc.by_hand(channels, {"a": [0, 1], "b": [0, 5]}))
+    pruned = sc.cut(channels, sc.manual(channels, {"a": [0, 1], "b": [0, 5]}))
     assert pruned.network.width == 8 and pruned.verification.exact and not pruned.plan.held_back
 
 

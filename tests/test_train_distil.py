@@ -60,8 +60,8 @@ def soft_distance(model: nn.Module, teacher: nn.Module) -> float:
 def test_the_soft_loss_is_the_formula() -> None:
     logits, wanted = torch.randn(2, 5, 4, dtype=torch.float64, requires_grad=True)
     p, q = (wanted / 3).softmax(1), (logits / 3).softmax(1)
-    by_hand = 9 * (p * (p / q).log()).sum(1).mean()
-    torch.testing.assert_close(soft_loss(logits, wanted, 3.0), by_hand)
+    manual = 9 * (p * (p / q).log()).sum(1).mean()
+    torch.testing.assert_close(soft_loss(logits, wanted, 3.0), manual)
     assert float(soft_loss(wanted, wanted, 3.0).detach()) == pytest.approx(0.0, abs=1e-12)
 
 

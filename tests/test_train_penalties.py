@@ -232,7 +232,7 @@ def test_the_same_seed_gives_the_same_weights_to_the_bit_also_after_an_interrupt
     assert not same(whole, plain)
 
 
-def by_hand(name: str, p: dict[str, Tensor], channels: ChannelMap, chosen: Any) -> Tensor:
+def manual(name: str, p: dict[str, Tensor], channels: ChannelMap, chosen: Any) -> Tensor:
     """The penalty as its paper writes it, at strength 1, one channel at a time."""
     zero = torch.zeros((), dtype=torch.float64)
     if CASES[name].pushes == "scales":
@@ -293,7 +293,7 @@ def test_the_gradient_is_that_of_the_formula(name: str, network: str) -> None:
                 parameter.abs_()
     parameters = dict(model.named_parameters())
     penalty: Any = PENALTIES[name](0.7, model, channels, 0.5)
-    formula = by_hand(name, parameters, channels, getattr(penalty, "filters", None))
+    formula = manual(name, parameters, channels, getattr(penalty, "filters", None))
     wanted: Iterable[Tensor | None] = [None for _ in parameters]
     if formula.requires_grad:
         free = {at: p for at, p in parameters.items() if p.requires_grad}

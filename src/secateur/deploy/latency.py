@@ -20,7 +20,7 @@ from secateur.channels.trace import Example, call_arguments
 from secateur.deploy.turns import Comparison, Latency, by_turns, on_this_machine
 from secateur.errors import PlanError
 from secateur.plan.latency import Kind, LatencyTable, Timing, grouping_of, kind_of, numbers_put_out
-from secateur.plan.select import by_hand
+from secateur.plan.select import manual
 from secateur.surgery.cut import cut
 from secateur.train.evaluate import modes_kept
 
@@ -130,7 +130,7 @@ def _rest(channels: ChannelMap, layers: LatencyTable, repetitions: int) -> tuple
     Both come from its time whole and with half of its channels.
     """
     remove = {group.name: range(group.n_channels // 2) for group in channels.groups}
-    half = cut(channels, by_hand(channels, remove))
+    half = cut(channels, manual(channels, remove))
     gone = half.plan.remove
     n_whole, n_half = numbers_put_out(channels), numbers_put_out(channels, gone)
     example_input = channels.example_input
