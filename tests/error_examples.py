@@ -84,7 +84,7 @@ def plan_error() -> None:
 def proof_error() -> None:
     model = Halves()
     channels = sc.trace(model, IMAGE)
-    sc.cut(model, sc.by_hand(channels, {"first": [0]}), IMAGE, hold_back=False)
+    sc.cut(model, sc.manual(channels, {"first": [0]}), IMAGE, hold_back=False)
 
 
 def surgery_error() -> None:

@@ -193,7 +193,7 @@ def test_stacked_filters_on_paper() -> None:
     """8 x 8 places; 1 + 8 of 16 filters of 3 inputs stay, and 2 of 9: 64 * (27 + 18)."""
     model, example = network(stacked), image(1, 8)
     channels = sc.trace(model, example)
-    plan = sc.by_hand(channels, {"a": range(7)})
+    plan = sc.manual(channels, {"a": range(7)})
     assert (plan.before.macs, plan.after.macs) == (64 * (48 + 32), 64 * (27 + 18))
     check_cut_equals_mask(model, example, channels, 3)
 

@@ -17,7 +17,7 @@ with warnings.catch_warnings():
 from contracts import check_cut_equals_mask, randomised
 from secateur.channels.trace import trace
 from secateur.errors import TraceError
-from secateur.plan.select import by_hand
+from secateur.plan.select import manual
 from secateur.surgery.cut import cut
 from secateur.surgery.verify import verify
 
@@ -76,7 +76,7 @@ def test_fake_quantised_by_one_scale_is_cut() -> None:
     (group,) = channels.groups
     assert (group.name, group.n_channels) == ("a", 4)
     assert not channels.unknown
-    small = cut(model, by_hand(channels, {"a": [0, 2]}), example)
+    small = cut(model, manual(channels, {"a": [0, 2]}), example)
     assert small.b.weight.shape == (2, 2, 1, 1)
 
 
@@ -90,7 +90,7 @@ def test_scales_of_channels_go_with_them() -> None:
     }
     scales = {f"{layer}.weight_fake_quant.{leaf}" for layer in "ab" for leaf in SCALES}
     model = prepared(tq.default_fused_per_channel_wt_fake_quant)
-    plan = by_hand(channels, {"a": [1]})
+    plan = manual(channels, {"a": [1]})
     small = cut(model, plan, IMAGE.float(), channels=channels)
     assert small.a.weight_fake_quant.scale.shape == (3,)
     found = verify(model, small, plan, channels, IMAGE.float())

@@ -186,7 +186,7 @@ def test_tokens_laid_out_as_a_map_are_viewed_as_in_torch() -> None:
         ("embed", 4),
         ("conv", 6),
     ]
-    small = sc.cut(model, sc.by_hand(channels, {"conv": [1, 4]}), one, channels=channels)
+    small = sc.cut(model, sc.manual(channels, {"conv": [1, 4]}), one, channels=channels)
     assert small.head.in_features == 64
     with pytest.raises(RuntimeError, match="view size is not compatible"):
         model(two)
@@ -200,6 +200,6 @@ def test_a_cut_leaves_weights_of_one_place_channels_last() -> None:
     )
     x = torch.zeros(1, 3, 5, 5)
     channels = sc.trace(model, x)
-    small = sc.cut(model, sc.by_hand(channels, {"0": [1]}), x, channels=channels)
+    small = sc.cut(model, sc.manual(channels, {"0": [1]}), x, channels=channels)
     assert small[0].weight.stride() == (3, 1, 3, 3) and small[1].weight.stride() == (3, 1, 3, 3)
     assert small(x).stride() == model(x).stride()

@@ -105,7 +105,7 @@ def test_what_no_input_reaches_is_computed(look: Callable[..., Tensor]) -> None:
     assert same_state(model, before)
     (group,) = channels.groups
     assert group.name == "a" and group.n_channels == 6
-    plan = sc.by_hand(channels, {"a": [0, 5]})
+    plan = sc.manual(channels, {"a": [0, 5]})
     small = sc.cut(model, plan, x)
     assert sc.verify(model, small, plan, channels, x).exact
     masked = sc.mask(model, plan, channels)
@@ -121,7 +121,7 @@ def test_the_whole_network_with_silent_channels_knows_lists_of_places(places: ob
 
     model, x = randomised(Looks(look)), torch.randn(2, 3, 8, dtype=torch.float64)
     channels = sc.trace(model, x)
-    plan = sc.by_hand(channels, {"a": [0, 5]})
+    plan = sc.manual(channels, {"a": [0, 5]})
     checked = sc.verify(model, sc.cut(model, plan, x), plan, channels, x)
     assert checked.holds and checked.groups == {"a": "kept statistics"}
 

@@ -15,7 +15,7 @@ from secateur.errors import BudgetError, PlanError
 from secateur.plan.budget import Budget, amount
 from secateur.plan.plan import PruningPlan
 from secateur.plan.reach import reach
-from secateur.plan.select import by_hand, global_, isomorphic, uniform
+from secateur.plan.select import global_, isomorphic, manual, uniform
 
 
 def _each(n: int) -> np.ndarray:
@@ -362,15 +362,15 @@ def test_whether_a_budget_can_be_met_needs_no_scores(channels: ChannelMap) -> No
     assert str(row) == "70 MACs of 140 can be met; the least would be 30"
 
 
-def test_a_plan_by_hand(channels: ChannelMap) -> None:
-    plan = by_hand(channels, {"a": [2, 0], "b": []})
+def test_a_manual_plan(channels: ChannelMap) -> None:
+    plan = manual(channels, {"a": [2, 0], "b": []})
     assert plan.remove == {"a": (0, 2)}
     assert plan.after == cost(channels, {"a": (0, 2)})
     assert plan.reached["macs"] == plan.after.macs and plan.asked == {}
     with pytest.raises(PlanError, match="would empty group 'b'"):
-        by_hand(channels, {"b": [0, 1]})
+        manual(channels, {"b": [0, 1]})
     with pytest.raises(PlanError, match="no channel group 'z'"):
-        by_hand(channels, {"z": [0]})
+        manual(channels, {"z": [0]})
 
 
 def test_an_unknown_normalisation_is_refused(channels: ChannelMap, scores: Scores) -> None:

@@ -16,7 +16,7 @@ from random_networks import RandomNetwork
 from secateur.channels.trace import trace
 from secateur.networks.families import NETWORKS
 from secateur.networks.vgg import vgg
-from secateur.plan.select import by_hand
+from secateur.plan.select import manual
 from secateur.surgery.cut import cut
 from secateur.surgery.dead import (
     CONSTANT,
@@ -217,7 +217,7 @@ def test_one_channel_of_a_dead_group_stays() -> None:
     dead = dead_channels(model, channels, image())
     assert list(dead.of("0")) == [0, 1, 2, 3]
     assert plan_dead(channels, dead).remove == {"0": (1, 2, 3)}
-    assert dead.among(by_hand(channels, {"0": [0, 2]})) == (2, 0)
+    assert dead.among(manual(channels, {"0": [0, 2]})) == (2, 0)
 
 
 def dead_by_chance(model: nn.Module, seed: int) -> nn.Module:
@@ -275,7 +275,7 @@ def test_every_channel_that_is_not_called_free_matters() -> None:
     judged = set()
     for group in channels.groups:
         for j in range(group.n_channels):
-            small = cut(model, by_hand(channels, {group.name: [j]}), image())
+            small = cut(model, manual(channels, {group.name: [j]}), image())
             nothing = dead.of(group.name).get(j, CONSTANT) != CONSTANT
             changed = difference(outputs(small, image()), wanted) > 1e-12
             assert changed != nothing

@@ -356,7 +356,7 @@ def test_repaired_magnitudes_are_rounded_as_parameters_are(norm: Any, dtype: tor
     model.eval()
     x = X.to(dtype)
     channels = sc.trace(model, x)
-    plan = sc.by_hand(channels, {"0": [0, 3, 5]})
+    plan = sc.manual(channels, {"0": [0, 3, 5]})
     assert not settle(model, plan, x).held_back
     small = sc.cut(model, plan, x)
     assert sc.verify(model, small, plan, channels, x).exact

@@ -82,7 +82,7 @@ def test_a_network_of_one_size_has_no_other() -> None:
     model, x = One(), torch.zeros(2, 3)
     assert other(model, x) is None
     channels = sc.trace(model, x)
-    plan = sc.by_hand(channels, {"a": [1]})
+    plan = sc.manual(channels, {"a": [1]})
     found = sc.verify(model, sc.cut(model, plan, x), plan, channels, x)
     assert found.exact and found.inputs == ("2x3",)
 

@@ -124,7 +124,7 @@ def test_a_silent_head_is_one_that_nothing_reads() -> None:
 def test_the_cut_of_another_channel_is_seen() -> None:
     cut = cut_of(RandomProgram(0, Plain), 0)
     group = cut.channels.by_name["blocks.0.conv"]
-    one, other = (sc.by_hand(cut.channels, {group.name: [k]}) for k in (0, 1))
+    one, other = (sc.manual(cut.channels, {group.name: [k]}) for k in (0, 1))
     small = sc.cut(cut.model, one, cut.example)
     check_silence(replace(cut, plan=one, small=small))
     with pytest.raises(AssertionError, match="cut and silent differ"):
@@ -169,7 +169,7 @@ def check_silence(cut: Cut) -> None:
     excused = over_channels(cut.model, cut.channels, cut.plan.remove)
     if excused:
         rest = {name: gone for name, gone in cut.plan.remove.items() if name not in excused}
-        plan = sc.settle(cut.model, sc.by_hand(cut.channels, rest), cut.example)
+        plan = sc.settle(cut.model, sc.manual(cut.channels, rest), cut.example)
         cut = replace(cut, plan=plan, small=sc.cut(cut.model, plan, cut.example))
     assert silent_error(cut) <= EXACT, "cut and silent differ"
 

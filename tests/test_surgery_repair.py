@@ -62,7 +62,7 @@ def test_the_cut_is_the_network_with_silent_channels(kind: str, transposed: bool
     assert not channels.mixing and not channels.unknown
     first, second = (group.name for group in channels.groups)
     for gone in ({first: [0, 3, 7]}, {second: [2, 5]}, {first: [1], second: [0, 1, 2, 3, 4]}):
-        plan = sc.by_hand(channels, gone)
+        plan = sc.manual(channels, gone)
         small = sc.cut(model, plan, x)
         assert sc.verify(model, small, plan, channels, x).exact
         after = {1: gone.get(first, []), 3: gone.get(second, [])}
@@ -80,7 +80,7 @@ def test_magnitudes_on_paper() -> None:
     x = torch.zeros(1, 1)
     channels = sc.trace(model, x)
     (group,) = channels.groups
-    small = sc.cut(model, sc.by_hand(channels, {group.name: [0]}), x)
+    small = sc.cut(model, sc.manual(channels, {group.name: [0]}), x)
     assert small[1].weight.tolist() == [[8.0]]
     assert small[1].parametrizations.weight.original0.item() == 8
     assert small[1].parametrizations.weight.original1.item() == 4
@@ -93,7 +93,7 @@ def test_a_direction_of_which_nothing_is_left_gives_zeros() -> None:
     x = torch.randn(4, 1, dtype=torch.float64)
     channels = sc.trace(model, x)
     (group,) = channels.groups
-    plan = sc.by_hand(channels, {group.name: [0]})
+    plan = sc.manual(channels, {group.name: [0]})
     small = sc.cut(model, plan, x)
     assert small[1].weight[0].tolist() == [0, 0]
     assert sc.verify(model, small, plan, channels, x).exact
@@ -103,13 +103,13 @@ def test_a_small_network_trains_on_as_it_is_built() -> None:
     model = randomised(chain("old weight norm, filters"))
     x = torch.randn(2, 4, 12, dtype=torch.float64)
     channels = sc.trace(model, x)
-    small = sc.cut(model, sc.by_hand(channels, {channels.groups[0].name: [0]}), x)
+    small = sc.cut(model, sc.manual(channels, {channels.groups[0].name: [0]}), x)
     small.train()(x).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in small.parameters())
     assert {site.kind for site in sites(small)} == {"weight norm"}
     spectral = randomised(chain("spectral norm"))
     channels = sc.trace(spectral, x)
-    small = sc.cut(spectral, sc.by_hand(channels, {channels.groups[0].name: [0]}), x).train()
+    small = sc.cut(spectral, sc.manual(channels, {channels.groups[0].name: [0]}), x).train()
     for _ in range(400):  # power iterations find the largest singular value of what is left
         small(x)
     weight = small.eval()[2].weight.flatten(1)
@@ -137,7 +137,7 @@ def test_a_weight_norm_in_a_forward_is_listed() -> None:
     assert [(row.reason, row.weights) for row in channels.mixing] == [
         ("a weight over its norm", True)
     ]
-    plan = sc.by_hand(channels, {"a": [0]})
+    plan = sc.manual(channels, {"a": [0]})
     with pytest.warns(UserWarning, match="read by weights that the network computes"):
         small = sc.cut(model, plan, x)
     found = sc.verify(model, small, plan, channels, x)

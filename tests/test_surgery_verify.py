@@ -56,7 +56,7 @@ def test_a_weight_computed_over_its_inputs_is_never_called_exact(how: str) -> No
         model.b.weight[0, 2, 0, 0] = 1.5  # the largest is among those that go
     x = torch.randn(2, 3, 7, 7, dtype=torch.float64)
     channels = sc.trace(model, x)
-    plan = sc.by_hand(channels, {"a": [0, 2, 5]})
+    plan = sc.manual(channels, {"a": [0, 2, 5]})
     with pytest.warns(UserWarning, match=f"{COMPUTED} .* at test_surgery_verify.py:\\d+"):
         small = sc.cut(model, plan, x)
     found = sc.verify(model, small, plan, channels, x)
@@ -66,7 +66,7 @@ def test_a_weight_computed_over_its_inputs_is_never_called_exact(how: str) -> No
     truly = difference(outputs(small, x), outputs(silent, x))
     assert truly > 1e-3 and found.silence_error > 1e-3
     # what is not read by it is exact, and said so
-    plan = sc.by_hand(channels, {"a": []})
+    plan = sc.manual(channels, {"a": []})
     assert sc.verify(model, sc.cut(model, plan, x), plan, channels, x).exact
 
 
@@ -83,7 +83,7 @@ def test_a_weight_computed_element_by_element_is_exact(how: str) -> None:
 
     model, x = randomised(Net()), torch.randn(2, 3, 7, 7, dtype=torch.float64)
     channels = sc.trace(model, x)
-    plan = sc.by_hand(channels, {"a": [1, 2]})
+    plan = sc.manual(channels, {"a": [1, 2]})
     small = sc.cut(model, plan, x)
     assert sc.verify(model, small, plan, channels, x).exact
     model.silence = [1, 2]
@@ -109,7 +109,7 @@ def test_a_norm_in_a_side_branch_excuses_nothing_but_itself(lost: bool) -> None:
     model, x = randomised(SideNorm(lost=lost)), torch.randn(2, 5, 3, dtype=torch.float64)
     channels = sc.trace(model, x)
     assert list(channels.by_name) == ["a", "a:2", "t"]
-    plan = settle(model, sc.by_hand(channels, {"a": [0, 1, 2], "t": [0]}), x)
+    plan = settle(model, sc.manual(channels, {"a": [0, 1, 2], "t": [0]}), x)
     assert "slice at test_surgery_verify.py" in plan.held_back["a"]
     small = sc.cut(model, plan, x)
     found = sc.verify(model, small, plan, channels, x)
@@ -145,7 +145,7 @@ TOKENS = torch.zeros(1, 5, dtype=torch.long)
 def test_whole_numbers_are_drawn_anew() -> None:
     model = randomised(Attends(by_width=False))
     channels = sc.trace(model, TOKENS)
-    plan = sc.by_hand(channels, {"q": [0, 3], "v": [1], "e": [2]})
+    plan = sc.manual(channels, {"q": [0, 3], "v": [1], "e": [2]})
     small = sc.cut(model, plan, TOKENS)
     assert sc.verify(model, small, plan, channels, TOKENS).exact
     wrong = copy.deepcopy(small)
@@ -159,7 +159,7 @@ def test_whole_numbers_are_drawn_anew() -> None:
 def test_a_temperature_that_is_a_width_is_held_back_and_the_rest_is_cut() -> None:
     model = randomised(Attends(by_width=True))
     channels = sc.trace(model, TOKENS)
-    plan = settle(model, sc.by_hand(channels, {"q": [0, 3], "v": [1], "e": [2]}), TOKENS)
+    plan = settle(model, sc.manual(channels, {"q": [0, 3], "v": [1], "e": [2]}), TOKENS)
     assert list(plan.held_back) == ["q"] and set(plan.remove) == {"v", "e"}
     assert "is not the whole one with these channels silent" in plan.held_back["q"]
 
@@ -220,7 +220,7 @@ def test_random_numbers_are_the_same_on_both_sides_and_outside_as_if_none_were_d
 
     model, x = randomised(Noise()), torch.randn(2, 3, 12, dtype=torch.float64)
     channels = sc.trace(model, x)
-    plan = sc.by_hand(channels, {"a": [0, 4, 5]})
+    plan = sc.manual(channels, {"a": [0, 4, 5]})
     torch.manual_seed(5)
     small = sc.cut(model, plan, x)
     assert sc.verify(model, small, plan, channels, x).exact
@@ -246,7 +246,7 @@ def test_a_table_of_positions_is_a_length() -> None:
     pins = {(row.parameter, row.dim, row.n_channels): row.reason for row in channels.pinned}
     assert pins["rows", 0, 3] == "lies beyond what the example reaches in slice"
     assert pins["rows", 0, 7] == "meets a tensor of fixed size in add"
-    plan = sc.by_hand(channels, {"a": [2]})
+    plan = sc.manual(channels, {"a": [2]})
     small = sc.cut(model, plan, x)
     assert small.rows.shape == (10, 5)
     assert sc.verify(model, small, plan, channels, x).inputs == ("2x4x7", "3x4x3")
@@ -274,7 +274,7 @@ def test_a_tensor_that_python_made_anew_keeps_its_labels(again: Any) -> None:
         ("b.weight", 1),
     ]
     assert {row.reason for row in channels.pinned} == {"is an output of the network"}
-    plan = sc.by_hand(channels, {"a": [1, 2]})
+    plan = sc.manual(channels, {"a": [1, 2]})
     assert sc.verify(model, sc.cut(model, plan, x), plan, channels, x).exact
 
 
@@ -366,7 +366,7 @@ def test_plain_weights_are_cut_exactly() -> None:
     assert "parametrizations" not in " ".join(plain.state_dict())
     for network, exact in ((model, False), (plain, True)):
         channels = sc.trace(network, x)
-        plan = sc.by_hand(channels, {"0": [0, 1]})
+        plan = sc.manual(channels, {"0": [0, 1]})
         if exact:
             small = sc.cut(network, plan, x)
         else:
@@ -380,7 +380,7 @@ def test_the_words_say_what_was_verified_and_what_not() -> None:
     model = randomised(nn.Sequential(model, nn.Conv1d(4, 2, 1)))
     x = torch.randn(2, 1, 6, dtype=torch.float64)
     channels = sc.trace(model, x)
-    plan = sc.by_hand(channels, {"0.0": [1], "0.2": [0]})
+    plan = sc.manual(channels, {"0.0": [1], "0.2": [0]})
     text = str(sc.verify(model, sc.cut(model, plan, x), plan, channels, x))
     assert "in float64, on inputs of 2x1x6 and 3x1x3" in text
     assert "1 group: the whole network with these channels silent\n" in text

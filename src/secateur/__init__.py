@@ -76,9 +76,9 @@ if TYPE_CHECKING:
     from secateur.plan.plan import PruningPlan as PruningPlan
     from secateur.plan.reach import reach as reach
     from secateur.plan.schedule import scaled as scaled
-    from secateur.plan.select import by_hand as by_hand
     from secateur.plan.select import global_ as global_
     from secateur.plan.select import isomorphic as isomorphic
+    from secateur.plan.select import manual as manual
     from secateur.plan.select import uniform as uniform
     from secateur.plan.sensitivity import Sensitivity as Sensitivity
     from secateur.plan.sensitivity import ratios_for as ratios_for
@@ -155,7 +155,7 @@ _HOME = {
     "plan.reach": ("reach",),
     "plan.schedule": ("scaled",),
     "plan.sensitivity": ("Sensitivity", "ratios_for", "ratios_from"),
-    "plan.select": ("by_hand", "global_", "isomorphic", "uniform"),
+    "plan.select": ("manual", "global_", "isomorphic", "uniform"),
     "pruning": ("prune", "prune_steps"),
     "study.analyse": ("analyse",),
     "study.inspection": ("Analysis",),

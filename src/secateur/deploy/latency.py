@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from secateur.channels.groups import ChannelMap
 from secateur.errors import PlanError
 from secateur.plan.latency import Kind, LatencyTable, Timing, grouping_of, kind_of, numbers_put_out
-from secateur.plan.select import by_hand
+from secateur.plan.select import manual
 from secateur.surgery.cut import cut
 from secateur.surgery.prove import settle
 from secateur.train.evaluate import modes_kept
@@ -105,7 +105,7 @@ def _rest(
     Both come from its time whole and with half of its channels.
     """
     remove = {group.name: range(group.n_channels // 2) for group in channels.groups}
-    plan = settle(model, by_hand(channels, remove), example_input)
+    plan = settle(model, manual(channels, remove), example_input)
     half = cut(model, plan, example_input)
     n_whole, n_half = numbers_put_out(channels), numbers_put_out(channels, plan.remove)
     whole_ms = measured_latency_ms(model, example_input, 2 * repetitions)

@@ -45,7 +45,8 @@ class Budget:
     `ratios`: share of the channels to remove from some groups, whatever the rest does. A key is
         the name of a group, or else of a layer whose filters are in groups, or a pattern
         (`stage1.*`); of several that match, the last one counts.
-    `ignore`: groups, layers or patterns to leave alone.
+    `ignore`: groups, layers or patterns to leave alone; of a layer that only reads channels, the
+        groups that it reads.
 
     Raises:
         BudgetError: nothing is asked for, or a value is out of range.

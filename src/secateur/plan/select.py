@@ -83,7 +83,7 @@ def isomorphic(
     return _select(scores, channels, budget, key, normalisation, how)
 
 
-def by_hand(channels: ChannelMap, remove: Mapping[str, Sequence[int]]) -> PruningPlan:
+def manual(channels: ChannelMap, remove: Mapping[str, Sequence[int]]) -> PruningPlan:
     """A plan of channels named one by one: group name to the indices that go.
 
     Raises:
@@ -97,7 +97,7 @@ def by_hand(channels: ChannelMap, remove: Mapping[str, Sequence[int]]) -> Prunin
         after=cost(channels),
         asked={},
         reached={},
-        how="by hand",
+        how="manual",
         held_back={},
     )
     plan.check(channels)

@@ -14,7 +14,7 @@ from secateur.channels.groups import ChannelGroup, ChannelMap
 from secateur.channels.trace import Example, trace
 from secateur.errors import SurgeryError, VerificationError
 from secateur.plan.plan import PruningPlan
-from secateur.plan.select import by_hand
+from secateur.plan.select import manual
 from secateur.surgery.absorb import shift, sites_of
 from secateur.surgery.constants import Place, Read, Reading, read_constants
 from secateur.surgery.cut import cut
@@ -159,7 +159,7 @@ def plan_dead(channels: ChannelMap, dead: DeadChannels, *, constants: bool = Tru
     for name, found in dead.reasons.items():
         gone = [j for j in found if constants or j not in dead.constant.get(name, ())]
         remove[name] = gone[1:] if len(gone) == channels.by_name[name].n_channels else gone
-    return replace(by_hand(channels, remove), how="dead channels")
+    return replace(manual(channels, remove), how="dead channels")
 
 
 def remove_dead(

@@ -13,7 +13,7 @@ from secateur.channels.groups import ChannelMap
 from secateur.criteria.scores import Scores
 from secateur.errors import TrainingError, unknown_name
 from secateur.plan.room import rounded
-from secateur.plan.select import by_hand
+from secateur.plan.select import manual
 from secateur.plan.sensitivity import Better, Curve, Sensitivity
 from secateur.surgery.mask import mask
 
@@ -83,7 +83,7 @@ def measure_sensitivity(
         n, order = channels.by_name[name].n_channels, np.argsort(scores.of(name), kind="stable")
         values = []
         for k in numbers:
-            plan = by_hand(channels, {name: order[:k].tolist()})
+            plan = manual(channels, {name: order[:k].tolist()})
             masked = mask(model, plan, channels)
             values.append(value(masked, f"group {name!r} without {k} of {n} channels"))
         curves.append(Curve(name, n, tuple(k / n for k in numbers), tuple(values)))
