@@ -1,4 +1,4 @@
-"""A group is known by the name of every layer in it: to ignore it, to give it a ratio, to name it."""
+"""A group is known by the name of every layer in it: to ignore it, to give it a ratio, by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ X = torch.zeros(1, 3, 8, 8)
 
 
 class Joined(nn.Module):
-    """Two branches that are added (one group, `a.0`), a convolution of its own, and a classifier."""
+    """Two branches that are added (one group, `a.0`), a convolution, and a classifier."""
 
     def __init__(self) -> None:
         super().__init__()

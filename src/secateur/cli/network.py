@@ -34,7 +34,7 @@ def build_network(factory: str, weights: Path | None, arguments: list[str] | Non
     Raises:
         SecateurError: the factory cannot be found or called, or the weights do not fit.
     """
-    from secateur.surgery.package import load_weights
+    from secateur.surgery.weights import load_weights
 
     model = call_factory(factory, keywords(arguments or []))
     if weights is not None:
