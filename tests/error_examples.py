@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 import secateur as sc
 from secateur.channels.groups import ChannelMap
-from secateur.cli.network import call_factory
 from secateur.deploy.onnx import export_onnx
 from secateur.deploy.quantise import quantise
 from secateur.errors import SecateurError
+from secateur.networks.factory import call_factory
 from secateur.networks.vgg import vgg
 from secateur.report.findings import find
 from secateur.scenes.datasets import esc10

@@ -11,9 +11,10 @@ from secateur.errors import DataError, SecateurError, brief, unknown_name
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from secateur.channels.groups import ChannelMap
+    from secateur.cli.network import Given
     from secateur.criteria.base import Criterion
     from secateur.criteria.scores import Scores
 
@@ -85,10 +86,9 @@ def read_calibration(
 
 
 def scores_of(
-    model: nn.Module,
+    given: Given,
     channels: ChannelMap,
     criterion: Criterion,
-    example: Tensor,
     *,
     calibration: str | None = None,
     loss: str = "cross_entropy",
@@ -98,10 +98,9 @@ def scores_of(
     """Score by a criterion; where it needs data, in words which were taken.
 
     Args:
-        model: the network.
+        given: the network, and what it is traced with.
         channels: its channel map.
         criterion: what to score by.
-        example: what the network is traced with.
         calibration: as `read_calibration` takes it; generated scenes where a criterion needs data
             and none are named.
         loss: the name of the loss, for criteria of gradients.
@@ -116,7 +115,8 @@ def scores_of(
     on_progress(f"scoring by {criterion.name}")
     loss_fn = loss_of(loss)
     if criterion.update is None:
-        return score(model, channels, [criterion], seed=seed)[criterion.name], None
+        return score(given.model, channels, [criterion], seed=seed)[criterion.name], None
+    example = given.one_tensor(f"calibrating {criterion.name!r}")
     inputs, targets, what = read_calibration(calibration or SCENES, example)
     if targets is None and "gradients" in criterion.needs:
         raise DataError(
@@ -131,7 +131,7 @@ def scores_of(
         for k in starts
     )
     found = score(
-        model,
+        given.model,
         channels,
         [criterion],
         calibration=batches,

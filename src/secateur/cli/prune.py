@@ -26,7 +26,8 @@ from secateur.cli.budget import (
 )
 from secateur.cli.calibration import read_calibration, scores_of
 from secateur.cli.criterion import find_criterion
-from secateur.cli.network import Arguments, Factory, InputShape, Weights, build_network, example_of
+from secateur.cli.inputs import Inputs
+from secateur.cli.network import Arguments, Factory, Given, Weights, given_network
 from secateur.cli.outcome import (
     Cut,
     Outcome,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from secateur.channels.groups import ChannelMap
+    from secateur.channels.trace import Example
     from secateur.criteria.scores import Scores
     from secateur.plan.budget import Budget
 
@@ -52,7 +54,7 @@ def prune(
     factory: Factory,
     weights: Weights = None,
     arg: Arguments = None,
-    input_shape: InputShape = "1x64x101",
+    inputs: Inputs = None,
     macs: Macs = None,
     params: Params = None,
     n_bytes: Bytes = None,
@@ -111,7 +113,6 @@ def prune(
     """Cut a network to a budget; write the plan, the smaller network and what each layer costs."""
     from rich.console import Console
 
-    from secateur.channels.trace import trace
     from secateur.deploy.device import DEVICES
     from secateur.files import write_text
     from secateur.plan.budget import Budget
@@ -143,18 +144,18 @@ def prune(
         budget = None
     else:
         budget = Budget(**limits, latency_table=read_latency_table(latency_table), **rules)
-    model = build_network(factory, weights, arg)
-    example = example_of(input_shape)
-    anew = _data_to_re_estimate_on(calibration, example) if re_estimate else None
+    given = given_network(factory, weights, arg, inputs)
+    model, example = given.model, given.example
+    anew = _data_to_re_estimate_on(calibration, given) if re_estimate else None
     with Console(stderr=True).status("tracing") as shown:
-        channels = trace(model, example)
+        channels = given.traced()
         if budget is None:
             shown.update("removing dead channels, and verifying")
             done = _cut_dead(model, example)
         else:
             _say_reach(channels, budget, quiet=as_json)
-            given: dict[str, Any] = {"calibration": calibration, "loss": loss, "seed": seed}
-            scored = partial(scores_of, model, channels, chosen, example, **given)
+            data: dict[str, Any] = {"calibration": calibration, "loss": loss, "seed": seed}
+            scored = partial(scores_of, given, channels, chosen, **data)
             done = _cut_to(budget, model, channels, example, scored, select, shown.update)
         shown.update("looking for dead channels")
         dead = dead_outcome(dead_channels(model, channels, example), done.plan)
@@ -175,14 +176,14 @@ def prune(
         files=tuple(out / name for name in ("plan.json", "network.safetensors", "costs.csv")),
     )
     write_text(outcome.files[0], done.plan.to_json())
-    save(done.network, outcome.files[1], done.plan)
+    save(done.network, outcome.files[1], (*given.plans, done.plan))
     write_text(outcome.files[2], as_csv(outcome.costs))
     typer.echo(outcome.as_json() if as_json else "\n".join(outcome.lines()))
     if outcome.fit is not None and not outcome.fit.fits:
         raise typer.Exit(1)
 
 
-def _cut_dead(model: nn.Module, example: Tensor) -> Cut:
+def _cut_dead(model: nn.Module, example: Example) -> Cut:
     """Remove the dead channels, and verify."""
     from secateur.surgery.dead import remove_dead
 
@@ -195,7 +196,7 @@ def _cut_to(
     budget: Budget,
     model: nn.Module,
     channels: ChannelMap,
-    example: Tensor,
+    example: Example,
     scored: Callable[..., tuple[Scores, str | None]],
     select: Any,
     on_progress: Callable[[str], None],
@@ -239,15 +240,15 @@ def _check_no_budget(limits: Mapping[str, Any], rules: Mapping[str, Any]) -> Non
         )
 
 
-def _data_to_re_estimate_on(calibration: str | None, example: Tensor) -> Tensor:
+def _data_to_re_estimate_on(calibration: str | None, given: Given) -> Tensor:
     if calibration is None:
         raise SecateurError(
             "--re-estimate needs data; name a file with `input`, or scenes, by --calibration"
         )
-    return read_calibration(calibration, example)[0]
+    return read_calibration(calibration, given.one_tensor("--re-estimate"))[0]
 
 
-def _timed(model: nn.Module, small: nn.Module, example: Tensor) -> dict[str, float]:
+def _timed(model: nn.Module, small: nn.Module, example: Example) -> dict[str, float]:
     from secateur.deploy.latency import measured_latency_ms
 
     return {

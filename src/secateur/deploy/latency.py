@@ -15,8 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from secateur.channels.groups import ChannelMap
+from secateur.channels.trace import Example, call_arguments
 from secateur.errors import PlanError
 from secateur.plan.latency import Kind, LatencyTable, Timing, grouping_of, kind_of, numbers_put_out
 from secateur.plan.select import manual
@@ -28,7 +30,7 @@ _SHARES = (0.125, 0.25, 0.375, 0.5, 0.75, 1.0)
 """Widths at which a layer is measured, as shares of its own; and one channel."""
 
 
-def measured_latency_ms(model: nn.Module, example_input: Tensor, repetitions: int = 30) -> float:
+def measured_latency_ms(model: nn.Module, example_input: Example, repetitions: int = 30) -> float:
     """Median milliseconds of one call in evaluation mode on one thread of the CPU, when warm.
 
     It is the thread's own time, which is what a clock shows when nothing else runs.
@@ -40,13 +42,14 @@ def measured_latency_ms(model: nn.Module, example_input: Tensor, repetitions: in
     """
     with modes_kept(model), _one_thread(), torch.inference_mode():
         model.eval()
-        return _median_ms(lambda: model(example_input), repetitions)
+        args, kwargs = call_arguments(example_input)
+        return _median_ms(lambda: model(*args, **kwargs), repetitions)
 
 
 def measure_latencies(
     model: nn.Module,
     channels: ChannelMap,
-    example_input: Tensor,
+    example_input: Example,
     *,
     repetitions: int = 15,
     on_progress: Callable[[int, int], None] | None = None,
@@ -67,10 +70,11 @@ def measure_latencies(
         PlanError: the example is not one, or a layer's convolution does not run with it.
         SurgeryError: half of the network cannot be cut.
     """
-    if len(example_input) != 1:
+    first = next(t for t in tree_leaves(example_input) if isinstance(t, Tensor))
+    if len(first) != 1:
         raise PlanError(
             f"latency is that of one example; give an example_input of shape (1, …), not "
-            f"{tuple(example_input.shape)}"
+            f"{tuple(first.shape)}"
         )
     settings = _convolutions(model, example_input)
     widest: dict[Kind, tuple[int, int]] = {}
@@ -96,7 +100,7 @@ def measure_latencies(
 def _rest(
     model: nn.Module,
     channels: ChannelMap,
-    example_input: Tensor,
+    example_input: Example,
     layers: LatencyTable,
     repetitions: int,
 ) -> tuple[float, float]:
@@ -160,11 +164,12 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def _convolutions(model: nn.Module, example_input: Tensor) -> dict[Kind, _Convolution]:
+def _convolutions(model: nn.Module, example_input: Example) -> dict[Kind, _Convolution]:
     watch = _Watch()
     with modes_kept(model), torch.no_grad(), watch:
         model.eval()
-        model(example_input)
+        args, kwargs = call_arguments(example_input)
+        model(*args, **kwargs)
     return watch.seen
 
 
