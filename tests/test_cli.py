@@ -112,11 +112,11 @@ BAD = [
     (["prune", "unusual:explodes", "--macs", "50%"], "RuntimeError: no such size"),
     (
         ["prune", "unusual:two_inputs", "--macs", "50%"],
-        "TwoInputs, which takes x, y, and there is no",
+        "which takes x, y, and there is no",
     ),
     (
         ["prune", "unusual:mixing", "--macs", "50%"],
-        "Mixing, which takes x, and there is no --input",
+        "which takes x, and there is no --input",
     ),
     (["prune", VGG, "--macs", "50%", "--arg", "width=[8"], "cannot read the value '[8'"),
     (["prune", VGG, "--macs", "50%", "--arg", "width=-3"], "failed"),

@@ -57,15 +57,18 @@ def shown(example: Any) -> Any:
     [
         ("doors:plain", ["3x9x9"], ((1, 3, 9, 9), "float32")),
         ("doors:plain", ["float64:3X9X9"], ((1, 3, 9, 9), "float64")),
-        ("doors:two_images", ["3x9x9", "1x9x9"], (((1, 3, 9, 9), "float32"), ((1, 1, 9, 9), "float32"))),
-        ("doors:two_images", ["doors:images"], (((2, 3, 9, 9), "float32"), ((2, 1, 9, 9), "float32"))),
+        ("doors:two_images", ["3x9x9", "1x9x9"],
+         (((1, 3, 9, 9), "float32"), ((1, 1, 9, 9), "float32"))),
+        ("doors:two_images", ["doors:images"],
+         (((2, 3, 9, 9), "float32"), ((2, 1, 9, 9), "float32"))),
         ("doors:tokens", ["int64:16", "mask=bool:16"],
          {"ids": ((1, 16), "int64"), "mask": ((1, 16), "bool")}),
         ("doors:tokens", ["mask=doors:mask", "ids=int64:16"],
          {"mask": ((1, 16), "float32"), "ids": ((1, 16), "int64")}),
         ("doors:tokens", [f"mask={FACTORIES}/doors.py:mask", "ids=int32:16"],
          {"mask": ((1, 16), "float32"), "ids": ((1, 16), "int32")}),
-        ("doors:tokens", ["ids=int64:", "mask=8"], {"ids": ((1,), "int64"), "mask": ((1, 8), "float32")}),
+        ("doors:tokens", ["ids=int64:", "mask=8"],
+         {"ids": ((1,), "int64"), "mask": ((1, 8), "float32")}),
         (VGG, [], ((1, 1, 64, 101), "float32")),
     ],
 )  # fmt: skip
@@ -88,12 +91,12 @@ WRONG = [
     ([""], "'' is not a shape"),
     (["input=3x9x9", "input=3x9x9"], "--input gives 'input' twice"),
     (["3x9x9", "input=3x9x9"], "--input gives 'input' twice"),
-    (["3x9x9", "3x9x9"], r"Sequential takes input, and --input 3x9x9 --input 3x9x9 does not fit: too"),
-    (["other=3x9x9"], r"Sequential takes input, and --input other=3x9x9 does not fit: missing a req"),
+    (["3x9x9", "3x9x9"], "takes input, and --input 3x9x9 --input 3x9x9 does not fit: too"),
+    (["other=3x9x9"], "Sequential takes input, and --input other=3x9x9 does not fit: missing"),
     (["3x9x9", "3x9x9", "mask=3"], "gives 2 arguments in their order, and Sequential takes input"),
     (["doors:nothing"], "--input 'doors:nothing': 'doors' has no function 'nothing'"),
-    (["gone.py:image"], "--input 'gone.py:image': no file .*gone.py; an input is package.module:fun"),
-    (["doors:fails"], "--input 'doors:fails' failed: RuntimeError: no such recording; it is called"),
+    (["gone.py:image"], "--input 'gone.py:image': no file .*gone.py; an input is package.mod"),
+    (["doors:fails"], "--input 'doors:fails' failed: RuntimeError: no such recording; it is c"),
     (["doors:words"], "what --input doors:words gives is str 'no tensors'; give a tensor, a tuple"),
 ]  # fmt: skip
 
@@ -156,12 +159,12 @@ def test_every_command_takes_them(
     [
         (
             ["export"],
-            "an export is for networks of one input of floating point numbers, and Tokens",
+            "an export is for networks of one input of floating point numbers, and",
         ),
         (["sensitivity", "--calibration", "scenes"], "a sensitivity is for networks of one input"),
         (
             ["prune", *HALF, "--criterion", "taylor_fo"],
-            "calibrating 'taylor_fo' is for networks of",
+            "calibrating 'taylor_fo' is for networks",
         ),
     ],
 )
@@ -182,7 +185,7 @@ def test_what_is_for_one_input_only_says_so(
 @pytest.mark.parametrize(
     ("network", "given", "says"),
     [
-        (VGG, "3x64x101", "'conv1.conv' takes 1 channels and is given 3, as 1x3x64x101"),
+        (VGG, "3x64x101", "'conv1.conv' takes 1 channel and is given 3, as 1x3x64x101"),
         ("doors:plain", "1x9x9", "'0' takes 3 channels and is given 1, as 1x1x9x9"),
         (
             "doors:plain",
@@ -262,8 +265,8 @@ def test_a_package_that_cannot_be_imported_is_named_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, network: str, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # as where it is not installed
-    says = f"{network} needs the package {package}, and it cannot be imported: .*; pip install {package}"
-    with pytest.raises(SecateurError, match=says):
+    says = f"{network} needs the package {package}, and it cannot be imported: .*; pip install "
+    with pytest.raises(SecateurError, match=says + package):
         call_factory(network, {})
 
 
@@ -276,7 +279,7 @@ def test_networks_of_transformers_by_class_and_by_folder(
     transformers.ResNetForImageClassification(config).save_pretrained("saved")
     config.save_pretrained("bare")
     assert run(monkeypatch, "prune", "hf:saved", "--input", "3x64x64", *HALF, "-o", "out") == 0
-    assert "conv" in capsys.readouterr().out
+    assert "macs" in capsys.readouterr().out
     plan = PruningPlan.from_json(Path("out/plan.json").read_text())
     small = load("out/network.safetensors", lambda: call_factory("hf:saved", {}))
     assert sum(p.numel() for p in small.parameters()) == plan.after.params < plan.before.params
@@ -290,9 +293,7 @@ def test_networks_of_transformers_by_class_and_by_folder(
     assert named.num_labels == 3
     with pytest.raises(SecateurError, match="which takes pixel_values, and there is no --input"):
         given_network("hf:bare", None, None, None)
-    with pytest.raises(
-        SecateurError, match="no class 'ResNetConfg' in .*; did you mean 'ResNetConf"
-    ):
+    with pytest.raises(SecateurError, match=r"no class 'ResNetConfg' in .*; did you mean 'ResNet"):
         call_factory("hf:ResNetConfg", {})
     Path("saved/model.safetensors").rename("saved/pytorch_model.bin")
     with pytest.raises(SecateurError, match=r"pytorch_model.bin and no \.safetensors file"):
@@ -306,7 +307,7 @@ def test_keywords_of_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = ["hidden_size=32", "intermediate_size=48", "num_hidden_layers=1", "vocab_size=50",
              "num_attention_heads=2"]  # fmt: skip
     network = ["hf:BertModel", *(word for size in sizes for word in ("--arg", size))]
-    inputs = ["--input", "input_ids=int64:16", "--input", "attention_mask=bool:16"]
+    inputs = ["--input", "input_ids=int64:16", "--input", "token_type_ids=int64:16"]
     assert run(monkeypatch, "prune", *network, *inputs, "--params", "90%", "-o", "out") == 0
     plan = PruningPlan.from_json(Path("out/plan.json").read_text())
     assert plan.after.params <= 0.9 * plan.before.params

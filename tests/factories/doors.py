@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Tokens(nn.Module):
-    """Whole numbers and a mask: an embedding, two layers over time, a mean of what is not masked."""
+    """Whole numbers and a mask: an embedding, two layers over time, a mean over the mask."""
 
     def __init__(self, n_tokens: int = 20, width: int = 8) -> None:
         super().__init__()

@@ -187,14 +187,14 @@ def misfit(call: Call | None) -> str:
         return ""
     if call.name == "convolution":
         transposed, conv_groups = call.args[6], call.args[8]
-        what, has = "channels", given.shape[1]
+        what, has = "channel", given.shape[1]
         takes = weight.shape[0] if transposed else weight.shape[1] * conv_groups
     else:
-        what, has, takes = "features", given.shape[-1], weight.shape[0]
+        what, has, takes = "feature", given.shape[-1], weight.shape[0]
     if takes == has:
         return ""
-    shape = "x".join(map(str, given.shape))
-    return f"{owner_module(name)!r} takes {takes} {what} and is given {has}, as {shape}"
+    shape, several = "x".join(map(str, given.shape)), "s" * (takes != 1)
+    return f"{owner_module(name)!r} takes {takes} {what}{several} and is given {has}, as {shape}"
 
 
 def explained(model: nn.Module, error: Exception, where: str, failed: Call | None) -> TraceError:
