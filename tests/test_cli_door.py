@@ -276,8 +276,8 @@ def test_networks_of_transformers_by_class_and_by_folder(
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     sizes = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "num_labels": 3}
     config = transformers.ResNetConfig(**sizes, layer_type="basic", architectures=None)
-    transformers.ResNetForImageClassification(config).save_pretrained("saved")
     config.save_pretrained("bare")
+    transformers.ResNetForImageClassification(config).save_pretrained("saved")
     assert run(monkeypatch, "prune", "hf:saved", "--input", "3x64x64", *HALF, "-o", "out") == 0
     assert "macs" in capsys.readouterr().out
     plan = PruningPlan.from_json(Path("out/plan.json").read_text())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,8 @@ def _timm(name: str) -> Callable[..., nn.Module]:
     Raises:
         SecateurError: timm cannot be imported, or has no such network.
     """
-    timm = _imported("timm", f"timm:{name}")
+    with _needed("timm", f"timm:{name}"):
+        import timm
     if not timm.is_model(name):
         near = _nearest(name, timm.list_models())
         raise SecateurError(f"no network {name!r} in timm{near}; timm.list_models() lists them")
@@ -47,7 +48,8 @@ def _transformers(name: str) -> Callable[..., nn.Module]:
     Raises:
         SecateurError: transformers cannot be imported, or knows no such thing.
     """
-    transformers = _imported("transformers", f"hf:{name}")
+    with _needed("transformers", f"hf:{name}"):
+        import transformers
     folder = Path(name)
     if (folder / "config.json").is_file():
         return lambda **arguments: _in_folder(transformers, folder, arguments)
@@ -132,12 +134,14 @@ def _named(transformers: ModuleType, config: Any) -> Any:
     return getattr(transformers, names[0], transformers.AutoModel)
 
 
-def _imported(package: str, network: str) -> ModuleType:
+@contextmanager
+def _needed(package: str, network: str) -> Iterator[None]:
+    """Say which package a network needs if it cannot be imported inside, why, and what to do."""
     try:
-        return importlib.import_module(package)
+        yield
     except Exception as error:  # a package that does not fit another fails in ways of its own
-        missing = getattr(error, "name", None) or package
-        also = "" if missing.partition(".")[0] == package else f" {missing.partition('.')[0]}"
+        missing = (getattr(error, "name", None) or package).partition(".")[0]
+        also = "" if missing == package else f" {missing}"
         raise SecateurError(
             f"{network} needs the package {package}, and it cannot be imported: {brief(error)}; "
             f"pip install {package}{also}"

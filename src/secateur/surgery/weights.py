@@ -5,7 +5,6 @@ Nothing is unpickled but tensors.
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -91,18 +90,18 @@ def _read(path: Path) -> Any:
         raise PackageError(f"no file {path}; give the path of a .safetensors or .pth file")
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # a torn archive, a text file: each reader has errors of its own
+        if type(error).__name__ != "UnpicklingError":
+            raise PackageError(
+                f"{path} is not a readable file of torch.save: {brief(error)}; write it again with "
+                "torch.save(model.state_dict(), 'weights.pth')"
+            ) from error
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f" ({found[1]})" if found else ""
         raise PackageError(
             f"{path} holds more than tensors{what}, and to unpickle that could run any code; "
             "read it where you trust it, write the weights alone, torch.save(model.state_dict(), "
             "'weights.pth'), and give that file"
-        ) from error
-    except Exception as error:  # a torn archive, a text file: each reader has errors of its own
-        raise PackageError(
-            f"{path} is not a readable file of torch.save: {brief(error)}; write it again with "
-            "torch.save(model.state_dict(), 'weights.pth')"
         ) from error
 
 
