@@ -66,7 +66,7 @@ def plan_of(
         after=after,
         asked={} if ratio is None else {"pruning_ratio": ratio},
         reached={"pruning_ratio": 1 - after.channels / max(before.channels, 1)},
-        how="by hand",
+        how="manual",
         held_back={},
     )
 

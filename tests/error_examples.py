@@ -10,6 +10,7 @@ import tempfile
 import textwrap
 from collections.abc import Callable
 from contextlib import chdir
+from importlib.abc import MetaPathFinder
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,16 +19,18 @@ from torch import Tensor, nn
 
 import secateur as sc
 from secateur.channels.groups import ChannelMap
-from secateur.cli.network import call_factory
+from secateur.cli.network import given_network
 from secateur.deploy.onnx import export_onnx
 from secateur.deploy.quantise import quantise
 from secateur.errors import SecateurError
+from secateur.networks.factory import call_factory
 from secateur.networks.vgg import vgg
 from secateur.report.findings import find
 from secateur.scenes.datasets import esc10
 from secateur.study.recipe import read_recipe
 from secateur.study.store import Store
 from secateur.surgery.verify import verified
+from secateur.surgery.weights import load_weights
 from secateur.train.fit import Training
 
 IMAGE = torch.zeros(1, 1, 32, 33)
@@ -122,6 +125,75 @@ def storage_error() -> None:
     sc.save(network(), "taken/small.safetensors")
 
 
+def filled(content: object) -> None:
+    """A network of width 4, filled with what a file holds."""
+    torch.save(content, "weights.pth")
+    load_weights(network(), "weights.pth")
+
+
+class Hidden(nn.Module):
+    """Two branches that are added, and a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 4, 3), nn.Conv2d(1, 4, 3)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc((self.a(x) + self.b(x)).mean((2, 3)))
+
+
+def named(group: str) -> None:
+    sc.manual(sc.trace(Hidden(), IMAGE), {group: [0]})
+
+
+def called(*inputs: str) -> None:
+    layer = ["in_channels=3", "out_channels=4", "kernel_size=3"]
+    given_network("torch.nn:Conv2d", None, layer, list(inputs)).traced()
+
+
+def without_package() -> None:
+    """Name a network of a package as if it were not installed."""
+    kept = {n: sys.modules.pop(n) for n in list(sys.modules) if n.startswith("transformers")}
+    sys.meta_path.insert(0, _Hides())
+    try:
+        call_factory("hf:ResNetModel", {})
+    finally:
+        del sys.meta_path[0]
+        sys.modules.update(kept)
+
+
+class _Hides(MetaPathFinder):
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name == "transformers":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+AT_THE_DOOR: dict[str, Callable[[], object]] = {
+    "weights that would have to be unpickled": lambda: filled(network()),
+    "weights of another width": lambda: filled(vgg(width=8).state_dict()),
+    "weights of another network": lambda: filled(Hidden().state_dict()),
+    "weights of which two sets fit": lambda: filled(
+        {
+            f"{one}.{name}": tensor
+            for one in ("student", "teacher")
+            for name, tensor in vgg(width=4).state_dict().items()
+        }
+    ),
+    "a package that is not there": without_package,
+    "no input": called,
+    "an input of another number of channels": lambda: called("1x32x33"),
+    "an input of a type that is none": lambda: called("int46:16"),
+    "an input that the network does not take": lambda: called("3x8x8", "mask=bool:8"),
+    "a function that makes no input": lambda: called("math:inputs"),
+    "a number without its unit": lambda: sc.prune(network(), IMAGE, macs="50"),
+    "a share without its sign": lambda: sc.prune(network(), IMAGE, macs="0.5"),
+    "a layer in the place of its group": lambda: named("b"),
+    "a layer that only reads": lambda: named("fc"),
+}
+"""What can be wrong with what a user gives first, in words, and how to be told so."""
+
+
 EXAMPLES: dict[str, Callable[[], object]] = {
     "SecateurError": lambda: call_factory("secateur.networks.vgg:vgg", {"widht": 4}),
     "TraceError": trace_error,
@@ -148,14 +220,15 @@ def message(name: str) -> str:
     """What the error says, whichever folder this runs in."""
     with tempfile.TemporaryDirectory() as folder, chdir(folder):
         try:
-            EXAMPLES[name]()
+            (EXAMPLES | AT_THE_DOOR)[name]()
         except SecateurError as error:
-            assert type(error).__name__ == name, f"{type(error).__name__}: {error}"
+            kind = type(error).__name__
+            assert kind == name or name in AT_THE_DOOR, f"{kind}: {error}"
             return " ".join(str(error).split())
     raise AssertionError(f"no {name}")
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or EXAMPLES:
+    for name in sys.argv[1:] or EXAMPLES | AT_THE_DOOR:
         text = textwrap.fill(message(name), 120, break_long_words=False, break_on_hyphens=False)
         sys.stdout.write(f"{name}\n{textwrap.indent(text, '    ')}\n")

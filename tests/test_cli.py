@@ -110,7 +110,14 @@ BAD = [
     (["prune", VGG, "--pruning-ratio", "1"], "in [0, 1)"),
     (["prune", VGG, "--macs", "50%", "--criterion", "l1norm"], "did you mean 'l1'?"),
     (["prune", "unusual:explodes", "--macs", "50%"], "RuntimeError: no such size"),
-    (["prune", "unusual:two_inputs", "--macs", "50%"], "wants x, y"),
+    (
+        ["prune", "unusual:two_inputs", "--macs", "50%"],
+        "which takes x, y, and there is no",
+    ),
+    (
+        ["prune", "unusual:mixing", "--macs", "50%"],
+        "which takes x, and there is no --input",
+    ),
     (["prune", VGG, "--macs", "50%", "--arg", "width=[8"], "cannot read the value '[8'"),
     (["prune", VGG, "--macs", "50%", "--arg", "width=-3"], "failed"),
     (["prune", VGG, "--pruning-ratio", "0.5", "--min-channels", "1000"], "lower min_channels"),

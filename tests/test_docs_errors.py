@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from error_examples import EXAMPLES, message
+from error_examples import AT_THE_DOOR, EXAMPLES, message
 from secateur import errors
 from secateur.errors import SecateurError
 
@@ -21,9 +21,9 @@ ROWS = re.findall(r"^\| `(\w+)` \| (\d) \| (.+?) \| (.+?) \|$", PAGE, flags=re.M
 
 
 def shown() -> dict[str, str]:
-    """Message by error, as the page prints them."""
-    (block,) = re.findall(r"^```\n(.*?)^```$", PAGE, flags=re.S | re.M)
-    found = re.findall(r"^(\w+)\n((?:    .*\n)+)", block, flags=re.M)
+    """Message by error and by what is wrong at the door, as the page prints them."""
+    blocks = re.findall(r"^```\n(.*?)^```$", PAGE, flags=re.S | re.M)
+    found = re.findall(r"^(\S.*)\n((?:    .*\n)+)", "".join(blocks), flags=re.M)
     return {name: " ".join(text.split()) for name, text in found}
 
 
@@ -34,10 +34,11 @@ def test_the_table_holds_the_family_in_its_order_with_its_exit_codes() -> None:
 
 
 def test_each_has_an_example() -> None:
-    assert list(shown()) == list(EXAMPLES) == [kind.__name__ for kind in FAMILY]
+    assert list(EXAMPLES) == [kind.__name__ for kind in FAMILY]
+    assert list(shown()) == [*EXAMPLES, *AT_THE_DOOR]
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", EXAMPLES | AT_THE_DOOR)
 def test_it_says_what_the_page_shows(name: str) -> None:
     if name in ("DeployError", "ExportError"):
         pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import trace
 from secateur.cli.main import main
-from secateur.cli.network import build_network, call_factory
 from secateur.cli.scenes_train import check_answers
 from secateur.deploy.latency import measure_latencies
 from secateur.deploy.quantise import quantise
@@ -27,6 +26,7 @@ from secateur.errors import (
     SecateurError,
     TraceError,
 )
+from secateur.networks.factory import call_factory
 from secateur.networks.vgg import vgg
 from secateur.plan.budget import Budget
 from secateur.plan.reach import check_reach
@@ -149,7 +149,7 @@ def test_the_command_line_says_so_in_one_line(
 
 
 def test_features_that_the_network_cannot_take() -> None:
-    model = build_network(VGG, None, ["width=4"])
+    model = call_factory(VGG, {"width": 4})
     refused(
         DataError,
         "own cannot be called with features (3, 8, 8)",

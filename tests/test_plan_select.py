@@ -362,7 +362,7 @@ def test_whether_a_budget_can_be_met_needs_no_scores(channels: ChannelMap) -> No
     assert str(row) == "70 MACs of 140 can be met; the least would be 30"
 
 
-def test_a_plan_by_hand(channels: ChannelMap) -> None:
+def test_a_manual_plan(channels: ChannelMap) -> None:
     plan = manual(channels, {"a": [2, 0], "b": []})
     assert plan.remove == {"a": (0, 2)}
     assert plan.after == cost(channels, {"a": (0, 2)})
@@ -376,3 +376,29 @@ def test_a_plan_by_hand(channels: ChannelMap) -> None:
 def test_an_unknown_normalisation_is_refused(channels: ChannelMap, scores: Scores) -> None:
     with pytest.raises(PlanError, match=r"no normalisation 'men'; .* did you mean 'mean'\?"):
         global_(scores, channels, Budget(macs="50%"), "men")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"macs": "22"}, "the nearest reachable is 30 of 140 .*; did you mean '22%'"),
+        ({"macs": 25}, "25 MACs cannot be met; .*did you mean '25%'"),
+        ({"params": "2"}, r"2 parameters cannot be met; .* start from a smaller network$"),  # 0.28
+        ({"bytes": "1@int8"}, r"1 bytes at int8 cannot be met; .* smaller network$"),
+        ({"macs": "0.5"}, r"^0\.5 is less than one; did you mean '50%'\?"),
+        ({"params": 0.25}, r"^0\.25 is less than one; did you mean '25%'\?"),
+        ({"bytes": "0.5@int8"}, r"^0\.5 is less than one; did you mean '50%'\?"),
+    ],
+)
+def test_a_forgotten_unit_is_asked_about_where_it_would_be_met(
+    channels: ChannelMap, scores: Scores, asked: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(BudgetError, match=says):
+        uniform(scores, channels, Budget(**asked))
+
+
+def test_a_small_number_that_can_be_met_is_taken_at_its_word(
+    channels: ChannelMap, scores: Scores
+) -> None:
+    plan = uniform(scores, channels, Budget(macs="70"))
+    assert plan.asked == {"macs": 70} and plan.after.macs <= 70

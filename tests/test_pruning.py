@@ -245,7 +245,8 @@ def test_criteria_of_data_and_of_ones_own() -> None:
     ("words", "error", "says"),
     [
         ({}, BudgetError, "asks for nothing"),
-        ({"macs": "50"}, BudgetError, r"did you mean '50%'\?"),
+        ({"macs": "50"}, BudgetError, r"the nearest reachable is .*did you mean '50%' or '50k'\?"),
+        ({"macs": 0.5}, BudgetError, r"less than one; did you mean '50%'\?"),
         ({"macs": "0.001%"}, BudgetError, "the nearest reachable is"),
         ({"macs": "50%", "criterion": "l3"}, CriterionError, "l3"),
         ({"macs": "50%", "scope": "globl"}, PlanError, "globl.*did you mean.*global"),

@@ -19,7 +19,7 @@ from secateur.study.diagnosis import findings, rho_text, undefined
 from secateur.study.from_scores import analysis_of
 from secateur.study.inspection import Analysis, LeftOut, NetworkFacts
 from secateur.study.screen import LINES, WIDTH, screen
-from secateur.surgery.package import load_weights
+from secateur.surgery.weights import load_weights
 
 FACTS = NetworkFacts(10, 100, 2, 1, 4, ())
 

@@ -298,3 +298,20 @@ def test_after_training_with_the_proximal_penalty() -> None:
     assert done.relative_error < 1e-5
     with torch.no_grad():
         torch.testing.assert_close(done.network(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_turned_computed_and_turned_back_can_be_viewed() -> None:
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.last = nn.Conv2d(1, 4, 3), nn.Linear(4 * 36, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            turned = self.conv(x).transpose(2, 3) * 2  # laid out as before it was turned
+            return self.last(turned.transpose(2, 3).view(len(x), -1))
+
+    model = Turned()
+    model.conv.weight.data[1] = 0
+    model.conv.bias.data[1] = 0
+    x = torch.zeros(1, 1, 8, 8)
+    assert dead_channels(model, trace(model, x), x).n_channels == 1

@@ -15,8 +15,9 @@ from secateur.channels.trace import trace
 from secateur.errors import PackageError, StorageError
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.cut import cut
-from secateur.surgery.package import load, load_weights, read, save
+from secateur.surgery.package import load, read, save
 from secateur.surgery.restore import Removed
+from secateur.surgery.weights import load_weights
 from toys import TOYS, depthwise, image, plain, tied
 
 
@@ -102,7 +103,7 @@ def test_a_missing_or_broken_file_is_refused(tmp_path: Path) -> None:
 
 def test_another_network_s_file_is_refused(tmp_path: Path) -> None:
     path = save(plain(), tmp_path / "net.safetensors")
-    with pytest.raises(PackageError, match="does not fit Sequential: lacks"):
+    with pytest.raises(PackageError, match="does not fit Sequential: it lacks"):
         load(path, depthwise)
     wide = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 3, 3))
     path = save(wide, tmp_path / "wide.safetensors")

@@ -17,9 +17,9 @@ from secateur.plan.budget import Budget
 from secateur.plan.select import SCOPES
 from secateur.surgery.absorb import absorb
 from secateur.surgery.cut import cut
-from secateur.surgery.package import load_weights
 from secateur.surgery.restore import remember, restore
 from secateur.surgery.verify import verified
+from secateur.surgery.weights import load_weights
 
 WITHOUT_DATA = [criterion for criterion in CRITERIA.values() if criterion.update is None]
 

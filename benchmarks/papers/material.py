@@ -19,7 +19,8 @@ from secateur.channels.trace import trace
 from secateur.criteria.score import score
 from secateur.criteria.table import CRITERIA
 from secateur.errors import SecateurError
-from secateur.surgery.package import load, load_weights
+from secateur.surgery.package import load
+from secateur.surgery.weights import load_weights
 
 NORMS = ("l1", "l2", "fermat", "gm")
 LEAST_FILTERS = 8

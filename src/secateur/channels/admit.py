@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from traceback import walk_tb
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from secateur.channels.cost import owner_module
 from secateur.channels.walk import modules_of
 from secateur.errors import TraceError
+
+if TYPE_CHECKING:
+    from secateur.channels.call import Call
 
 _WRAPPERS = {
     "DataParallel": "module",
@@ -174,7 +178,26 @@ def asks_for_values(error: Exception) -> bool:
     return any(said in str(error) for said in _OF_VALUES)
 
 
-def explained(model: nn.Module, error: Exception, where: str) -> TraceError:
+def misfit(call: Call | None) -> str:
+    """What a layer takes and what it is given, in words, where that is why a call failed; or ''."""
+    if call is None or call.name not in ("convolution", "addmm", "mm"):
+        return ""
+    given, weight = call.args[1:3] if call.name == "addmm" else call.args[:2]
+    if (name := call.run.weight_name(weight)) is None:
+        return ""
+    if call.name == "convolution":
+        transposed, conv_groups = call.args[6], call.args[8]
+        what, has = "channel", given.shape[1]
+        takes = weight.shape[0] if transposed else weight.shape[1] * conv_groups
+    else:
+        what, has, takes = "feature", given.shape[-1], weight.shape[0]
+    if takes == has:
+        return ""
+    shape, several = "x".join(map(str, given.shape)), "s" * (takes != 1)
+    return f"{owner_module(name)!r} takes {takes} {what}{several} and is given {has}, as {shape}"
+
+
+def explained(model: nn.Module, error: Exception, where: str, failed: Call | None) -> TraceError:
     """What an exception in a network's forward means; `where` is the operator or line."""
     name = type(model).__name__
     at = f" ({where})" if where else ""
@@ -196,8 +219,8 @@ def explained(model: nn.Module, error: Exception, where: str) -> TraceError:
             "must run in it, with a batch of the example's size"
         )
     return TraceError(
-        f"{name}.forward failed on shapes{at}: {text}; check that example_input has the "
-        "shape and type the network is called with"
+        f"{name}.forward failed on shapes{at}: {misfit(failed) or text}; check that example_input "
+        "has the shape and type the network is called with"
     )
 
 

@@ -118,7 +118,7 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> list[Tensor]:
             run.place, run.in_sight = raising_place(error)
             run.failed_at = run.failed_at or " ".join(run.place[-1:])
             run.wants_values = not run.with_values and asks_for_values(error)
-            raise explained(model, error, run.failed_at) from error
+            raise explained(model, error, run.failed_at, run.failed) from error
     if not (answer := tensors_within(out)):
         raise TraceError(
             f"{type(model).__name__}.forward gives back {type(out).__name__} {str(out)[:40]!r}, in "

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from secateur.channels.groups import ChannelMap
+    from secateur.cli.network import Given
     from secateur.criteria.base import Criterion
     from secateur.criteria.scores import Scores
 
@@ -85,9 +86,9 @@ def read_calibration(
 
 
 def scores_of(
+    given: Given,
     channels: ChannelMap,
     criterion: Criterion,
-    example: Tensor,
     *,
     calibration: str | None = None,
     loss: str = "cross_entropy",
@@ -97,9 +98,9 @@ def scores_of(
     """Score by a criterion; where it needs data, in words which were taken.
 
     Args:
-        channels: what `trace` found out about the network.
+        given: the network, and what it is called with.
+        channels: what `trace` found out about it.
         criterion: what to score by.
-        example: what the network is traced with.
         calibration: as `read_calibration` takes it; generated scenes where a criterion needs data
             and none are named.
         loss: the name of the loss, for criteria of gradients.
@@ -115,6 +116,7 @@ def scores_of(
     loss_fn = loss_of(loss)
     if criterion.update is None:
         return score(channels, [criterion], seed=seed)[criterion.name], None
+    example = given.one_tensor(f"calibrating {criterion.name!r}")
     inputs, targets, what = read_calibration(calibration or SCENES, example)
     if targets is None and "gradients" in criterion.needs:
         raise DataError(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secateur.cli.calibration import read_calibration
-from secateur.cli.network import Arguments, Factory, InputShape, build_network, example_of
+from secateur.cli.inputs import Inputs
+from secateur.cli.network import Arguments, Factory, Weights, given_network
 from secateur.errors import DeployError, SecateurError, unknown_name
 
 if TYPE_CHECKING:
@@ -21,12 +22,9 @@ if TYPE_CHECKING:
 
 def export(
     factory: Factory,
-    weights: Annotated[
-        Path | None,
-        typer.Option("--weights", "-w", help="What prune wrote, or any .safetensors that fits."),
-    ] = None,
+    weights: Weights = None,
     arg: Arguments = None,
-    input_shape: InputShape = "1x64x101",
+    inputs: Inputs = None,
     int8: Annotated[bool, typer.Option("--int8", help="An INT8 file too.")] = False,
     calibration: Annotated[
         str | None, typer.Option(help="Inputs for INT8: a file with `input`; or scenes.")
@@ -56,7 +54,6 @@ def export(
     from secateur.deploy.device import DEVICES
     from secateur.deploy.export import export as export_to
     from secateur.deploy.session import check_installed
-    from secateur.surgery.package import load, plans_in
 
     check_installed()
     if device is not None and device not in DEVICES:
@@ -66,19 +63,13 @@ def export(
             "--int8 needs inputs to find the ranges of activations; name a file with `input`, or "
             "scenes, by --calibration"
         )
-    example = example_of(input_shape)
     axes = _axes(dynamic)
-    model = build_network(factory, None, arg)
-    uncut = None
-    plans = () if weights is None else plans_in(weights)
-    if weights is not None:
-        fresh = model
-        model = load(weights, lambda: fresh).eval()
-        uncut = fresh if plans else None
-    inputs, labelled, used = None, None, UNKNOWN
+    given = given_network(factory, weights, arg, inputs)
+    model, example, uncut = given.model, given.one_tensor("an export"), given.uncut
+    x, labelled, used = None, None, UNKNOWN
     if calibration is not None:
-        inputs, targets, used = read_calibration(calibration, example)
-        labelled = _labelled(inputs, targets)
+        x, targets, used = read_calibration(calibration, example)
+        labelled = _labelled(x, targets)
     tested = UNKNOWN if labelled is None else f"{used}, the calibration data themselves"
     if test is not None:
         labelled, tested = _test_data(test, example)
@@ -89,7 +80,7 @@ def export(
         weights_sha256=UNKNOWN if weights is None else sha256(weights.read_bytes()).hexdigest(),
         data=data,
         training=training,
-        cuts=tuple(map(Cut, plans)),
+        cuts=tuple(map(Cut, given.plans)),
         calibration=used,
         labelled_data=tested,
     )
@@ -98,7 +89,7 @@ def export(
             model,
             example,
             out,
-            calibration=inputs if int8 else None,
+            calibration=x if int8 else None,
             labelled=labelled,
             uncut=uncut,
             origin=origin,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secateur.cli.network import Arguments, InputShape, build_network, example_of
+from secateur.cli.inputs import Inputs
+from secateur.cli.network import Arguments, given_network
 from secateur.errors import SecateurError
 
 if TYPE_CHECKING:
@@ -23,18 +24,18 @@ def inspect(
     networks: Annotated[
         list[str],
         typer.Argument(
-            help="Factories, package.module:function, each perhaps with @weights.safetensors.",
+            help="Each package.module:function, timm:NAME or hf:NAME, perhaps with @weights.",
             show_default=False,
         ),
     ],
     weights: Annotated[
         list[Path] | None,
         typer.Option(
-            "--weights", "-w", help="Weights of each network in order, or several of one network."
+            "--weights", "-w", help="Weights of each network in order, or several of one."
         ),
     ] = None,
     arg: Arguments = None,
-    input_shape: InputShape = "1x64x101",
+    inputs: Inputs = None,
     criterion: Annotated[
         list[str] | None,
         typer.Option(help="A criterion to compare; repeatable. [default: all that can be]"),
@@ -58,7 +59,6 @@ def inspect(
     """Say how criteria see a network and what its weights are like; write a page about it."""
     from rich.console import Console
 
-    from secateur.channels.trace import trace
     from secateur.cli.calibration import loss_of, read_calibration
     from secateur.cli.criterion import find_criterion
     from secateur.files import write_text
@@ -69,22 +69,21 @@ def inspect(
     chosen = [find_criterion(name) for name in criterion] if criterion else None
     loss_fn = loss_of(loss)
     sources = named_sources(networks, weights or [])
-    example = example_of(input_shape)
-    batches, targets = None, False
-    if calibration:
-        inputs, target, _ = read_calibration(calibration, example, seed)
-        batches, targets = _batches(inputs, target), target is not None
-    found = []
+    batches, targets, found, read_for = None, False, [], None
     with Console(stderr=True).status("inspecting") as shown:
         for name, factory, file in sources:
             shown.update(f"inspecting {name}")
-            model = build_network(factory, file, arg)
-            channels = trace(model, example)
+            given = given_network(factory, file, arg, inputs)
+            channels = given.traced()
+            if calibration and (example := given.one_tensor("calibrating")).shape != read_for:
+                x, target, _ = read_calibration(calibration, example, seed)
+                batches, targets = _batches(x, target), target is not None
+                read_for = example.shape
             if groups and not as_json:
                 typer.echo(f"{channels}\n")
             found.append(
                 analyse(
-                    model,
+                    given.model,
                     channels,
                     chosen,
                     calibration=batches,

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from secateur.cli.network import Arguments, Factory, InputShape, Weights, build_network, example_of
+from secateur.cli.inputs import Inputs
+from secateur.cli.network import Arguments, Factory, Weights, given_network
 from secateur.errors import SecateurError
 
 
@@ -17,7 +18,7 @@ def latency(
     factory: Factory,
     weights: Weights = None,
     arg: Arguments = None,
-    input_shape: InputShape = "1x64x101",
+    inputs: Inputs = None,
     repetitions: Annotated[int, typer.Option(help="How often each layer is timed.")] = 15,
     out: Annotated[Path, typer.Option("--out", "-o", help="File of the table.")] = Path(
         "out/latency.json"
@@ -27,15 +28,13 @@ def latency(
     """Time every kind of layer over widths, one thread; a table for `prune --latency-ms`."""
     from rich.console import Console
 
-    from secateur.channels.trace import trace
     from secateur.deploy.latency import measure_latencies, measured_latency_ms
     from secateur.files import write_text
 
     if repetitions < 1:
         raise SecateurError(f"--repetitions is a whole number from 1; got {repetitions}")
-    model = build_network(factory, weights, arg)
-    example = example_of(input_shape)
-    channels = trace(model, example)
+    given = given_network(factory, weights, arg, inputs)
+    model, example, channels = given.model, given.example, given.traced()
     with Console(stderr=True).status("timing layers") as shown:
         table = measure_latencies(
             channels,

@@ -1,64 +1,112 @@
-"""What a command says of a network: its factory, arguments, weights and input shape."""
+"""What a command is told of a network: its factory, arguments, weights and inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from secateur.errors import SecateurError
+from secateur.cli.inputs import example_of
+from secateur.errors import SecateurError, TraceError
 from secateur.networks.factory import call_factory
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from secateur.channels.groups import ChannelMap
+    from secateur.channels.trace import Example
+    from secateur.plan.plan import PruningPlan
+
 Factory = Annotated[
-    str, typer.Argument(help="The network's factory, package.module:function", show_default=False)
+    str,
+    typer.Argument(help="package.module:function, timm:NAME or hf:NAME", show_default=False),
 ]
 Weights = Annotated[
-    Path | None, typer.Option("--weights", "-w", help="A .safetensors file that fits the factory.")
+    Path | None, typer.Option("--weights", "-w", help="Its weights: .safetensors, .pth or .pt.")
 ]
 Arguments = Annotated[
     list[str] | None, typer.Option("--arg", help="An argument of the factory, name=value.")
 ]
-InputShape = Annotated[
-    str, typer.Option("--input", help="Shape of one example without the batch, 1x64x101.")
-]
 
 
-def build_network(factory: str, weights: Path | None, arguments: list[str] | None) -> nn.Module:
-    """Call the factory and fill the network with the weights.
+@dataclass(frozen=True)
+class Given:
+    """A network as a command was told of it, filled and evaluating, and what it is called with.
+
+    `plans` are those of the cuts it has behind it, as its file of weights has them, and `uncut` is
+    then the network before them, as the factory makes it.
+    """
+
+    model: nn.Module
+    example: Example
+    plans: tuple[PruningPlan, ...] = ()
+    uncut: nn.Module | None = None
+
+    def traced(self) -> ChannelMap:
+        """Its channel map.
+
+        Raises:
+            TraceError: it cannot be traced with this example.
+        """
+        from secateur.channels.trace import trace
+        from secateur.surgery.inputs import sizes_of
+
+        try:
+            return trace(self.model, self.example)
+        except TraceError as error:
+            raise TraceError(
+                f"{error}. It was called with {sizes_of(self.example)}; --input gives one example "
+                "without the batch"
+            ) from error
+
+    def one_tensor(self, what: str) -> Tensor:
+        """The example, if it is one tensor of floating point numbers.
+
+        Raises:
+            SecateurError: it is not; `what` then cannot be done.
+        """
+        from torch import Tensor
+
+        if isinstance(self.example, Tensor) and self.example.is_floating_point():
+            return self.example
+        raise SecateurError(
+            f"{what} is for networks of one input of floating point numbers, and "
+            f"{type(self.model).__name__} is called with others; use secateur from Python for it"
+        )
+
+
+def given_network(
+    factory: str,
+    weights: Path | None,
+    arguments: list[str] | None,
+    inputs: list[str] | None,
+) -> Given:
+    """Call the factory, fill the network with the weights, and make its example.
+
+    A file that a cut network was written to with its plans is read as `secateur.load` does.
 
     Raises:
-        SecateurError: the factory cannot be found or called, or the weights do not fit.
+        SecateurError: the factory cannot be found or called, the weights do not fit, or the
+            network is not called with such inputs.
     """
-    from secateur.surgery.package import load_weights
+    from secateur.surgery.package import load, plans_in
+    from secateur.surgery.weights import TORCH_FILES, load_weights
 
     model = call_factory(factory, keywords(arguments or []))
+    plans: tuple[PruningPlan, ...] = ()
+    uncut = None
     if weights is not None:
-        load_weights(model, weights)
-    return model.eval()
-
-
-def example_of(shape: str) -> Tensor:
-    """One example of zeros, (1, …), from a text such as `1x64x101`.
-
-    Raises:
-        SecateurError: the text is not a shape.
-    """
-    import torch
-
-    try:
-        sizes = [int(size) for size in shape.lower().split("x")]
-        if min(sizes) < 1:
-            raise ValueError
-    except ValueError:
-        raise SecateurError(
-            f"--input {shape!r} is not a shape; write sizes with x between, such as 1x64x101"
-        ) from None
-    return torch.zeros(1, *sizes)
+        plans = () if weights.suffix in TORCH_FILES else plans_in(weights)
+        if plans:
+            uncut = whole = model
+            model = load(weights, lambda: whole)
+        elif said := load_weights(model, weights):
+            typer.echo(said, err=True)
+    model = model.eval()
+    return Given(model, example_of(inputs or (), model, factory), plans, uncut)
 
 
 def keywords(arguments: Sequence[str], option: str = "--arg") -> dict[str, Any]:

@@ -26,7 +26,8 @@ from secateur.cli.budget import (
 )
 from secateur.cli.calibration import read_calibration, scores_of
 from secateur.cli.criterion import find_criterion
-from secateur.cli.network import Arguments, Factory, InputShape, Weights, build_network, example_of
+from secateur.cli.inputs import Inputs
+from secateur.cli.network import Arguments, Factory, Given, Weights, given_network
 from secateur.cli.outcome import (
     Cut,
     Outcome,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from secateur.channels.groups import ChannelMap
+    from secateur.channels.trace import Example
     from secateur.criteria.scores import Scores
     from secateur.plan.budget import Budget
 
@@ -54,7 +56,7 @@ def prune(
     factory: Factory,
     weights: Weights = None,
     arg: Arguments = None,
-    input_shape: InputShape = "1x64x101",
+    inputs: Inputs = None,
     macs: Macs = None,
     params: Params = None,
     n_bytes: Bytes = None,
@@ -113,7 +115,6 @@ def prune(
     """Cut a network to a budget; write the plan, the smaller network, layers' costs, a picture."""
     from rich.console import Console
 
-    from secateur.channels.trace import trace
     from secateur.deploy.device import DEVICES
     from secateur.deploy.latency import compare_latency
     from secateur.files import write_text
@@ -147,18 +148,18 @@ def prune(
         budget = None
     else:
         budget = Budget(**limits, latency_table=read_latency_table(latency_table), **rules)
-    model = build_network(factory, weights, arg)
-    example = example_of(input_shape)
-    anew = _data_to_re_estimate_on(calibration, example) if re_estimate else None
+    given = given_network(factory, weights, arg, inputs)
+    model, example = given.model, given.example
+    anew = _data_to_re_estimate_on(calibration, given) if re_estimate else None
     with Console(stderr=True).status("tracing") as shown:
-        channels = trace(model, example)
+        channels = given.traced()
         if budget is None:
             shown.update("removing dead channels, and verifying")
             done = _cut_dead(model, example)
         else:
             _say_reach(channels, budget, quiet=as_json)
-            given: dict[str, Any] = {"calibration": calibration, "loss": loss, "seed": seed}
-            scored = partial(scores_of, channels, chosen, example, **given)
+            data: dict[str, Any] = {"calibration": calibration, "loss": loss, "seed": seed}
+            scored = partial(scores_of, given, channels, chosen, **data)
             done = _cut_to(budget, channels, scored, select, shown.update)
         shown.update("looking for dead channels")
         dead = dead_outcome(dead_channels(channels), done.plan)
@@ -180,7 +181,7 @@ def prune(
         files=tuple(out / name for name in _FILES),
     )
     write_text(outcome.files[0], done.plan.to_json())
-    save(done.network, outcome.files[1], done.plan)
+    save(done.network, outcome.files[1], (*given.plans, done.plan))
     write_text(outcome.files[2], as_csv(outcome.costs))
     write_text(outcome.files[3], picture([(channels, done.plan)]))
     typer.echo(outcome.as_json() if as_json else "\n".join(outcome.lines()))
@@ -188,7 +189,7 @@ def prune(
         raise typer.Exit(1)
 
 
-def _cut_dead(model: nn.Module, example: Tensor) -> Cut:
+def _cut_dead(model: nn.Module, example: Example) -> Cut:
     """Remove the dead channels, and verify."""
     from secateur.surgery.dead import remove_dead
 
@@ -243,9 +244,9 @@ def _check_no_budget(limits: Mapping[str, Any], rules: Mapping[str, Any]) -> Non
         )
 
 
-def _data_to_re_estimate_on(calibration: str | None, example: Tensor) -> Tensor:
+def _data_to_re_estimate_on(calibration: str | None, given: Given) -> Tensor:
     if calibration is None:
         raise SecateurError(
             "--re-estimate needs data; name a file with `input`, or scenes, by --calibration"
         )
-    return read_calibration(calibration, example)[0]
+    return read_calibration(calibration, given.one_tensor("--re-estimate"))[0]

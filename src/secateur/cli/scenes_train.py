@@ -167,12 +167,14 @@ def build(task: Task, n_classes: int) -> nn.Module:
     """
     import torch
 
-    from secateur.networks.factory import call_factory
+    from secateur.networks.factory import call_factory, check_one_input
 
     factory, arguments = factory_of(task, n_classes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)
-        return call_factory(factory, arguments)
+        model = call_factory(factory, arguments)
+    check_one_input(model)
+    return model
 
 
 def factory_of(task: Task, n_classes: int) -> tuple[str, dict[str, Any]]:

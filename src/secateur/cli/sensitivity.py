@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secateur.cli.criterion import find_criterion
-from secateur.cli.network import Arguments, Factory, InputShape, Weights, build_network, example_of
+from secateur.cli.inputs import Inputs
+from secateur.cli.network import Arguments, Factory, Weights, given_network
 from secateur.errors import DataError, SecateurError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def sensitivity(
     factory: Factory,
     weights: Weights = None,
     arg: Arguments = None,
-    input_shape: InputShape = "1x64x101",
+    inputs: Inputs = None,
     calibration: Annotated[
         str, typer.Option(help="A file with `input` and `target`, or scenes.", show_default=False)
     ] = "",
@@ -42,7 +43,6 @@ def sensitivity(
     import torch
     from rich.console import Console
 
-    from secateur.channels.trace import trace
     from secateur.cli.calibration import loss_of, read_calibration, scores_of
     from secateur.files import write_text
     from secateur.plan.sensitivity import ratios_from
@@ -58,22 +58,21 @@ def sensitivity(
     if tolerance is not None and not tolerance >= 0:
         raise SecateurError(f"--tolerance is a loss from 0; got {tolerance}")
     loss_fn = loss_of(loss)
-    model = build_network(factory, weights, arg)
-    example = example_of(input_shape)
-    channels = trace(model, example)
-    inputs, targets, what = read_calibration(calibration, example)
+    given = given_network(factory, weights, arg, inputs)
+    channels = given.traced()
+    x, targets, what = read_calibration(calibration, given.one_tensor("a sensitivity"))
     if targets is None:
         raise DataError(f"{calibration} holds no `target`; a loss compares outputs with targets")
 
     def evaluate(network: nn.Module) -> float:
         with torch.no_grad():
-            return float(loss_fn(predict(network, inputs), targets))
+            return float(loss_fn(predict(network, x), targets))
 
     with Console(stderr=True).status("measuring") as shown:
         scores, _ = scores_of(
+            given,
             channels,
             chosen,
-            example,
             calibration=calibration,
             loss=loss,
             on_progress=shown.update,

@@ -45,7 +45,8 @@ class Budget:
     `ratios`: share of the channels to remove from some groups, whatever the rest does. A key is
         the name of a group, or else of a layer whose filters are in groups, or a pattern
         (`stage1.*`); of several that match, the last one counts.
-    `ignore`: groups, layers or patterns to leave alone.
+    `ignore`: groups, layers or patterns to leave alone; of a layer that only reads channels, the
+        groups that it reads.
 
     Raises:
         BudgetError: nothing is asked for, or a value is out of range.
@@ -140,22 +141,39 @@ def amount(asked: Amount, whole: int) -> int:
     if _is_whole(asked):
         value, unit = float(asked), ""
     else:
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*((?:[kMG]|[KMG]i|%)?)\s*", str(asked))
-        if match is None or not isinstance(asked, str):
+        is_small = _is_number(asked) and 0 < float(asked) < 1
+        match = re.fullmatch(r"\s*(\d*\.?\d+)\s*((?:[kMG]|[KMG]i|%)?)\s*", str(asked))
+        if match is None or not (isinstance(asked, str) or is_small):
             raise BudgetError(
                 f"cannot read the amount {asked!r}; write 30000000, '30M', '128Ki' or '50%'"
             )
         number, unit = float(match[1]), match[2]
-        if unit == "" and number <= 100 < whole:
-            raise BudgetError(
-                f"{asked!r} is {asked} of {whole:,}; did you mean '{asked.strip()}%'?"
-            )
+        if unit == "" and 0 < number < 1:
+            raise BudgetError(f"{asked} is less than one; did you mean '{number * 100:g}%'?")
         if unit == "%" and number > 100:
             raise BudgetError(f"{asked!r} is more than the whole; a share is at most '100%'")
         value = number * whole / 100 if unit == "%" else number * _UNITS[unit]
     if value <= 0 or (unit != "%" and value < 1):
         raise BudgetError(f"the amount {asked!r} leaves nothing; ask for more than 0")
     return int(value)
+
+
+def meant(asked: Amount, least: float, whole: int) -> tuple[str, ...]:
+    """What a bare number may have been meant as, of what can be reached and is not the whole.
+
+    >>> meant("50", 6346, 159712), meant("40@int8", 26000, 66000), meant("50k", 6346, 159712)
+    (('50%', '50k'), ('40%@int8', '40k@int8'), ())
+    """
+    number, at, dtype = (part.strip() for part in str(asked).partition("@"))
+    try:
+        bare = float(number)
+    except ValueError:
+        return ()
+    units = ("%", "k", "M") if bare <= 100 else ("k", "M")
+    as_amounts = {f"{number}{unit}": amount(f"{number}{unit}", whole) for unit in units}
+    return tuple(
+        f"{text}{at}{dtype}" for text, count in as_amounts.items() if least <= count < whole
+    )
 
 
 def stored(asked: Amount) -> tuple[Amount, Dtype]:

@@ -18,7 +18,8 @@ from secateur.channels.tabular import (
     paragraph,
     wrapped,
 )
-from secateur.errors import PlanError, unknown_name
+from secateur.errors import PlanError
+from secateur.plan.names import Names
 from secateur.plan.wording import asked_and_reached, costs
 
 FORMAT = "secateur.plan/1"
@@ -122,7 +123,7 @@ class PruningPlan:
             )
         for name, gone in self.remove.items():
             if name not in channels.by_name:
-                raise PlanError(unknown_name("channel group", name, channels.by_name))
+                raise PlanError(Names(channels).unknown(name))
             n = channels.by_name[name].n_channels
             known = all(isinstance(channel, int) and 0 <= channel < n for channel in gone)
             if not known or list(gone) != sorted(set(gone)):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from secateur.channels.cost import Cost, Removal, cost
 from secateur.channels.groups import ChannelMap
 from secateur.errors import BudgetError
-from secateur.plan.budget import Budget, amount, milliseconds, stored
+from secateur.plan.budget import Budget, amount, meant, milliseconds, stored
 from secateur.plan.room import Room, matching, rooms
 
 _UNITS = {"params": "parameters", "macs": "MACs", "latency_ms": "ms"}
@@ -80,7 +80,8 @@ def check_reach(
     missed = [row for row in _reach(channels, budget, found) if not row.met]
     if missed:
         said = "; ".join(map(str, missed))
-        raise BudgetError(f"{said}. {_way_out(channels, budget, held_back)}{_left(found)}")
+        way = f"{_way_out(channels, budget, held_back)}{_left(found)}"
+        raise BudgetError(f"{said}. {way}{_meant(missed, budget)}")
 
 
 def limits(channels: ChannelMap, budget: Budget) -> dict[str, tuple[float, float]]:
@@ -181,6 +182,19 @@ def _all_of(found: Mapping[str, Room]) -> Removal:
         for name, room in found.items()
     }
     return {name: range(n) for name, n in gone.items() if n}
+
+
+def _meant(missed: Iterable[Reach], budget: Budget) -> str:
+    """What the numbers of limits that cannot be met may have been meant as, in words to come last.
+
+    It is a unit that was forgotten: `50` for `50%`.
+    """
+    texts: list[str] = []
+    for row in missed:
+        given = getattr(budget, row.name.partition("_")[0], None)  # bytes_int8 is asked by `bytes`
+        if given is not None:
+            texts += meant(given, row.least, int(row.whole))
+    return f"; did you mean {' or '.join(map(repr, texts))}?" if texts else ""
 
 
 def _left(found: Mapping[str, Room]) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.channels.cost import owner_module
 from secateur.channels.groups import ChannelGroup, ChannelMap
-from secateur.errors import BudgetError, unknown_name
+from secateur.errors import BudgetError
 from secateur.plan.budget import Budget
+from secateur.plan.names import Names
 
 
 @dataclass(frozen=True)
@@ -20,8 +19,8 @@ class Room:
     """How many channels of one group may go.
 
     `allowed` holds the counts, ascending, from 0; `asked` is the count the group's own ratio asks
-    for, None where it goes with the others; `ignored` is the pattern that leaves it alone, and
-    `held_back` the reason why it cannot go.
+    for, None where it goes with the others; `ignored` says which pattern leaves it alone, and
+    `held_back` why it cannot go.
     """
 
     group: ChannelGroup
@@ -58,11 +57,15 @@ def rooms(
     Raises:
         BudgetError: a name or pattern of the budget matches nothing, or nothing that can go.
     """
-    names_of, held_back = _Names(channels), held_back or {}
-    ignored = {name: p for p in budget.ignore for name in names_of.matching(p)}
+    names_of, held_back = Names(channels), held_back or {}
+    ignored = {
+        name: f"ignore has {pattern!r}" + (f", and {why}" if why else "")
+        for pattern in budget.ignore
+        for name, why in names_of.concerned(pattern).items()
+    }
     ratio: dict[str, float] = {}
     for pattern, share in budget.ratios.items():
-        names = names_of.matching(pattern)
+        names = names_of.given(pattern)
         if not names and share > 0:
             raise BudgetError(
                 f"{pattern!r} has no channels that can go, so it has no ratio; "
@@ -93,34 +96,7 @@ def matching(pattern: str, channels: ChannelMap) -> tuple[str, ...]:
     Raises:
         BudgetError: no group and no layer has such a name.
     """
-    return _Names(channels).matching(pattern)
-
-
-class _Names:
-    """The names of groups, and of layers with the groups that hold their filters."""
-
-    def __init__(self, channels: ChannelMap) -> None:
-        self.groups = list(channels.by_name)
-        self.of_name = {layer.name: set[str]() for layer in channels.layers}
-        layer_of = {layer.weight: layer.name for layer in channels.layers}
-        for group in channels.groups:
-            self.of_name.setdefault(group.name, set()).add(group.name)
-            for member in group.members:
-                if member.role == "out":
-                    parameter = member.parameter
-                    for name in {owner_module(parameter), layer_of.get(parameter, parameter)}:
-                        self.of_name.setdefault(name, set()).add(group.name)
-
-    def matching(self, pattern: str) -> tuple[str, ...]:
-        if pattern in self.groups:
-            return (pattern,)
-        known = {pattern} & self.of_name.keys()
-        if any(sign in pattern for sign in "*?["):
-            known |= {name for name in self.of_name if fnmatchcase(name, pattern)}
-        if not known:
-            raise BudgetError(unknown_name("channel group", pattern, self.groups))
-        names = {name for one in known for name in self.of_name[one]}
-        return tuple(name for name in self.groups if name in names)
+    return Names(channels).given(pattern)
 
 
 def limited(
@@ -134,7 +110,7 @@ def limited(
     for name, room in found.items():
         want, n, gone = wanted.get(name, 0), room.group.n_channels, taken.get(name, 0)
         if room.ignored is not None:
-            words[name] = f"left alone: ignore has {room.ignored!r}"
+            words[name] = f"left alone: {room.ignored}"
         elif room.held_back is not None:
             continue
         elif n < budget.round_to:

@@ -36,13 +36,19 @@ def build(cell: BaseCell, n_classes: int) -> nn.Module:
 
 
 def _own(network: OwnNetwork, n_classes: int, bn_init: float) -> nn.Module:
-    from secateur.networks.factory import call_factory, find_factory, with_classes
+    from secateur.networks.factory import (
+        call_factory,
+        check_one_input,
+        find_factory,
+        with_classes,
+    )
     from secateur.networks.layers import start_norms
 
     function = find_factory(network.factory, network.folder)
     arguments = with_classes(function, network.arguments, n_classes)
     see = "the recipe's arguments; the number of classes is given as n_classes or num_classes"
     model = call_factory(network.factory, arguments, network.folder, see)
+    check_one_input(model)
     start_norms(model, bn_init)
     return model
 

@@ -116,14 +116,14 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             held = torch.randn(tensor.shape, generator=self._generator, dtype=torch.float64)
         else:
             held = tensor.detach().to("cpu").clone()
-        anything = torch.full(held.shape, LARGEST, dtype=torch.float64)
+        anything = torch.full_like(held, LARGEST, dtype=torch.float64)
         self._deviations[id(held)] = held, limited(anything, held)
         return held
 
     def deviation(self, tensor: Tensor) -> Tensor:
         """How far each element may deviate; a tensor not met before does not."""
         if id(tensor) not in self._deviations:
-            self._deviations[id(tensor)] = tensor, torch.zeros(tensor.shape, dtype=torch.float64)
+            self._deviations[id(tensor)] = tensor, torch.zeros_like(tensor, dtype=torch.float64)
         return self._deviations[id(tensor)][1]
 
     def varies(self, tensor: Tensor) -> bool:
@@ -175,7 +175,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def _set(self, out: Tensor, deviation: Tensor | None, *, fill: bool) -> None:
-        new = torch.zeros(out.shape, dtype=torch.float64)
+        new = torch.zeros_like(out, dtype=torch.float64)  # laid out alike: it is viewed alike
         if moves := deviation is None or bool(deviation.any()):
             new = limited(new.fill_(LARGEST) if deviation is None else new.copy_(deviation), out)
         known = self._deviations.get(id(out))

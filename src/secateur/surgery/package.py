@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,15 +12,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
+from secateur.channels.groups import ChannelMap
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.trace import Example, trace
-from secateur.errors import PackageError, PlanError, brief, unknown_name
+from secateur.errors import PackageError, PlanError, SecateurError, brief
 from secateur.files import write_bytes
 from secateur.plan.plan import PruningPlan, as_numbers
 from secateur.surgery.numbers import set_numbers, sizes
 from secateur.surgery.rebuild import rebuild, shrink
 
 FORMAT = "secateur.network/1"
+_FEW = 3
 
 
 def save(
@@ -75,7 +78,7 @@ def load(
     if example_input is not None:
         _check_plans(Path(path), tensors, plans, model, example_input, rules)
     _add_biases(model, tensors)
-    _check_names(Path(path), tensors, model)
+    check_names(Path(path), tensors, model)
     for name, own in _stored(model).items():
         new = tensors[name]
         smaller = new.ndim == own.ndim and all(
@@ -89,24 +92,6 @@ def load(
     made = rebuild(model, tensors, {k: v for plan in plans for k, v in plan.attributes.items()})
     _set_sizes(Path(path), made, metadata)
     return made
-
-
-def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Fill a network with weights of exactly its shapes, in place.
-
-    Raises:
-        PackageError: the file is not readable, a name or shape does not fit, or a value is NaN.
-    """
-    tensors, _ = read(path)
-    _check_names(Path(path), tensors, model)
-    for name, own in _stored(model).items():
-        if tensors[name].shape != own.shape:
-            raise PackageError(
-                f"{path}: {name!r} is {tuple(tensors[name].shape)}, the network's is "
-                f"{tuple(own.shape)}; give the factory the arguments it was trained with "
-                "(a cut network is read by secateur.load)"
-            )
-    model.load_state_dict(tensors, strict=False)
 
 
 def plans_in(path: str | Path) -> tuple[PruningPlan, ...]:
@@ -124,7 +109,17 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         PackageError: there is no such file, it is not safetensors, or it holds NaN or infinities.
     """
-    path = Path(path)
+    tensors, metadata = read_tensors(Path(path))
+    check_finite(Path(path), tensors)
+    return tensors, metadata
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """As `read`, whatever the numbers are.
+
+    Raises:
+        PackageError: there is no such file, or it is not safetensors.
+    """
     if not path.is_file():
         raise PackageError(f"no file {path}; give the path of a .safetensors file")
     try:
@@ -133,10 +128,18 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise PackageError(f"{path} is not a readable safetensors file: {error}") from error
+    return tensors, metadata
+
+
+def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a file's tensors if a number among them is NaN or infinite.
+
+    Raises:
+        PackageError: naming the first such tensor.
+    """
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise PackageError(f"{path}: {name!r} holds NaN or infinite values; train again")
-    return tensors, metadata
 
 
 def _plans(path: Path, metadata: Mapping[str, str]) -> tuple[PruningPlan, ...]:
@@ -181,7 +184,9 @@ def _check_plans(
         try:
             plan.check(channels)
         except PlanError as error:
-            raise PackageError(f"{path}: {error}, or give the factory it was made with") from error
+            said = _odd_shape(tensors, plan, model, channels) if len(plans) == 1 else ""
+            said = said or f"{error}, or give the factory it was made with"
+            raise PackageError(f"{path}: {said}") from error
         model = shrink(model, plan, channels)
     for name, tensor in _stored(model).items():
         if name in tensors and tensors[name].shape != tensor.shape:
@@ -189,6 +194,30 @@ def _check_plans(
                 f"{path}: {name!r} is {tuple(tensors[name].shape)}, its plan leaves "
                 f"{tuple(tensor.shape)}; save the network together with the plan that cut it"
             )
+
+
+def _odd_shape(
+    tensors: Mapping[str, Tensor], plan: PruningPlan, model: nn.Module, channels: ChannelMap
+) -> str:
+    """The first tensor of a file that this network, cut by the plan, would have in another shape.
+
+    In words; empty where the network is another one altogether, or every shape is right.
+    """
+    try:
+        cut = shrink(model, replace(plan, fingerprint=channels.fingerprint), channels)
+    except SecateurError:
+        return ""
+    whole, left = _stored(model), _stored(cut)
+    if any(name not in tensors or tensors[name].ndim != left[name].ndim for name in left):
+        return ""
+    for name, own in left.items():
+        if tensors[name].shape != own.shape:
+            return (
+                f"{name!r} is {tuple(tensors[name].shape)}; the factory makes "
+                f"{tuple(whole[name].shape)}, of which its plan would leave {tuple(own.shape)}; "
+                "give the factory the arguments it was made with"
+            )
+    return ""
 
 
 def _add_biases(model: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -205,20 +234,32 @@ def _stored(model: nn.Module) -> dict[str, Tensor]:
     return {n: t.detach() for n, t in state.items() if first.setdefault(id(t), n) == n}
 
 
-def _check_names(path: Path, tensors: dict[str, Tensor], model: nn.Module) -> None:
+def few(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are.
+
+    >>> few(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return f"{', '.join(names[:_FEW])}{more}"
+
+
+def check_names(path: Path, tensors: dict[str, Tensor], model: nn.Module) -> None:
+    """Refuse a file's tensors if they are not the network's; counters of batches may be absent.
+
+    Raises:
+        PackageError: naming the first of those that are missing and of those it does not know.
+    """
     wanted = set(_stored(model))
     optional = {name for name in wanted if name.endswith("num_batches_tracked")}
     missing = sorted(wanted - optional - set(tensors))
     extra = sorted(set(tensors) - set(model.state_dict()))
     if missing or extra:
-        parts = []
-        if missing:
-            parts.append(f"lacks {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}")
-        if extra:
-            parts.append(unknown_name("tensor", extra[0], sorted(wanted)[:8]) + " …")
+        parts = [f"lacks {few(missing)}"] if missing else []
+        parts += [f"has {few(extra)}, which the network has not"] if extra else []
         raise PackageError(
-            f"{path} does not fit {type(model).__name__}: {'; '.join(parts)} "
-            f"({len(missing)} missing, {len(extra)} not known)"
+            f"{path} does not fit {type(model).__name__}: it {' and '.join(parts)}; give the "
+            "factory and arguments it was trained with"
         )
     for name in optional - set(tensors):
         tensors[name] = _stored(model)[name]
