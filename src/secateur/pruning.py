@@ -25,10 +25,11 @@ from secateur.plan.plan import PruningPlan
 from secateur.plan.reach import check_reach
 from secateur.plan.schedule import SCHEDULES, scaled
 from secateur.plan.select import selection
-from secateur.surgery.weights import load_weights, plans_in
+from secateur.surgery.package import plans_in
 from secateur.surgery.prune import prune_to_budget
 from secateur.surgery.pruned import Pruned
 from secateur.surgery.replay import replayed
+from secateur.surgery.weights import load_weights
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
