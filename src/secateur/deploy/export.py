@@ -123,7 +123,7 @@ def export(
             before = Path(trial) / "uncut.onnx"
             export_onnx(uncut, example_input, before, dynamic=dynamic, tolerance=float("inf"))
             on_progress("comparing latencies")
-            in_torch = compare_latency(uncut, network, example_input, repetitions).rows
+            in_torch = dict(compare_latency(uncut, network, example_input, repetitions).rows)
             paths = {file.name: Path(trial) / file.name for file in files}
             compared = Comparison({**in_torch, **_in_runtime(before, paths, example, repetitions)})
         contents = {file.name: (Path(trial) / file.name).read_bytes() for file in files}

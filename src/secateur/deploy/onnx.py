@@ -102,9 +102,9 @@ def export_onnx(
             last = number == len(attempts) - 1
             try:
                 content = _exported(flat, own, other)
-            except Exception as error:  # whatever the network's code or a converter raises
+            except Exception as failed:  # whatever the network's code or a converter raises
                 if last:
-                    raise _cannot(flat, error, dynamic) from error
+                    raise _cannot(flat, failed, dynamic) from failed
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 trial = Path(folder) / "model.onnx"
