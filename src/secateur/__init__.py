@@ -87,8 +87,6 @@ if TYPE_CHECKING:
     from secateur.pruning import prune_steps as prune_steps
     from secateur.study.analyse import analyse as analyse
     from secateur.study.inspection import Analysis as Analysis
-    from secateur.surgery.absorb import Absorption as Absorption
-    from secateur.surgery.absorb import absorb as absorb
     from secateur.surgery.cut import cut as cut
     from secateur.surgery.dead import DeadChannels as DeadChannels
     from secateur.surgery.dead import DeadRemoval as DeadRemoval
@@ -104,6 +102,9 @@ if TYPE_CHECKING:
     from secateur.surgery.prove import settle as settle
     from secateur.surgery.prune import prune_to_budget as prune_to_budget
     from secateur.surgery.pruned import Pruned as Pruned
+    from secateur.surgery.reconstruct import reconstruct as reconstruct
+    from secateur.surgery.reconstruction import LayerRepair as LayerRepair
+    from secateur.surgery.reconstruction import Reconstruction as Reconstruction
     from secateur.surgery.replan import plan_to_budget as plan_to_budget
     from secateur.surgery.restore import Removed as Removed
     from secateur.surgery.restore import remember as remember
@@ -159,7 +160,6 @@ _HOME = {
     "pruning": ("prune", "prune_steps"),
     "study.analyse": ("analyse",),
     "study.inspection": ("Analysis",),
-    "surgery.absorb": ("Absorption", "absorb"),
     "surgery.cut": ("cut",),
     "surgery.dead": (
         "DeadChannels",
@@ -176,6 +176,8 @@ _HOME = {
     "surgery.prove": ("settle",),
     "surgery.prune": ("prune_to_budget",),
     "surgery.pruned": ("Pruned",),
+    "surgery.reconstruct": ("reconstruct",),
+    "surgery.reconstruction": ("LayerRepair", "Reconstruction"),
     "surgery.replan": ("plan_to_budget",),
     "surgery.plain": ("plain_weights",),
     "surgery.verify": ("verify",),

@@ -6,13 +6,11 @@ import warnings
 
 from torch import nn
 
-from secateur.channels.admit import check_example
 from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import Example, recorded
 from secateur.channels.walk import tensors_of
 from secateur.errors import SurgeryError
 from secateur.plan.plan import PruningPlan
-from secateur.surgery.absorb import absorb as take_up
 from secateur.surgery.prove import prove, settled
 from secateur.surgery.rebuild import shrink
 from secateur.surgery.verification import Verification
@@ -26,7 +24,6 @@ def cut(
     *,
     channels: ChannelMap | None = None,
     hold_back: bool = True,
-    absorb: Example | None = None,
 ) -> nn.Module:
     """Remove the channels of a plan and return a new, smaller module; `model` is untouched.
 
@@ -40,14 +37,10 @@ def cut(
     `channels`, the map that `trace` made of this network, spares tracing it again and brings the
     rules it was traced by.
 
-    With `absorb`, one batch of real inputs as the network is called (of a loader:
-    `next(iter(loader))[0]`), the biases then take up what the removed channels gave on average,
-    wherever that lowers the error against the uncut network on this batch; see `absorb.absorb`.
-
     Raises:
         PlanError: the plan was made for another network.
         SurgeryError: a parameter holds NaN or has no values.
-        TraceError: the network cannot be traced, or `absorb` is no batch.
+        TraceError: the network cannot be traced.
         ProofError: the network's code would not line up after the cut, and nothing is held back.
         VerificationError: the cut network differs from its reference.
     """
@@ -63,10 +56,7 @@ def cut(
         small = shrink(model, plan, channels)
         checked = verify(model, small, plan, channels, example_input)
     warn_of_computed_weights(checked, channels, plan)
-    if absorb is None:
-        return small
-    check_example(absorb, "absorb")
-    return take_up(model, small, plan, channels, absorb).network
+    return small
 
 
 def _say_held_back(asked: PruningPlan, plan: PruningPlan) -> None:

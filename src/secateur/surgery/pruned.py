@@ -12,7 +12,8 @@ from secateur.channels.cost import cost
 from secateur.channels.groups import ChannelGroup, ChannelMap
 from secateur.channels.trace import Example
 from secateur.plan.plan import PruningPlan
-from secateur.surgery import absorb, optimizer, package, restore
+from secateur.surgery import optimizer, package, restore
+from secateur.surgery.reconstruction import Reconstruction
 from secateur.surgery.verification import Verification
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Pruned:
         example_input: what both were run on.
         earlier: the cut before this one, of which `model` is the network.
         optimizer: that of `network`, if one was carried along.
-        absorption: what went into biases after the cut, if `absorb` was asked for.
+        reconstruction: how the cut was repaired, and what that bought, if it was.
     """
 
     network: nn.Module
@@ -46,7 +47,7 @@ class Pruned:
     example_input: Example
     earlier: Pruned | None = None
     optimizer: Optimizer | None = None
-    absorption: absorb.Absorption | None = None
+    reconstruction: Reconstruction | None = None
 
     @property
     def steps(self) -> tuple[Pruned, ...]:
@@ -81,20 +82,6 @@ class Pruned:
         given = self.model, self.network, self.plan, self.channels
         return optimizer.cut_optimizer(of_model, *given)
 
-    def absorb(self, calibration: Example) -> Pruned:
-        """The same cut, after which biases take up what the removed channels gave on average.
-
-        `calibration` is one batch of real inputs, as the network is called. The error against
-        `model` on it never rises; `absorption` says what it was and is. `verification` is of the
-        cut before that.
-
-        Raises:
-            SurgeryError: the network was changed in its shapes since, or gives no finite outputs.
-        """
-        given = self.model, self.network, self.plan, self.channels
-        found = absorb.absorb(*given, calibration)
-        return replace(self, network=found.network, absorption=found)
-
     def __str__(self) -> str:
         """What was asked and reached, the width of every group before and after, what was checked.
 
@@ -102,13 +89,8 @@ class Pruned:
         """
         checked = f"as it was cut, before any training: {self.verification}"
         lines = [str(self.plan), "", *self._widths(), "", checked]
-        if self.absorption is not None:
-            before, after = self.absorption.error_before, self.absorption.error_after
-            lines.append(
-                f"then biases took up what went, in {len(self.absorption.absorbed)} layers: "
-                f"the outputs differ from the uncut network's by {after:.3g}, before by "
-                f"{before:.3g}, on the calibration inputs"
-            )
+        if self.reconstruction is not None:
+            lines.append(str(self.reconstruction))
         if self.earlier is not None:
             first, now = cost(self.steps[0].channels), self.plan.after
             lines.append(
