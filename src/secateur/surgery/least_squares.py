@@ -139,7 +139,7 @@ def ridges(precision: torch.dtype, n_inputs: int) -> tuple[float, ...]:
 def fit(
     fitted: Moments, held: Moments, origin: tuple[Tensor, Tensor], tried: Sequence[float]
 ) -> Fit:
-    """Solve on the rows of one set, and take what lacks least on the rows of the other.
+    """Solve on the rows of one set, and take what lacks least on the rows of the other, if any.
 
     Minimises |lack - x change - shift|² + ridge · (mean variance of x) · n · |change|² for every
     ridge, by one eigendecomposition. Ties go to nothing, the shift alone, then the smallest ridge.
@@ -159,8 +159,8 @@ def fit(
     best, least, change = None, max(held.raw, floor), change_of(math.inf)
     for ridge in tried:
         made = change_of(ridge)
-        error = max(held.error(made, x, r), floor)
-        if error < least:
+        error = max(held.error(made, x, r), floor) if held.n else 0.0
+        if error < least or not held.n:
             best, least, change = ridge, error, made
     mean_x, mean_r = x + origin[0].cpu().double(), r + origin[1].cpu().double()
     eps = torch.finfo(torch.float64 if origin[0].dtype == torch.float64 else torch.float32).eps

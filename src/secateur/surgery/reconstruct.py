@@ -35,6 +35,9 @@ _TARGETS = 2**29
 _FAR = 0.3
 """From here on inputs are not like those that the batch norms were trained on."""
 
+_FEW = 100
+"""With fewer distinct inputs, those that were held out are fitted as well in the end."""
+
 _SAME = {torch.float64: 1e-12, torch.float32: 1e-5}
 """Outputs this close, relatively, differ by rounding; 1e-2 in shorter types."""
 
@@ -61,8 +64,10 @@ def reconstruct(
     At the end the outputs on held-out inputs are compared with the uncut network's: of the cut
     network, of the same with its batch-norm statistics estimated anew, and of the repaired one. The
     nearest is the answer, so it is never further off than the others there, and
-    `reconstruction.kept` says which it is. Labels and gradients are not used. Do not estimate
-    batch-norm statistics anew afterwards; fine-tune at a smaller rate than without a repair.
+    `reconstruction.kept` says which it is. With fewer than 100 inputs the repair that was judged so
+    is then made once more with the held-out ones too, every λ as it was. Labels and gradients are
+    not used. Do not estimate batch-norm statistics anew afterwards; fine-tune at a smaller rate
+    than without a repair.
 
     Args:
         pruned: what `prune` gave; it and its networks are left as they are.
@@ -105,10 +110,21 @@ def reconstruct(
             candidates["batch_norm"] = again
     if method != "batch_norm":
         candidates[method] = rebuild(pruned.network, {})
-        walk = _Walk(full, candidates[method], calls, sites, survey, seed, n_inputs)
-        layers, left = walk.repaired(shift_alone=method == "bias")
+        walk = _Walk(full, candidates[method], calls, sites, survey, seed)
+        layers, left = walk.repaired(
+            lambda name: (
+                (math.inf,)
+                if method == "bias"
+                else ridges(full.get_submodule(name).weight.dtype, n_inputs)
+            )
+        )
     errors = {name: _error(network, calls, survey) for name, network in candidates.items()}
     kept = min(errors, key=lambda name: errors[name])
+    if kept == method and layers and n_inputs < _FEW:
+        candidates[kept] = rebuild(pruned.network, {})
+        every = [replace(call, held=False) for call in calls]
+        chosen = {layer.name: (layer.ridge,) for layer in layers}
+        _Walk(full, candidates[kept], every, sites, survey, seed).repaired(lambda n: chosen.get(n))
     for module, was in zip(candidates[kept].modules(), pruned.network.modules(), strict=True):
         module.training = was.training
     n_held_out = sum(call.n for call in calls if call.held)
@@ -266,14 +282,19 @@ class _Walk:
         sites: Mapping[str, Site],
         survey: _Survey,
         seed: int,
-        n_inputs: int,
     ) -> None:
         self.full, self.small, self.calls, self.sites = full, small, calls, sites
-        self.survey, self.seed, self.n_inputs = survey, seed, n_inputs
+        self.survey, self.seed = survey, seed
         self.targets: dict[tuple[str, int, int], tuple[torch.Size, Tensor]] = {}
 
-    def repaired(self, *, shift_alone: bool) -> tuple[list[LayerRepair], dict[str, str]]:
-        """Repair every layer behind the first cut that can be, in the order they run."""
+    def repaired(
+        self, tried: Callable[[str], Sequence[float] | None]
+    ) -> tuple[list[LayerRepair], dict[str, str]]:
+        """Repair every layer behind the first cut that can be, in the order they run.
+
+        `tried` gives the regularisations to choose from, one if no input is held out, or None for a
+        layer that is to be left.
+        """
         order = list(self.survey.uses)
         touched = [n for n, s in self.sites.items() if s.lost or s.kept is not None]
         left = {n: "it is not called as a module" for n in touched if n not in self.survey.uses}
@@ -283,13 +304,13 @@ class _Walk:
         for name in order[first:]:
             if why := self._hindrance(name):
                 left[name] = why
-            else:
+            elif tried(name):
                 behind.append(name)
         for k, name in enumerate(behind):
             if (name, 0, 0) not in self.targets:
                 self._take_targets(behind[k:])
             try:
-                layers.append(self._repair(name, shift_alone))
+                layers.append(self._repair(name, tried(name) or ()))
             except _LeftError as why:
                 left[name] = str(why)
             self.targets = {key: rows for key, rows in self.targets.items() if key[0] != name}
@@ -334,7 +355,7 @@ class _Walk:
         generator = torch.Generator().manual_seed(number)
         return readers.places(module, out, _PLACES * self.calls[call].n, generator)
 
-    def _repair(self, name: str, shift_alone: bool) -> LayerRepair:
+    def _repair(self, name: str, tried: Sequence[float]) -> LayerRepair:
         """Solve a layer, and change it."""
         module: Any = self.small.get_submodule(name)
         weights = readers.weights_of(module)
@@ -354,7 +375,6 @@ class _Walk:
         fitted, held = sums.of[False], sums.of[True]
         if fitted.raw + held.raw <= _SAME.get(module.weight.dtype, 1e-2) ** 2 * sums.scale():
             raise _LeftError("it gives what it gave")
-        tried = (math.inf,) if shift_alone else ridges(sums.origin[0].dtype, self.n_inputs)
         found = fit(fitted, held, sums.origin, tried)
         if found.ridge is None:
             raise _LeftError("no step lowers its error on held-out inputs")
@@ -409,5 +429,7 @@ class _Sums:
 
     def held_scale(self) -> float:
         """The same about its mean, on held-out inputs."""
-        n, total, squares = sum(self._wanted[True])
+        if not self._wanted[True]:
+            return 0.0
+        n, total, squares = torch.stack(self._wanted[True]).sum(0)
         return float((squares - total.square() / n).clamp(min=0).sum())
