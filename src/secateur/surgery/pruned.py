@@ -60,12 +60,18 @@ class Pruned:
         Raises:
             StorageError: the file could not be written; an earlier one still stands.
         """
-        return package.save(self.network, path, [step.plan for step in self.steps])
+        plans = [step.plan for step in self.steps]
+        return package.save(self.network, path, plans, made=[step._made() for step in self.steps])
+
+    def _made(self) -> list[str]:
+        """The biases that the repair of this cut made."""
+        before = dict(self.model.named_parameters()).keys()
+        return [name for name, _ in self.network.named_parameters() if name not in before]
 
     def restore(self) -> nn.Module:
         """The network before the first cut: what stayed as it is now, what went as it was.
 
-        Before any training this is the first network, bit for bit.
+        Before any training or repair this is the first network, bit for bit.
 
         Raises:
             SurgeryError: a network of these cuts was changed in its shapes since.
