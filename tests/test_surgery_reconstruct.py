@@ -23,7 +23,7 @@ from secateur.errors import SurgeryError
 from secateur.surgery.examples import drawn
 from secateur.surgery.norm_statistics import Distance
 from secateur.surgery.prune import prune_to_budget
-from toys import TOYS, Net, image
+from toys import TOYS, Net
 
 pytestmark = pytest.mark.filterwarnings("ignore:the calibration inputs are not like")
 """Statistics of networks made at random are those of no data."""
@@ -270,7 +270,10 @@ def test_nothing_to_repair_changes_nothing() -> None:
         assert same_state(repaired.network, state_of(pruned.network))
         assert repaired.reconstruction is not None
         assert repaired.reconstruction.kept == "cut" and not repaired.reconstruction.layers
-    assert repaired.reconstruction.left == {"0": "it gives what it gave", "1": "it gives what it gave"}
+    assert repaired.reconstruction.left == {
+        "0": "it gives what it gave",
+        "1": "it gives what it gave",
+    }
 
 
 def held_out_error(pruned: sc.Pruned, batches: list[Any], seed: int = 0) -> tuple[float, float]:
@@ -358,7 +361,10 @@ def test_it_repairs_by_default_where_inputs_are_given() -> None:
     assert same_state(by_hand.network, state_of(repaired.network))
     for given in (
         {"repair": "none"},
-        {"calibration": sc.calibrate(model, bare.channels, [sc.apoz], images()), "criterion": "apoz"},
+        {
+            "calibration": sc.calibrate(model, bare.channels, [sc.apoz], images()),
+            "criterion": "apoz",
+        },
     ):
         words: Any = {"calibration": images()} | given
         assert sc.prune(model, example, macs="50%", **words).reconstruction is None
@@ -443,7 +449,7 @@ def test_what_is_of_no_use_is_refused_in_words(batches: Any, why: str) -> None:
 
 def test_unknown_repairs_and_repairs_without_inputs_are_refused() -> None:
     model, example = plain(), images()[0][:2]
-    with pytest.raises(SurgeryError, match="no repair 'recontruct'; .* mean 'reconstruct'"):
+    with pytest.raises(SurgeryError, match=r"no repair 'recontruct'; .* mean 'reconstruct'"):
         sc.prune(model, example, macs="50%", repair="recontruct", calibration=images())
     with pytest.raises(SurgeryError, match="repair 'bias' needs inputs; pass calibration=batches"):
         sc.prune(model, example, macs="50%", repair="bias")
@@ -451,7 +457,7 @@ def test_unknown_repairs_and_repairs_without_inputs_are_refused() -> None:
     with pytest.raises(SurgeryError, match="no repair 'none'"):
         sc.reconstruct(pruned, images(), method="none")  # type: ignore[arg-type]
     pruned.network.get_submodule("c").weight = nn.Parameter(torch.zeros(4, 1, 3, 3).double())
-    with pytest.raises(SurgeryError, match="'c.weight' is .* changed in its shapes since the cut"):
+    with pytest.raises(SurgeryError, match=r"'c.weight' is .* changed in its shapes since the cut"):
         sc.reconstruct(pruned, images())
 
 

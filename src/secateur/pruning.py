@@ -226,7 +226,6 @@ class _Choice:
             return found
         return replace(found, optimizer=found.cut_optimizer(optimizer))
 
-
     def _batches(self) -> Iterable[Any]:
         assert self.calibration is not None and not isinstance(self.calibration, Calibration)
         return self.calibration

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from secateur.deploy.device import Fit
     from secateur.plan.plan import PruningPlan
     from secateur.surgery.dead import DeadChannels, DeadRemoval
+    from secateur.surgery.pruned import Pruned
+    from secateur.surgery.reconstruction import Reconstruction
     from secateur.surgery.verification import Verification
 
 _MOST = 5
@@ -27,8 +30,8 @@ _MOST = 5
 class Cut:
     """A network that was cut, and how it was checked: for JSON, and in lines.
 
-    `calibrated_on` says which data were taken, if any; `alike` are layers in which the criterion
-    scores all filters the same.
+    `calibrated_on` says which data the criterion took, if any; `alike` are layers in which it
+    scores all filters the same. `pruned` knows how the cut was repaired, if it was.
     """
 
     plan: PruningPlan
@@ -37,6 +40,12 @@ class Cut:
     checks: Sequence[str]
     calibrated_on: str | None = None
     alike: tuple[str, ...] = ()
+    pruned: Pruned | None = None
+
+    @property
+    def repair(self) -> Reconstruction | None:
+        """How it was repaired."""
+        return None if self.pruned is None else self.pruned.reconstruction
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,6 @@ class Outcome:
     cut: Cut
     criterion: str
     dead: Mapping[str, Any]
-    re_estimated_on: int | None
     fit: Fit | None
     measured_ms: Mapping[str, float] | None
     table_of: str | None
@@ -59,7 +67,7 @@ class Outcome:
             "plan": json.loads(self.cut.plan.to_json()),
             "verified": self.cut.verified,
             "dead": self.dead,
-            "re_estimated_on": self.re_estimated_on,
+            "repair": self.cut.repair and as_plain(self.cut.repair),
             "device": self.fit and asdict(self.fit) | {"fits": self.fit.fits},
             "measured_ms": self.measured_ms,
             "calibration": self.cut.calibrated_on,
@@ -85,10 +93,19 @@ class Outcome:
                 lines.append(f"milliseconds by the table of {self.table_of}")
             before, after = self.measured_ms["before"], self.measured_ms["after"]
             lines.append(f"measured here, one thread: {before:.3g} ms before, {after:.3g} ms after")
-        if self.re_estimated_on is not None:
-            lines.append(f"batch-norm statistics estimated anew on {self.re_estimated_on} examples")
+        if self.cut.repair is not None:
+            lines += str(self.cut.repair).splitlines()
         lines += [str(self.fit)] if self.fit is not None else []
         return [*lines, f"wrote {', '.join(map(str, self.files))}"]
+
+
+def as_plain(repair: Reconstruction) -> dict[str, Any]:
+    """A repair for JSON, where infinite numbers are none."""
+    raw = asdict(repair)
+    for layer in raw["layers"]:
+        layer["ridge"] = layer["ridge"] if isfinite(layer["ridge"]) else None
+    raw["errors"] = {k: error if isfinite(error) else None for k, error in raw["errors"].items()}
+    return raw
 
 
 def cost_rows(channels: ChannelMap, plan: PruningPlan) -> list[dict[str, Any]]:

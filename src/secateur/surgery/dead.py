@@ -15,12 +15,12 @@ from secateur.channels.trace import Example, trace
 from secateur.errors import SurgeryError, VerificationError
 from secateur.plan.plan import PruningPlan
 from secateur.plan.select import by_hand
-from secateur.surgery.readers import shift, sites_of
 from secateur.surgery.constants import Place, Read, Reading, read_constants
 from secateur.surgery.cut import cut
 from secateur.surgery.precise import difference
 from secateur.surgery.precision import Precision, difference_in_own_precision, precision_of
 from secateur.surgery.prove import settle
+from secateur.surgery.readers import shift, sites_of
 from secateur.surgery.rebuild import rebuild
 from secateur.surgery.verification import TOLERANCE
 

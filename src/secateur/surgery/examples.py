@@ -71,8 +71,8 @@ def inputs_of(batch: Any, number: int) -> Any:
     tensors = tensors_in(call_arguments(inputs)) if _callable_with(inputs) else []
     if not any(tensor.ndim for tensor in tensors):
         raise SurgeryError(
-            f"the inputs of batch {number} of the calibration are a {type(inputs).__name__} without "
-            "a tensor of examples; give tensors, such as torch.from_numpy makes of arrays"
+            f"the inputs of batch {number} of the calibration are a {type(inputs).__name__} "
+            "without a tensor of examples; give tensors, such as torch.from_numpy makes of arrays"
         )
     for tensor in tensors:
         if tensor.numel() == 0:

@@ -1,4 +1,4 @@
-"""Ridge regression of what a layer's outputs lack on what it reads, from sums over a stream of rows.
+"""Ridge regression of what a layer's outputs lack on what it reads, from sums over a stream.
 
 Rows are (conv_groups, n, d) numbers that a layer reads and (conv_groups, n, outputs) that it lacks;
 every group of a grouped convolution has weights of its own and is solved on its own.
@@ -46,13 +46,13 @@ class Gram:
         return self._x / self.n, self._r / self.n
 
     def spectrum(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Eigenvalues of the centred Gram matrix, its basis, and the cross moments in that basis."""
+        """Eigenvalues of the centred Gram matrix, its basis, and the cross moments in that."""
         x, r = self.means()
         values, basis = torch.linalg.eigh(self._xx - self.n * x.mT @ x)
         return values.clamp(min=0), basis, basis.mT @ (self._xr - self.n * x.mT @ r)
 
     def error(self, change: Tensor, x: Tensor, r: Tensor) -> float:
-        """Sum of squares that lack if `change` (groups, d, outputs) is added, means being x and r."""
+        """Sum of squares that lack with `change` (groups, d, outputs), means being x and r."""
         n, n_x, n_r = self.n, self._x, self._r
         xx = self._xx - n_x.mT @ x - x.mT @ n_x + n * x.mT @ x
         xr = self._xr - n_x.mT @ r - x.mT @ n_r + n * x.mT @ r
@@ -96,7 +96,7 @@ class Rows:
         return values * spans, basis, basis.mT @ (x.mT @ r)
 
     def error(self, change: Tensor, x: Tensor, r: Tensor) -> float:
-        """Sum of squares that lack if `change` (groups, d, outputs) is added, means being x and r."""
+        """Sum of squares that lack with `change` (groups, d, outputs), means being x and r."""
         rows, lack = self._whole()
         return float(((lack - r) - (rows - x) @ change).square().sum())
 

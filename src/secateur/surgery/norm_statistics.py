@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
 from typing import Any
 
 import torch
@@ -68,7 +67,7 @@ class Distance:
         self._seen[norm] = total + x.sum(0), n + len(x)
 
     def value(self) -> float | None:
-        """Mean over batch norms of |mean - running mean| / running sd; None where there are none."""
+        """Mean over batch norms of |mean - running mean| / running sd; None without any."""
         found = [float(_distance(norm, total / n)) for norm, (total, n) in self._seen.items()]
         return sum(found) / len(found) if found else None
 

@@ -32,8 +32,9 @@ def cut_optimizer(
 
     State tensors shaped like their parameter (momentum, first and second moments) lose the same
     positions as the parameter; a dimension of size 1 (factored moments) and plain numbers (step
-    counts) are copied. A bias that a repair made goes with its weight. The optimizer that came in is left as it is. Hooks and learning-rate
-    schedulers belong to the old one: make a new scheduler for the new optimizer.
+    counts) are copied. A bias that a repair made goes with its weight. The optimizer that came in
+    is left as it is. Hooks and learning-rate schedulers belong to the old one: make a new scheduler
+    for the new optimizer.
 
     Args:
         optimizer: of `model`, before or between steps.

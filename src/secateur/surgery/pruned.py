@@ -61,12 +61,13 @@ class Pruned:
             StorageError: the file could not be written; an earlier one still stands.
         """
         plans = [step.plan for step in self.steps]
-        return package.save(self.network, path, plans, made=[step._made() for step in self.steps])
+        return package.save(self.network, path, plans, made=[s.made_biases for s in self.steps])
 
-    def _made(self) -> list[str]:
-        """The biases that the repair of this cut made."""
+    @property
+    def made_biases(self) -> tuple[str, ...]:
+        """Biases that the repair of this cut made; `plan` does not count them."""
         before = dict(self.model.named_parameters()).keys()
-        return [name for name, _ in self.network.named_parameters() if name not in before]
+        return tuple(n for n, _ in self.network.named_parameters() if n not in before)
 
     def restore(self) -> nn.Module:
         """The network before the first cut: what stayed as it is now, what went as it was.
@@ -97,6 +98,9 @@ class Pruned:
         lines = [str(self.plan), "", *self._widths(), "", checked]
         if self.reconstruction is not None:
             lines.append(str(self.reconstruction))
+            if made := self.made_biases:
+                n = sum(self.network.get_parameter(name).numel() for name in made)
+                lines.append(f"{n:,} parameters more, in {len(made)} biases that there were not")
         if self.earlier is not None:
             first, now = cost(self.steps[0].channels), self.plan.after
             lines.append(

@@ -47,12 +47,7 @@ class Site:
 
 def sites_of(model: nn.Module, remove: Removal, channels: ChannelMap) -> dict[str, Site]:
     """All convolutions and linear layers that have a bias of their own, or could have one."""
-    lost = {
-        member.parameter
-        for name, gone in remove.items()
-        for member in channels.by_name[name].members
-        if gone and member.role == "in"
-    }
+    lost = _weights_that_lose(remove, channels)
     kept = kept_positions(channels, remove)
     modules = dict(model.named_modules())
     first = {**{name: name for name in channels.shapes}, **channels.aliases}
@@ -70,6 +65,21 @@ def sites_of(model: nn.Module, remove: Removal, channels: ChannelMap) -> dict[st
         norm = _own_norm(channels.by_weight.get(weight), modules, channels)
         sites[name] = Site(outputs, weight in lost, norm)
     return sites
+
+
+def others(sites: Mapping[str, Site], remove: Removal, channels: ChannelMap) -> list[str]:
+    """Modules that lose inputs and are none of the sites."""
+    lost = sorted({owner_module(name) for name in _weights_that_lose(remove, channels)})
+    return [name for name in lost if name not in sites]
+
+
+def _weights_that_lose(remove: Removal, channels: ChannelMap) -> set[str]:
+    return {
+        member.parameter
+        for name, gone in remove.items()
+        for member in channels.by_name[name].members
+        if gone and member.role == "in"
+    }
 
 
 def _outputs_kept(stays: Any, weight: str, module: Any, channels: ChannelMap) -> Tensor:
