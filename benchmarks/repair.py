@@ -118,27 +118,22 @@ def measure(path: Path, wanted: Iterable[Cell]) -> None:
 
 
 def tables(rows: list[dict[str, Any]]) -> str:
-    """A line a network, budget and number of images: the mean over draws of each repair."""
-    head = ["network (dense)", "MACs", "images", *METHODS, "agreement", "CPU s"]
+    """A line a network, number of images and budget: the mean over draws of each repair."""
+    head = ["network (dense)", "MACs", "images", "draws", *METHODS, "agreement", "CPU s"]
     lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
-    keys = sorted(
-        {(row["network"], row["images"], row["macs"]) for row in rows},
-        key=lambda key: (key[0], -key[1], -key[2]),
-    )
-    for network, n_images, macs in keys:
-        mine = [
-            r for r in rows if (r["network"], r["images"], r["macs"]) == (network, n_images, macs)
+    cells: dict[tuple[str, int, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        cells.setdefault((row["network"], -row["images"], -row["macs"]), []).append(row)
+    for (network, images, macs), mine in sorted(cells.items()):
+        of = {method: [row for row in mine if row["method"] == method] for method in METHODS}
+        means = [
+            f"{100 * fmean(r['accuracy'] for r in of[m]):.1f}" if of[m] else "" for m in METHODS
         ]
-        of = {method: [r for r in mine if r["method"] == method] for method in METHODS}
-        if not all(of.values()):
-            continue
-        means = [f"{100 * fmean(r['accuracy'] for r in of[method]):.1f}" for method in METHODS]
-        last = of["reconstruct"]
-        lines.append(
-            f"| {network} ({100 * mine[0]['dense']:.1f}) | {macs} % | {n_images} | "
-            f"{' | '.join(means)} | {100 * fmean(r['agreement'] for r in last):.1f} | "
-            f"{fmean(r['seconds'] for r in last):.0f} |"
-        )
+        if last := of["reconstruct"]:
+            shown = [f"{network} ({100 * mine[0]['dense']:.1f})", f"{-macs} %", -images, len(last)]
+            shown += [*means, f"{100 * fmean(r['agreement'] for r in last):.1f}"]
+            shown += [f"{fmean(r['seconds'] for r in last):.0f}"]
+            lines.append(f"| {' | '.join(map(str, shown))} |")
     return "\n".join(lines)
 
 

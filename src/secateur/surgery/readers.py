@@ -36,6 +36,40 @@ def is_transposed(module: nn.Module) -> bool:
     return isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
 
 
+_WITHIN: Mapping[type[nn.Module], Mapping[str, str]] = {
+    nn.RNNBase: {
+        "weight_ih_l0": "bias_ih_l0",
+        "weight_ih_l0_reverse": "bias_ih_l0_reverse",
+    },
+    nn.MultiheadAttention: {"in_proj_weight": "in_proj_bias"},
+}
+"""Weights by which a module reads its input, as a linear layer would, and the bias of each."""
+
+
+def located(network: nn.Module, name: str) -> tuple[nn.Module, Any]:
+    """The module that is called, and the reader: itself, or a linear layer of its tensors."""
+    path, _, weight = name.rpartition(".")
+    if any(weight in names for names in _WITHIN.values()):
+        module = network.get_submodule(path)
+        bias = next(names[weight] for names in _WITHIN.values() if weight in names)
+        given = getattr(module, weight), getattr(module, bias)
+        layer = nn.Linear(*reversed(given[0].shape), device="meta")
+        layer._parameters.update(weight=given[0], bias=given[1])
+        return module, layer
+    module = network.get_submodule(name)
+    return module, module
+
+
+def seen_by(module: nn.Module, reader: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+    """What a reader read and gave when its module was called; None where that is not known."""
+    x = args[0] if args else kwargs.get("query" if "query" in kwargs else "input")
+    if reader is not module:
+        given = [*args[:3], *(kwargs[key] for key in ("query", "key", "value") if key in kwargs)]
+        alike = isinstance(module, nn.RNNBase) or all(one is x for one in given)
+        output = reader(x) if isinstance(x, Tensor) and alike else None
+    return (x, output) if isinstance(x, Tensor) and isinstance(output, Tensor) else None
+
+
 @dataclass(frozen=True)
 class Site:
     """A reader of the uncut network: outputs that stay, whether inputs go, its own batch norm."""
@@ -46,7 +80,7 @@ class Site:
 
 
 def sites_of(model: nn.Module, remove: Removal, channels: ChannelMap) -> dict[str, Site]:
-    """All convolutions and linear layers that have a bias of their own, or could have one."""
+    """All layers that read by a weight, and have a bias of their own or could have one."""
     lost = _weights_that_lose(remove, channels)
     kept = kept_positions(channels, remove)
     modules = dict(model.named_modules())
@@ -54,8 +88,15 @@ def sites_of(model: nn.Module, remove: Removal, channels: ChannelMap) -> dict[st
     of_module: dict[str, list[str]] = {}
     for name in first:
         of_module.setdefault(owner_module(name), []).append(name)
-    sites = {}
+    sites: dict[str, Site] = {}
     for name, module in modules.items():
+        for kind, names in _WITHIN.items():
+            for leaf, bias in names.items() if isinstance(module, kind) else ():
+                weight = f"{name}.{leaf}"
+                if isinstance(getattr(module, bias, None), Tensor) and weight in channels.shapes:
+                    stays = kept.get((weight, 0))
+                    outputs = None if stays is None else torch.from_numpy(stays)
+                    sites[weight] = Site(outputs, weight in lost, None)
         if n_spatial(module) is None or "bias" not in module._parameters:
             continue
         weights = [first[w] for w in of_module.get(name, ()) if not w.endswith("bias")]
@@ -69,8 +110,8 @@ def sites_of(model: nn.Module, remove: Removal, channels: ChannelMap) -> dict[st
 
 def others(sites: Mapping[str, Site], remove: Removal, channels: ChannelMap) -> list[str]:
     """Modules that lose inputs and are none of the sites."""
-    lost = sorted({owner_module(name) for name in _weights_that_lose(remove, channels)})
-    return [name for name in lost if name not in sites]
+    lost = {name: owner_module(name) for name in sorted(_weights_that_lose(remove, channels))}
+    return [own for name, own in lost.items() if name not in sites and own not in sites]
 
 
 def _weights_that_lose(remove: Removal, channels: ChannelMap) -> set[str]:
@@ -104,7 +145,7 @@ def _own_norm(
 
 def shift(network: nn.Module, name: str, norm: str | None, by: Tensor) -> None:
     """Add numbers to a layer's outputs: in its bias, its batch norm's mean, or a bias made new."""
-    module = network.get_submodule(name)
+    _, module = located(network, name)
     bias = module._parameters["bias"]
     if bias is None and norm is None:
         weight = next(module.parameters())

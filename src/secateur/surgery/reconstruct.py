@@ -93,7 +93,9 @@ def reconstruct(
     candidates: dict[Kept, nn.Module] = {"cut": rebuild(pruned.network, {})}
     layers: list[LayerRepair] = []
     others = readers.others(sites, pruned.plan.remove, pruned.channels)
-    left = dict.fromkeys(others, "it is not a convolution or linear layer with a bias of its own")
+    left = dict.fromkeys(
+        others, "it is no layer that is refitted, or has no bias where one would be"
+    )
     if method != "bias" and batch_norms(pruned.network):
         again = rebuild(pruned.network, {})
         if _re_estimated(again, calls):
@@ -105,7 +107,7 @@ def reconstruct(
             lambda name: (
                 (math.inf,)
                 if method == "bias"
-                else ridges(full.get_submodule(name).weight.dtype, n_inputs)
+                else ridges(readers.located(full, name)[1].weight.dtype, n_inputs)
             )
         )
         left |= reasons

@@ -32,9 +32,9 @@ class Replay:
         self._open: list[tuple[int, list[tuple[Tensor, int]], Tensor]] = []
         self._log: list[str] = []
 
-    def watch(self, network: nn.Module, layer: str) -> None:
+    def watch(self, network: nn.Module, layer: nn.Module) -> None:
         """Put hooks in place that keep what runs before a layer; whoever calls takes them away."""
-        network.get_submodule(layer).register_forward_pre_hook(self._arrive)
+        layer.register_forward_pre_hook(self._arrive)
         for path, module in network.named_modules():
             own = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
             if path in self._once and not own:

@@ -76,9 +76,7 @@ class Walk:
         return layers, left
 
     def _hindrance(self, name: str) -> str | None:
-        module = dict(self.small.named_modules()).get(name)
-        if module is None or readers.n_spatial(module) is None:
-            return "it is not in the cut network"
+        called, module = readers.located(self.small, name)
         groups = getattr(module, "groups", 1)
         if groups > 1 and groups == module.in_channels:
             return "it reads one channel an output, and passes on what it lacks"
@@ -86,7 +84,7 @@ class Walk:
             return "a hook computes its weight"
         mine = {id(parameter) for parameter in module.parameters()} - {id(module.bias)}
         for other, one in self.small.named_modules():
-            apart = one is not module and not other.startswith(f"{name}.")
+            apart = one is not called and not other.startswith(f"{name}.")
             if apart and mine & {id(p) for p in one._parameters.values()}:
                 return f"it shares its weight with {other!r}"
         return None
@@ -116,7 +114,7 @@ class Walk:
 
     def _repair(self, name: str, tried: Sequence[float]) -> LayerRepair:
         """Solve a layer, and change it."""
-        module: Any = self.small.get_submodule(name)
+        _, module = readers.located(self.small, name)
         weights = readers.weights_of(module)
         groups, n_out, d = weights.shape
         sums = _Sums(Rows if self.survey.rows[name] < d else Gram, module)

@@ -61,20 +61,21 @@ def watched(
     """
     names = tuple(names)
     at, used = 0, dict.fromkeys(names, 0)
+    located = {name: readers.located(network, name) for name in names}
 
     def note(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        x = args[0] if args else kwargs.get("input")
-        if isinstance(x, Tensor) and isinstance(output, Tensor):
-            seen(name, at, used[name], module, x, output)
+        reader = located[name][1]
+        if (both := readers.seen_by(module, reader, args, kwargs, output)) is not None:
+            seen(name, at, used[name], reader, *both)
         used[name] += 1
         if last is not None and sum(used.values()) == last[at]:
             raise _Enough
 
     with passing(network):
         if replay is not None:
-            replay.watch(network, names[0])
-        for name in used:
-            network.get_submodule(name).register_forward_hook(
+            replay.watch(network, located[names[0]][0])
+        for name, (module, _) in located.items():
+            module.register_forward_hook(
                 lambda m, a, k, out, name=name: note(name, m, a, k, out), with_kwargs=True
             )
         for at, call in enumerate(calls):
