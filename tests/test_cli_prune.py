@@ -84,6 +84,7 @@ def test_the_command_of_the_manual(run, tmp_path, capsys):
     assert Path("out/prune/network.svg").read_text() == picture([(channels, plan)])
 
 
+@pytest.mark.filterwarnings("ignore:the calibration inputs are not like")
 @pytest.mark.parametrize("criterion", ["taylor_fo", "apoz", "l1"])
 def test_a_criterion_is_given_the_data_that_are_named(run, capsys, criterion):
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""`secateur prune --remove-dead`, what was dead of any prune, and `--re-estimate`."""
+"""`secateur prune --remove-dead`, what was dead of any prune, and `--repair`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from secateur.cli.main import main
 from secateur.networks.vgg import vgg
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.package import load, save
-from secateur.train.batch_norm import reestimate_batch_norm
 
 VGG = "secateur.networks.vgg:vgg"
 NETWORK = (VGG, "--arg", "width=4", "--input", "1x32x33", "-w", "w.safetensors")
@@ -70,32 +69,35 @@ def test_every_prune_says_how_much_was_dead(run, capsys):
     assert "2 gave nothing and 1 a constant; the network had 3 of these" in capsys.readouterr().out
 
 
-def test_re_estimation_changes_statistics_only(run, capsys):
+@pytest.mark.filterwarnings("ignore:the calibration inputs are not like")
+def test_repairs_change_what_they_say_and_nothing_else(run, capsys):
     x = np.random.default_rng(0).normal(size=(40, 1, 32, 33)).astype(np.float32)
     np.savez("d.npz", input=x)
     options = ["--macs", "50%", "--calibration", "d.npz"]
-    assert run("prune", *NETWORK, *options, "-o", "plain") == 0
-    assert run("prune", *NETWORK, *options, "-o", "anew", "--re-estimate") == 0
-    assert "batch-norm statistics estimated anew on 40 examples" in capsys.readouterr().out
-    plain, anew = (load(f"{folder}/network.safetensors", built) for folder in ("plain", "anew"))
-    changed = {
-        name
-        for name, tensor in plain.state_dict().items()
-        if not torch.equal(tensor, anew.state_dict()[name])
-    }
-    statistics = {n for n, _ in plain.named_buffers()}
-    assert changed and changed <= statistics
-    assert {n for n in statistics if "running" in n} <= changed
-    reestimate_batch_norm(plain, torch.from_numpy(x))
-    for name, tensor in plain.state_dict().items():
-        assert torch.equal(tensor, anew.state_dict()[name])
+    for repair in ("none", "batch_norm", "reconstruct"):
+        assert run("prune", *NETWORK, *options, "-o", repair, "--repair", repair) == 0
+    said = capsys.readouterr().out
+    assert "on 32 inputs without labels: on 8 others the outputs differ" in said
+    assert run("prune", *NETWORK, *options, "-o", "default", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["repair"]
+    assert found["kept"] == "reconstruct"
+    cut, statistics, whole, default = (
+        load(f"{folder}/network.safetensors", built).state_dict()
+        for folder in ("none", "batch_norm", "reconstruct", "default")
+    )
+    changed = {name for name in cut if not torch.equal(cut[name], statistics[name])}
+    assert changed == {name for name in cut if "running" in name}
+    assert all(torch.equal(whole[name], default[name]) for name in whole)
+    assert any(not torch.equal(cut[name], whole[name]) for name in cut if "weight" in name)
 
 
 BAD = [
     (["--remove-dead", "--macs", "50%"], "so --macs has no say"),
     (["--remove-dead", "--ignore", "conv1*"], "so --ignore has no say"),
     (["--remove-dead", "--round-to", "8"], "so --round-to has no say"),
-    (["--macs", "50%", "--re-estimate"], "--re-estimate needs data"),
+    (["--macs", "50%", "--repair", "bias"], "--repair bias needs data"),
+    (["--macs", "50%", "--repair", "biases"], "no repair 'biases'; there are batch_norm"),
+    (["--remove-dead", "--repair", "bias"], "so --repair has no say"),
 ]
 
 

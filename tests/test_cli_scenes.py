@@ -237,11 +237,11 @@ def test_train_writes_everything_and_the_chain_goes_on(
     network = ("secateur.networks.vgg:vgg", "--arg", "n_classes=3", "--arg", "width=4")
     code, out, err = run(
         *("prune", *network, "--input", "1x64x51", "-w", trained / "network.safetensors"),
-        *("--macs", "60%", "--re-estimate", "--calibration", trained / "calibration.npz"),
+        *("--macs", "60%", "--calibration", trained / "calibration.npz"),
         *("-o", "p", "--json"),
     )
     assert code == 0, err
-    assert json.loads(out)["re_estimated_on"] == 24
+    assert json.loads(out)["repair"]["n_inputs"] == 24
     code, out, _ = run("scenes", "evaluate", trained, "-w", "p/network.safetensors", "--json")
     answer = json.loads(out)
     before = scores["macro_accuracy"]["value"]

@@ -205,10 +205,10 @@ def test_someone_elses_loop_with_an_optimizer_that_comes_along() -> None:
 def test_biases_take_up_what_went_and_that_is_said() -> None:
     model, example = made("literal sizes")
     pruned = sc.prune(model, example, macs="50%")
-    better = pruned.absorb(torch.randn(16, 3, 8, 8).double())
-    assert better.absorption is not None and better.network is not pruned.network
-    assert better.absorption.error_after <= better.absorption.error_before
-    assert "then biases took up what went" in str(better)
+    better = sc.reconstruct(pruned, [torch.randn(16, 3, 8, 8).double()], method="bias")
+    assert better.reconstruction is not None and better.network is not pruned.network
+    assert better.reconstruction.error_after <= better.reconstruction.error_before
+    assert "then biases were shifted" in str(better)
     assert "then biases" not in str(pruned)
 
 

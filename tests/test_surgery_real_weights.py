@@ -15,7 +15,6 @@ from secateur.criteria.score import score
 from secateur.criteria.table import CRITERIA
 from secateur.plan.budget import Budget
 from secateur.plan.select import SCOPES
-from secateur.surgery.absorb import absorb
 from secateur.surgery.cut import cut
 from secateur.surgery.restore import remember, restore
 from secateur.surgery.verify import verified
@@ -61,8 +60,6 @@ def test_it_is_cut_exactly_under_every_criterion(name: str, scope: str) -> None:
         assert abs(plan.reached["pruning_ratio"] - 0.3) < 0.06
     assert same_state(model, before)
     assert same_state(restore(small, remember(model, plan, channels)), before)
-    done = absorb(model, small, plan, channels, torch.randn(example.shape))
-    assert done.error_after <= done.error_before
 
 
 def _accuracy(model: nn.Module) -> float:

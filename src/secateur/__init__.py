@@ -88,8 +88,6 @@ if TYPE_CHECKING:
     from secateur.pruning import prune_steps as prune_steps
     from secateur.study.analyse import analyse as analyse
     from secateur.study.inspection import Analysis as Analysis
-    from secateur.surgery.absorb import Absorption as Absorption
-    from secateur.surgery.absorb import absorb as absorb
     from secateur.surgery.cut import cut as cut
     from secateur.surgery.cut import verify as verify
     from secateur.surgery.dead import DeadChannels as DeadChannels
@@ -104,6 +102,9 @@ if TYPE_CHECKING:
     from secateur.surgery.plain import plain_weights as plain_weights
     from secateur.surgery.prune import prune_to_budget as prune_to_budget
     from secateur.surgery.pruned import Pruned as Pruned
+    from secateur.surgery.reconstruct import reconstruct as reconstruct
+    from secateur.surgery.reconstruction import LayerRepair as LayerRepair
+    from secateur.surgery.reconstruction import Reconstruction as Reconstruction
     from secateur.train.batch_norm import reestimate_batch_norm as reestimate_batch_norm
     from secateur.train.distil import distillation as distillation
     from secateur.train.evaluate import evaluate as evaluate
@@ -154,7 +155,6 @@ _HOME = {
     "pruning": ("prune", "prune_steps"),
     "study.analyse": ("analyse",),
     "study.inspection": ("Analysis",),
-    "surgery.absorb": ("Absorption", "absorb"),
     "surgery.cut": ("cut", "verify"),
     "surgery.dead": (
         "DeadChannels",
@@ -168,6 +168,8 @@ _HOME = {
     "surgery.package": ("load", "save"),
     "surgery.prune": ("prune_to_budget",),
     "surgery.pruned": ("Pruned",),
+    "surgery.reconstruct": ("reconstruct",),
+    "surgery.reconstruction": ("LayerRepair", "Reconstruction"),
     "surgery.plain": ("plain_weights",),
     "train.batch_norm": ("reestimate_batch_norm",),
     "train.distil": ("distillation",),

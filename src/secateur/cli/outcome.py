@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from secateur.deploy.turns import Comparison
     from secateur.plan.plan import PruningPlan
     from secateur.surgery.dead import DeadChannels, DeadRemoval
+    from secateur.surgery.pruned import Pruned
+    from secateur.surgery.reconstruction import Reconstruction
     from secateur.surgery.verification import Verification
 
 _MOST = 5
@@ -28,8 +31,8 @@ _MOST = 5
 class Cut:
     """A network that was cut, and how it was checked: for JSON, and in lines.
 
-    `calibrated_on` says which data were taken, if any; `alike` are layers in which the criterion
-    scores all filters the same.
+    `calibrated_on` says which data the criterion took, if any; `alike` are layers in which it
+    scores all filters the same. `pruned` knows how the cut was repaired, if it was.
     """
 
     plan: PruningPlan
@@ -38,6 +41,12 @@ class Cut:
     checks: Sequence[str]
     calibrated_on: str | None = None
     alike: tuple[str, ...] = ()
+    pruned: Pruned | None = None
+
+    @property
+    def repair(self) -> Reconstruction | None:
+        """How it was repaired."""
+        return None if self.pruned is None else self.pruned.reconstruction
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,6 @@ class Outcome:
     cut: Cut
     criterion: str
     dead: Mapping[str, Any]
-    re_estimated_on: int | None
     fit: Fit | None
     latency: Comparison
     table_of: str | None
@@ -60,7 +68,7 @@ class Outcome:
             "plan": json.loads(self.cut.plan.to_json()),
             "verified": self.cut.verified,
             "dead": self.dead,
-            "re_estimated_on": self.re_estimated_on,
+            "repair": self.cut.repair and as_plain(self.cut.repair),
             "device": self.fit and asdict(self.fit) | {"fits": self.fit.fits},
             "latency": asdict(self.latency)["rows"],
             "calibration": self.cut.calibrated_on,
@@ -84,10 +92,19 @@ class Outcome:
         if self.table_of is not None:
             lines.append(f"milliseconds by the table of {self.table_of}")
         lines += str(self.latency).splitlines()
-        if self.re_estimated_on is not None:
-            lines.append(f"batch-norm statistics estimated anew on {self.re_estimated_on} examples")
+        if self.cut.repair is not None:
+            lines += str(self.cut.repair).splitlines()
         lines += [str(self.fit)] if self.fit is not None else []
         return [*lines, f"wrote {', '.join(map(str, self.files))}"]
+
+
+def as_plain(repair: Reconstruction) -> dict[str, Any]:
+    """A repair for JSON, where infinite numbers are none."""
+    raw = asdict(repair)
+    for layer in raw["layers"]:
+        layer["ridge"] = layer["ridge"] if isfinite(layer["ridge"]) else None
+    raw["errors"] = {k: error if isfinite(error) else None for k, error in raw["errors"].items()}
+    return raw
 
 
 def cost_rows(channels: ChannelMap, plan: PruningPlan) -> list[dict[str, Any]]:

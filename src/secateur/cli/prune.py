@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -83,7 +84,8 @@ def prune(
     calibration: Annotated[
         str | None,
         typer.Option(
-            help="Data for criteria that need it: a file with `input`, `target`; or scenes.",
+            help="Data for the repair, and for criteria that need it: a file with `input`, "
+            "`target`; or scenes.",
             rich_help_panel=_CHOICE,
         ),
     ] = None,
@@ -101,9 +103,13 @@ def prune(
             rich_help_panel=_CHOICE,
         ),
     ] = False,
-    re_estimate: Annotated[
-        bool, typer.Option("--re-estimate", help="Batch-norm statistics anew on --calibration.")
-    ] = False,
+    repair: Annotated[
+        str | None,
+        typer.Option(
+            help="What is done on --calibration after the cut: reconstruct (if it is given), "
+            "batch_norm, bias or none."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path(
         "out/prune"
     ),
@@ -123,7 +129,6 @@ def prune(
     from secateur.plan.select import selection
     from secateur.surgery.dead import dead_channels
     from secateur.surgery.package import save
-    from secateur.train.batch_norm import reestimate_batch_norm
 
     chosen = find_criterion(criterion)
     if device is not None and device not in DEVICES:
@@ -144,36 +149,35 @@ def prune(
         "ignore": tuple(ignore or ()),
     }
     if remove_dead:
-        _check_no_budget(limits, rules)
+        _check_no_budget(limits, rules | ({} if repair in (None, "none") else {"repair": repair}))
         budget = None
     else:
         budget = Budget(**limits, latency_table=read_latency_table(latency_table), **rules)
     given = given_network(factory, weights, arg, inputs)
-    model, example = given.model, given.example
-    anew = _data_to_re_estimate_on(calibration, given) if re_estimate else None
+    model = given.model
+    anew = None if remove_dead else _data_to_repair_on(repair, calibration, given)
     with Console(stderr=True).status("tracing") as shown:
         channels = given.traced()
         if budget is None:
             shown.update("removing dead channels, and verifying")
-            done = _cut_dead(model, example)
+            done = _cut_dead(model, given.example)
         else:
             _say_reach(channels, budget, quiet=as_json)
             data: dict[str, Any] = {"calibration": calibration, "loss": loss, "seed": seed}
             scored = partial(scores_of, given, channels, chosen, **data)
             done = _cut_to(budget, channels, scored, select, shown.update)
+            if anew is not None:
+                shown.update("repairing")
+                done = _repaired(done, anew, repair or "reconstruct", seed)
         shown.update("looking for dead channels")
         dead = dead_outcome(dead_channels(channels), done.plan)
-        if anew is not None:
-            shown.update("estimating batch-norm statistics anew")
-            reestimate_batch_norm(done.network, anew)
         shown.update("comparing latencies")
-        timed = compare_latency(model, done.network, example)
+        timed = compare_latency(model, done.network, given.example)
     table = None if budget is None else budget.latency_table
     outcome = Outcome(
         done,
         criterion=criterion,
         dead=dead,
-        re_estimated_on=None if anew is None else len(anew),
         fit=None if device is None else DEVICES[device].check(done.plan.after),
         latency=timed,
         table_of=None if table is None else table.machine,
@@ -181,7 +185,9 @@ def prune(
         files=tuple(out / name for name in _FILES),
     )
     write_text(outcome.files[0], done.plan.to_json())
-    save(done.network, outcome.files[1], (*given.plans, done.plan))
+    made = () if done.pruned is None else done.pruned.made_biases
+    biases = [*([] for _ in given.plans), made]
+    save(done.network, outcome.files[1], (*given.plans, done.plan), made=biases)
     write_text(outcome.files[2], as_csv(outcome.costs))
     write_text(outcome.files[3], picture([(channels, done.plan)]))
     typer.echo(outcome.as_json() if as_json else "\n".join(outcome.lines()))
@@ -212,7 +218,17 @@ def _cut_to(
     on_progress("planning, proving, cutting and verifying")
     done = prune_to_budget(channels, budget, partial(select, scores))
     verified, lines = verified_outcome(done.verification)
-    return Cut(done.plan, done.network, verified, lines, calibrated_on=data, alike=scores.constant)
+    about: dict[str, Any] = {"calibrated_on": data, "alike": scores.constant, "pruned": done}
+    return Cut(done.plan, done.network, verified, lines, **about)
+
+
+def _repaired(done: Cut, inputs: Tensor, method: Any, seed: int) -> Cut:
+    """The same cut, repaired on inputs without labels."""
+    from secateur.surgery.reconstruct import reconstruct
+
+    assert done.pruned is not None
+    found = reconstruct(done.pruned, inputs.split(32), method=method, seed=seed)
+    return replace(done, network=found.network, pruned=found)
 
 
 def _say_reach(channels: ChannelMap, budget: Budget, *, quiet: bool) -> None:
@@ -244,9 +260,20 @@ def _check_no_budget(limits: Mapping[str, Any], rules: Mapping[str, Any]) -> Non
         )
 
 
-def _data_to_re_estimate_on(calibration: str | None, given: Given) -> Tensor:
+def _data_to_repair_on(repair: str | None, calibration: str | None, given: Given) -> Tensor | None:
+    """The inputs of a repair; None where none is asked for, or possible.
+
+    Raises:
+        SecateurError: there is no such repair, or it lacks data.
+    """
+    from secateur.pruning import REPAIRS
+
+    if repair is not None and repair not in REPAIRS:
+        raise SecateurError(unknown_name("repair", repair, REPAIRS))
+    if repair == "none" or (repair is None and calibration is None):
+        return None
     if calibration is None:
         raise SecateurError(
-            "--re-estimate needs data; name a file with `input`, or scenes, by --calibration"
+            f"--repair {repair} needs data; name a file with `input`, or scenes, by --calibration"
         )
-    return read_calibration(calibration, given.one_tensor("--re-estimate"))[0]
+    return read_calibration(calibration, given.one_tensor("a repair"))[0]

@@ -368,6 +368,6 @@ def _next(task: Task, trained: Trained, out: Path) -> list[str]:
     return [
         "next:",
         f"  secateur prune {factory} {given} --input {shape} -w {out / NETWORK} --macs 50% "
-        f"--re-estimate --calibration {out / CALIBRATION}",
+        f"--calibration {out / CALIBRATION}",
         f"  secateur scenes evaluate {out} -w out/prune/{NETWORK}",
     ]

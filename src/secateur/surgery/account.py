@@ -18,19 +18,16 @@ from secateur.channels.tabular import (
 from secateur.plan.history import Cuts, GroupChange, changes
 from secateur.plan.picture import picture
 from secateur.plan.wording import asked_and_reached, costs, reached_of_asked
-from secateur.surgery.absorb import Absorption
 from secateur.surgery.verification import Verification
 
 
-def lines(
-    cuts: Cuts, checked: Sequence[Verification], absorption: Absorption | None = None
-) -> list[str]:
+def lines(cuts: Cuts, checked: Sequence[Verification], repaired: Sequence[str] = ()) -> list[str]:
     """Costs, what was asked and reached, every group's width and MACs, and what was verified.
 
     Args:
         cuts: channel maps and plans, the first cut first.
         checked: what was verified of each.
-        absorption: what went into biases after the last.
+        repaired: what the repair after the last bought.
     """
     rows = changes(cuts)
     shown = _most_macs(rows)
@@ -39,12 +36,12 @@ def lines(
         *(table.lines() for table in _tables(cuts, checked)),
         cuts[-1][1].remarks(),
         widths + _kept(rows),
-        _checks(cuts, checked, absorption),
+        _checks(cuts, checked, repaired),
     ]
     return "\n\n".join("\n".join(part) for part in parts).splitlines()
 
 
-def html(cuts: Cuts, checked: Sequence[Verification], absorption: Absorption | None = None) -> str:
+def html(cuts: Cuts, checked: Sequence[Verification], repaired: Sequence[str] = ()) -> str:
     """The same for a notebook, with the picture."""
     rows = changes(cuts)
     shown = _most_macs(rows)
@@ -53,7 +50,7 @@ def html(cuts: Cuts, checked: Sequence[Verification], absorption: Absorption | N
         *(table.html() for table in _tables(cuts, checked)),
         paragraph("\n".join(cuts[-1][1].remarks())),
         _widths(rows, shown, len(cuts)).html() if shown else "",
-        paragraph("\n".join(_kept(rows) + _checks(cuts, checked, absorption))),
+        paragraph("\n".join(_kept(rows) + _checks(cuts, checked, repaired))),
     )
 
 
@@ -138,15 +135,7 @@ def _kept(rows: Sequence[GroupChange]) -> list[str]:
     return [f"{same} of {len(widths)} groups {keep}"] if same else []
 
 
-def _checks(
-    cuts: Cuts, checked: Sequence[Verification], absorption: Absorption | None
-) -> list[str]:
+def _checks(cuts: Cuts, checked: Sequence[Verification], repaired: Sequence[str]) -> list[str]:
     which = "as it was cut" if len(cuts) == 1 else "of the last cut, as it was made"
     said = [f"{which}, before any training:", *str(checked[-1]).splitlines()]
-    if absorption is not None:
-        said.append(
-            f"then biases took up what went, in {len(absorption.absorbed)} layers: the outputs "
-            f"differ from the uncut network's by {absorption.error_after:.3g}, before by "
-            f"{absorption.error_before:.3g}, on the calibration inputs"
-        )
-    return wrapped(said)
+    return wrapped([*said, *repaired])

@@ -15,11 +15,11 @@ from secateur.channels.trace import Example, trace
 from secateur.errors import SurgeryError, VerificationError
 from secateur.plan.plan import PruningPlan
 from secateur.plan.select import manual
-from secateur.surgery.absorb import shift, sites_of
 from secateur.surgery.constants import Place, Read, Reading, read_constants
 from secateur.surgery.cut import cut
 from secateur.surgery.precise import difference
 from secateur.surgery.precision import Precision, difference_in_own_precision, precision_of
+from secateur.surgery.readers import shift, sites_of
 from secateur.surgery.rebuild import rebuild
 from secateur.surgery.verification import TOLERANCE
 
@@ -270,8 +270,8 @@ def _dead_of(group: ChannelGroup, reading: Reading, biased: frozenset[str]) -> d
 def _with_a_bias(model: nn.Module, channels: ChannelMap) -> frozenset[str]:
     """Weights of modules that have a bias, or can be given one."""
     everything = {group.name: range(group.n_channels) for group in channels.groups}
-    sites, _ = sites_of(model, everything, channels)
-    return frozenset(f"{name}.weight" for name in sites)
+    sites = sites_of(model, everything, channels)
+    return frozenset(f"{name}.weight" for name, site in sites.items() if site.lost)
 
 
 def _take_up(
@@ -290,13 +290,13 @@ def _take_up(
                 if position in constants:
                     before = lost.get(member.parameter, torch.zeros((), dtype=torch.float64))
                     lost[member.parameter] = before + constants[position]
-    sites, _ = sites_of(model, plan.remove, channels)
+    sites = sites_of(model, plan.remove, channels)
     shifted = []
     for name, site in sites.items():
         given = lost.get(f"{name}.weight")
         if given is not None:
             stays = given if site.kept is None else given[site.kept]
             norm = site.norm if f"{name}.weight" in dead.alone else None
-            shift(small, name, replace(site, norm=norm), stays)
+            shift(small, name, norm, stays)
             shifted.append(name)
     return tuple(shifted)

@@ -33,8 +33,9 @@ def cut_optimizer(
 
     State tensors shaped like their parameter (momentum, first and second moments) lose the same
     positions as the parameter; a dimension of size 1 (factored moments) and plain numbers (step
-    counts) are copied. The optimizer that came in is left as it is. Hooks and learning-rate
-    schedulers belong to the old one; `hand_over` lets the old one go on with this one's state.
+    counts) are copied. A bias that a repair made goes with its weight. The optimizer that came in
+    is left as it is. Hooks and learning-rate schedulers belong to the old one; `hand_over` lets the
+    old one go on with this one's state.
 
     Args:
         optimizer: of `model`, before or between steps.
@@ -56,6 +57,7 @@ def cut_optimizer(
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     after = dict(small.named_parameters())
     others = {id(parameter) for parameter in beside} - names.keys()
+    before = frozenset(names.values())
     made = _emptied(optimizer)
     for group in optimizer.param_groups:
         parameters = []
@@ -66,6 +68,9 @@ def cut_optimizer(
                 name = _name(old, names)
                 new = _fitting(name, old, after, kept.get(name, {}))
             parameters.append(new)
+            bias = name.removesuffix("weight") + "bias"
+            if name.endswith("weight") and bias in after.keys() - before:
+                parameters.append(after[bias])
             if old in optimizer.state:
                 made.state[new] = {
                     key: _sliced(value, old, kept.get(name, {}), f"{key!r} of {name!r}")

@@ -29,12 +29,15 @@ def save(
     model: nn.Module,
     path: str | Path,
     plan: PruningPlan | Sequence[PruningPlan] | None = None,
+    *,
+    made: Sequence[Sequence[str]] = (),
 ) -> Path:
     """Write a network's parameters and persistent buffers, each once, and the plan that cut it.
 
     Sizes in its modules' attributes, which a cut may have changed, are written too, so that `load`
     gives a network that runs after one cut or many. `Pruned.save` gives the plans as they were cut;
-    of several, the first one is of the network that the factory makes.
+    of several, the first one is of the network that the factory makes. `made` names, a list a plan,
+    the biases that a repair made after each.
 
     Raises:
         StorageError: the file could not be written; an earlier one still stands.
@@ -46,6 +49,8 @@ def save(
     plans = [plan] if isinstance(plan, PruningPlan) else plan or []
     if plans:
         metadata["plans"] = json.dumps([json.loads(one.to_json()) for one in plans])
+    if any(made):
+        metadata["made"] = json.dumps([list(names) for names in made])
     write_bytes(path, serialise(tensors, metadata))
     return path
 
@@ -59,7 +64,7 @@ def load(
 ) -> nn.Module:
     """Rebuild a network, cut or not, from a file and the factory of the uncut one.
 
-    A bias that the factory's layer could have and has not (`absorb` makes such) is added.
+    A bias that the factory's layer could have and has not (a repair makes such) is added.
 
     Args:
         path: what `save` wrote.
@@ -76,7 +81,8 @@ def load(
     model = build()
     plans = _plans(Path(path), metadata)
     if example_input is not None:
-        _check_plans(Path(path), tensors, plans, model, example_input, rules)
+        made_biases = _made(Path(path), metadata, len(plans))
+        _check_plans(Path(path), tensors, plans, made_biases, model, example_input, rules)
     _add_biases(model, tensors)
     check_names(Path(path), tensors, model)
     for name, own in _stored(model).items():
@@ -170,6 +176,7 @@ def _check_plans(
     path: Path,
     tensors: Mapping[str, Tensor],
     plans: Sequence[PruningPlan],
+    made: Sequence[Sequence[str]],
     model: nn.Module,
     example_input: Example,
     rules: Mapping[str, Rule],
@@ -179,7 +186,7 @@ def _check_plans(
         raise PackageError(
             f"{path} holds no plan to check; save with one, or load without example_input"
         )
-    for plan in plans:
+    for plan, biases in zip(plans, made, strict=True):
         channels = trace(model, example_input, rules)
         try:
             plan.check(channels)
@@ -188,6 +195,8 @@ def _check_plans(
             said = said or f"{error}, or give the factory it was made with"
             raise PackageError(f"{path}: {said}") from error
         model = shrink(model, plan, channels)
+        for bias in biases:
+            _add_bias(Path(path), model, bias)
     for name, tensor in _stored(model).items():
         if name in tensors and tensors[name].shape != tensor.shape:
             raise PackageError(
@@ -218,6 +227,27 @@ def _odd_shape(
                 "give the factory the arguments it was made with"
             )
     return ""
+
+
+def _made(path: Path, metadata: Mapping[str, str], n_plans: int) -> list[list[str]]:
+    """The biases that were made after each cut."""
+    try:
+        written = json.loads(metadata.get("made", "[]"))
+        made = [[str(name) for name in names] for names in written]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise PackageError(f"{path}: its made biases cannot be read: {brief(error)}") from error
+    if len(made) not in (0, n_plans):
+        raise PackageError(f"{path} has made biases of {len(made)} cuts and {n_plans} plans")
+    return made or [[] for _ in range(n_plans)]
+
+
+def _add_bias(path: Path, model: nn.Module, name: str) -> None:
+    """Give a layer of a cut network the bias that a repair made; only its shape counts."""
+    module = dict(model.named_modules()).get(name.rpartition(".")[0])
+    n_out = getattr(module, "out_channels", getattr(module, "out_features", None))
+    if module is None or n_out is None or module._parameters.get("bias", 0) is not None:
+        raise PackageError(f"{path}: no layer can be given the bias {name!r}; was it this factory?")
+    module.register_parameter("bias", nn.Parameter(next(module.parameters()).new_zeros(n_out)))
 
 
 def _add_biases(model: nn.Module, tensors: dict[str, Tensor]) -> None:

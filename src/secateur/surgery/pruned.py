@@ -14,9 +14,10 @@ from secateur.channels.trace import Example, trace
 from secateur.plan import picture
 from secateur.plan.history import Cuts
 from secateur.plan.plan import PruningPlan
-from secateur.surgery import absorb, account, package, restore
+from secateur.surgery import account, package, restore
 from secateur.surgery import optimizer as opt
 from secateur.surgery.rebuild import shrink
+from secateur.surgery.reconstruction import Reconstruction
 from secateur.surgery.verification import Verification
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Pruned:
         verification: what of this cut was verified, against what, as it was cut.
         earlier: the cut before this one, of which `model` is the network.
         optimizer: that of `network`, if one was carried along.
-        absorption: what went into biases after the cut, if `absorb` was asked for.
+        reconstruction: how the cut was repaired, and what that bought, if it was.
     """
 
     network: nn.Module
@@ -47,7 +48,7 @@ class Pruned:
     verification: Verification
     earlier: Pruned | None = None
     optimizer: Optimizer | None = None
-    absorption: absorb.Absorption | None = None
+    reconstruction: Reconstruction | None = None
 
     @property
     def model(self) -> nn.Module:
@@ -71,12 +72,19 @@ class Pruned:
         Raises:
             StorageError: the file could not be written; an earlier one still stands.
         """
-        return package.save(self.network, path, [step.plan for step in self.steps])
+        plans = [step.plan for step in self.steps]
+        return package.save(self.network, path, plans, made=[s.made_biases for s in self.steps])
+
+    @property
+    def made_biases(self) -> tuple[str, ...]:
+        """Biases that the repair of this cut made; `plan` does not count them."""
+        before = dict(self.model.named_parameters()).keys()
+        return tuple(n for n, _ in self.network.named_parameters() if n not in before)
 
     def restore(self) -> nn.Module:
         """The network before the first cut: what stayed as it is now, what went as it was.
 
-        Before any training this is the first network, bit for bit.
+        Before any training or repair this is the first network, bit for bit.
 
         Raises:
             SurgeryError: a network of these cuts was changed in its shapes since.
@@ -124,20 +132,6 @@ class Pruned:
         self.plan.check(trace(network, self.example_input))
         return shrink(network, self.plan, self.channels)
 
-    def absorb(self, calibration: Example) -> Pruned:
-        """The same cut, after which biases take up what the removed channels gave on average.
-
-        `calibration` is one batch of real inputs, as the network is called. The error against
-        `model` on it never rises; `absorption` says what it was and is. `verification` is of the
-        cut before that.
-
-        Raises:
-            SurgeryError: the network was changed in its shapes since, or gives no finite outputs.
-        """
-        given = self.model, self.network, self.plan, self.channels
-        found = absorb.absorb(*given, calibration)
-        return replace(self, network=found.network, absorption=found)
-
     def picture(self) -> str:
         """Width and MACs of every group of the first network, before and now, as an SVG text."""
         return picture.picture(self._cuts())
@@ -149,12 +143,22 @@ class Pruned:
         and of this one, with a line for every cut; what was left alone and why is of the last.
         """
         checked = [step.verification for step in self.steps]
-        return "\n".join(account.lines(self._cuts(), checked, self.absorption))
+        return "\n".join(account.lines(self._cuts(), checked, self._repaired()))
 
     def _repr_html_(self) -> str:
         """The same for a notebook, with the picture."""
         checked = [step.verification for step in self.steps]
-        return account.html(self._cuts(), checked, self.absorption)
+        return account.html(self._cuts(), checked, self._repaired())
+
+    def _repaired(self) -> list[str]:
+        """What the repair of the last cut bought; nothing if there was none."""
+        if self.reconstruction is None:
+            return []
+        said = str(self.reconstruction).splitlines()
+        if made := self.made_biases:
+            n = sum(self.network.get_parameter(name).numel() for name in made)
+            said.append(f"{n:,} parameters more, in {len(made)} biases that there were not")
+        return said
 
     def _cuts(self) -> Cuts:
         return [(step.channels, step.plan) for step in self.steps]

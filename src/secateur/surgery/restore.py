@@ -13,13 +13,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from secateur.channels.cost import kept_positions
+from secateur.channels.cost import kept_positions, owner_module
 from secateur.channels.groups import ChannelMap
 from secateur.errors import PackageError, SurgeryError
 from secateur.files import replacing
 from secateur.plan.plan import Numbers, PruningPlan, as_numbers
 from secateur.surgery.numbers import set_numbers, whole_numbers
 from secateur.surgery.package import read
+from secateur.surgery.readers import is_transposed, n_spatial
 from secateur.surgery.rebuild import rebuild
 
 FORMAT = "secateur.removed/1"
@@ -116,8 +117,8 @@ def restore(small: nn.Module, removed: Removed) -> nn.Module:
     """Put back what was cut: a new module of the original's shapes; `small` is untouched.
 
     Right after the cut the answer equals the original bit for bit. After fine-tuning, the channels
-    that stayed keep what they learned and the others return as they were; biases that `absorb`
-    shifted or made stay so. The answer is on the devices and in the modes of `small`.
+    that stayed keep what they learned and the others return as they were; biases that a repair
+    made are zero for these. The answer is on the devices and in the modes of `small`.
 
     Raises:
         SurgeryError: `small` is not the network these channels were cut from.
@@ -139,9 +140,32 @@ def restore(small: nn.Module, removed: Removed) -> nn.Module:
         full[stays] = part.flatten()
         full[~stays] = values.to(part)
         tensors[name] = full
+    tensors |= _made_biases(small, removed, have)
     made = rebuild(small, tensors)
     set_numbers(made, removed.widths)
     return made
+
+
+def _made_biases(
+    small: nn.Module, removed: Removed, have: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Biases that a repair made, with zeros for the outputs that come back."""
+    tensors = {}
+    for weight, kept in removed.kept.items():
+        name = owner_module(weight)
+        module = dict(small.named_modules()).get(name)
+        bias = f"{name}.bias"
+        if module is None or n_spatial(module) is None or bias in removed.shapes:
+            continue
+        dim = int(is_transposed(module))
+        if bias not in have or dim not in kept or weight.endswith("original0"):
+            continue
+        n = removed.shapes[weight][dim]
+        each = have[bias].detach().view(-1, len(kept[dim]))
+        full = each.new_zeros(len(each), n)
+        full[:, list(kept[dim])] = each
+        tensors[bias] = full.flatten()
+    return tensors
 
 
 def _stays(tensor: Tensor, kept: Mapping[int, tuple[int, ...]]) -> Tensor:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from secateur.errors import TrainingError
+from secateur.surgery.norm_statistics import estimate_anew
 from secateur.train.evaluate import modes_kept
 
 
@@ -25,22 +24,6 @@ def reestimate_batch_norm(model: nn.Module, x: Tensor, batch_size: int = 256) ->
     """
     if len(x) == 0:
         raise TrainingError("there are 0 calibration examples; give at least one")
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    momenta = [norm.momentum for norm in norms]
-    former = [{name: b.clone() for name, b in norm.named_buffers()} for norm in norms]
-    done = False
-    try:
-        with modes_kept(model), torch.no_grad():
-            model.eval()
-            for norm in norms:
-                norm.reset_running_stats()
-                norm.momentum = None
-                norm.train()
-            for batch in x.tensor_split(-(-len(x) // batch_size)):
-                model(batch)
-        done = True
-    finally:
-        for norm, momentum, buffers in zip(norms, momenta, former, strict=True):
-            norm.momentum = momentum
-            if not done:
-                norm.load_state_dict(buffers, strict=False)
+    parts = x.tensor_split(-(-len(x) // batch_size))
+    with modes_kept(model):
+        estimate_anew(model, lambda: [model(part) for part in parts])

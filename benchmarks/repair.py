@@ -1,0 +1,155 @@
+"""What a cut loses, and what each repair without labels gives back, on trained ResNets.
+
+    python benchmarks/repair.py                 all rows, then the tables of docs/repair.md
+    python benchmarks/repair.py --short         one cell, for the tests
+    python benchmarks/repair.py --print         the tables of the rows there are
+
+The networks are the CIFAR-10 ResNets of `tests/real_networks.py`, cut by l1 in equal shares;
+repairs see training images without labels, drawn by a seed; accuracy is on the test images of the
+sample. Every row is written once it is known, and what is there is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+METHODS = ("none", "batch_norm", "bias", "reconstruct")
+BLOCKS = {"ResNet-20": 3, "ResNet-56": 9}
+DRAWS = 3
+
+Cell = tuple[str, int, int, int]
+"""Network, per cent of the MACs, images, draw."""
+
+
+def cells(short: bool) -> Iterator[Cell]:
+    """What is measured: 250 images everywhere, fewer on the smaller network at half the MACs."""
+    if short:
+        yield "ResNet-20", 50, 25, 0
+        return
+    for draw in range(DRAWS):
+        yield from (("ResNet-20", macs, 250, draw) for macs in (75, 50, 35))
+        yield from (("ResNet-20", 50, images, draw) for images in (100, 50, 25, 10, 3))
+    for draw in range(DRAWS):
+        yield from (("ResNet-56", macs, 250, draw) for macs in (75, 50, 35))
+
+
+def rows_of(cell: Cell) -> Iterator[dict[str, Any]]:
+    """Accuracy, agreement with the uncut network and CPU seconds of every repair of one cut."""
+    import numpy as np
+    import torch
+    from criteria import images
+
+    import secateur as sc
+    from real_networks import DATA, CifarResNet
+    from secateur.surgery.package import load_weights
+    from secateur.surgery.rebuild import rebuild
+
+    network, macs, n_images, draw = cell
+    with np.load(DATA / "cifar10" / "cifar10_sample.npz") as file:
+        x, _ = images(file)
+        x_test, y_test = images(file, "test")
+    model = CifarResNet(BLOCKS[network])
+    load_weights(
+        model, DATA / "weights" / f"cifar10_{network.lower().replace('-', '')}.safetensors"
+    )
+    model.eval()
+    drawn = torch.randperm(len(x), generator=torch.Generator().manual_seed(draw))[:n_images]
+    pruned = sc.prune(model, x_test[:2], macs=f"{macs}%", criterion="l1")
+
+    def answers(of: Any) -> Any:
+        with torch.no_grad():
+            return torch.cat([of(part) for part in x_test.split(100)]).argmax(1)
+
+    whole = answers(model)
+    for method in METHODS:
+        began = time.process_time()
+        found: dict[str, Any] = {}
+        if method == "none":
+            made = pruned.network
+        elif method == "batch_norm":
+            made = rebuild(pruned.network, {})
+            sc.reestimate_batch_norm(made, x[drawn])
+        else:
+            repaired = sc.reconstruct(pruned, [x[drawn]], method=method, seed=draw)
+            made, done = repaired.network, repaired.reconstruction
+            assert done is not None
+            found = {"kept": done.kept, "errors": dict(done.errors)}
+        seconds = time.process_time() - began
+        said = answers(made.eval())
+        yield {
+            "network": network,
+            "macs": macs,
+            "images": n_images,
+            "draw": draw,
+            "method": method,
+            "dense": float((whole == y_test.flatten()).double().mean()),
+            "accuracy": float((said == y_test.flatten()).double().mean()),
+            "agreement": float((said == whole).double().mean()),
+            "seconds": seconds,
+        } | found
+
+
+def known(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file, none if there is none."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def measure(path: Path, wanted: Iterable[Cell]) -> None:
+    """Write the rows that are not there yet."""
+    names = ("network", "macs", "images", "draw", "method")
+    have = {tuple(row[name] for name in names) for row in known(path)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for cell in wanted:
+        if any((*cell, method) not in have for method in METHODS):
+            for row in rows_of(cell):
+                if tuple(row[name] for name in names) not in have:
+                    with path.open("a") as file:
+                        file.write(json.dumps(row) + "\n")
+
+
+def tables(rows: list[dict[str, Any]]) -> str:
+    """A line a network, number of images and budget: the mean over draws of each repair."""
+    head = ["network (dense)", "MACs", "images", "draws", *METHODS, "agreement", "CPU s"]
+    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    cells: dict[tuple[str, int, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        cells.setdefault((row["network"], -row["images"], -row["macs"]), []).append(row)
+    for (network, images, macs), mine in sorted(cells.items()):
+        of = {method: [row for row in mine if row["method"] == method] for method in METHODS}
+        means = [
+            f"{100 * fmean(r['accuracy'] for r in of[m]):.1f}" if of[m] else "" for m in METHODS
+        ]
+        if last := of["reconstruct"]:
+            shown = [f"{network} ({100 * mine[0]['dense']:.1f})", f"{-macs} %", -images, len(last)]
+            shown += [*means, f"{100 * fmean(r['agreement'] for r in last):.1f}"]
+            shown += [f"{fmean(r['seconds'] for r in last):.0f}"]
+            lines.append(f"| {' | '.join(map(str, shown))} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--short", action="store_true", help="one cell")
+    parser.add_argument("--print", action="store_true", dest="printed", help="measure nothing")
+    parser.add_argument("--rows", type=Path, default=ROOT / "out" / "repair" / "rows.jsonl")
+    asked = parser.parse_args()
+    if not asked.printed:
+        import torch
+
+        torch.set_num_threads(1)
+        measure(asked.rows, cells(asked.short))
+    print(tables(known(asked.rows)))
+
+
+if __name__ == "__main__":
+    main()
