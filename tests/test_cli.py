@@ -110,7 +110,7 @@ BAD = [
     (["prune", VGG, "--params", "90"], "did you mean '90%'? For so little write '0.124%'"),
     (
         ["prune", VGG, "--params", "100"],
-        "100 parameters are 0.0014 of 72666; was a unit forgotten?",
+        "0.0014 of 72666; was a unit forgotten?",
     ),
     (["prune", VGG, "--pruning-ratio", "1"], "in [0, 1)"),
     (["prune", VGG, "--macs", "50%", "--criterion", "l1norm"], "did you mean 'l1'?"),
