@@ -107,6 +107,11 @@ BAD = [
     (["prune", VGG], "a budget asks for nothing"),
     (["prune", VGG, "--macs", "much"], "cannot read the amount 'much'"),
     (["prune", VGG, "--macs", "101"], "nearest reachable"),
+    (["prune", VGG, "--params", "90"], "did you mean '90%'? For so little write '0.124%'"),
+    (
+        ["prune", VGG, "--params", "100"],
+        "0.0014 of 72666; was a unit forgotten?",
+    ),
     (["prune", VGG, "--pruning-ratio", "1"], "in [0, 1)"),
     (["prune", VGG, "--macs", "50%", "--criterion", "l1norm"], "did you mean 'l1'?"),
     (["prune", "unusual:explodes", "--macs", "50%"], "RuntimeError: no such size"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -77,11 +78,14 @@ def check_reach(
     held_back = held_back or {}
     found = rooms(channels, budget, held_back)
     _check_any(channels, budget, found, held_back)
-    missed = [row for row in _reach(channels, budget, found) if not row.met]
+    rows = _reach(channels, budget, found)
+    missed = [row for row in rows if not row.met]
     if missed:
         said = "; ".join(map(str, missed))
         way = f"{_way_out(channels, budget, held_back)}{_left(found)}"
         raise BudgetError(f"{said}. {way}{_meant(missed, budget)}")
+    for row in rows:
+        _check_unit(row, budget)
 
 
 def limits(channels: ChannelMap, budget: Budget) -> dict[str, tuple[float, float]]:
@@ -195,6 +199,27 @@ def _meant(missed: Iterable[Reach], budget: Budget) -> str:
         if given is not None:
             texts += meant(given, row.least, int(row.whole))
     return f"; did you mean {' or '.join(map(repr, texts))}?" if texts else ""
+
+
+def _check_unit(row: Reach, budget: Budget) -> None:
+    """Refuse a bare number in a text that leaves next to nothing, though it could be met.
+
+    Raises:
+        BudgetError: with what it may have been meant as, and how to ask for so little.
+    """
+    text = getattr(budget, row.name.partition("_")[0], None)
+    if not isinstance(text, str) or row.at_most > min(_SMALL, row.whole / _SMALL):
+        return
+    if re.fullmatch(r"\s*[\d.]+\s*", text):
+        raise BudgetError(
+            f"{text.strip()} {unit_of(row.name)} are {row.at_most / row.whole:.2g} of "
+            f"{_number(row.whole)}{_meant([row], budget) or '; was a unit forgotten?'} For so "
+            f"little write '{100 * row.at_most / row.whole:.3g}%'"
+        )
+
+
+_SMALL = 100
+"""A number up to this, and its share of a network's cost, that a unit may have been left out of."""
 
 
 def _left(found: Mapping[str, Room]) -> str:
