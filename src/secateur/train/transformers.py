@@ -22,10 +22,10 @@ try:
         pass
 
 except ImportError:  # said by the callback, in words
-    _Base = object
+    _Base = object  # type: ignore[assignment,misc]
 
 
-class PruneCallback(_Base):  # type: ignore[misc]
+class PruneCallback(_Base):
     """Cut the network that a Trainer trains, in steps between epochs, to a budget.
 
     The optimizer steps the cut network with what it remembers, cut along; the learning-rate
