@@ -22,7 +22,7 @@ try:
         pass
 
 except ImportError:  # said by the callback, in words
-    _Base = object
+    _Base = object  # type: ignore[assignment,misc]
 
 
 class PruneCallback(_Base):
