@@ -80,7 +80,8 @@ class PruningPlan:
             lines.append("no channel goes: the network as it is comes nearest to the budget")
         lines += by_reason("limited", self.limited) + by_reason("held back", self.held_back)
         if self.attributes:
-            changed = [f"{name} = {value}" for name, value in self.attributes.items()]
+            named = sorted((name.lstrip(":"), value) for name, value in self.attributes.items())
+            changed = [f"{name} = {value}" for name, value in named]
             rest = f" and {len(changed) - 3} more (see the plan)" if len(changed) > 3 else ""
             lines.append(f"sizes in the network's code: {', '.join(changed[:3])}{rest}")
         return wrapped(lines)

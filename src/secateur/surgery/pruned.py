@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from secateur.channels.cost import remaining_shapes
 from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import Example, trace
 from secateur.plan import picture
@@ -19,6 +20,7 @@ from secateur.surgery import optimizer as opt
 from secateur.surgery.rebuild import shrink
 from secateur.surgery.reconstruction import Reconstruction
 from secateur.surgery.verification import Verification
+from secateur.surgery.widths import names_of_widths
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -143,18 +145,28 @@ class Pruned:
         and of this one, with a line for every cut; what was left alone and why is of the last.
         """
         checked = [step.verification for step in self.steps]
-        return "\n".join(account.lines(self._cuts(), checked, self._repaired()))
+        return "\n".join(account.lines(self._cuts(), checked, self._after()))
 
     def _repr_html_(self) -> str:
         """The same for a notebook, with the picture."""
         checked = [step.verification for step in self.steps]
-        return account.html(self._cuts(), checked, self._repaired())
+        return account.html(self._cuts(), checked, self._after())
 
-    def _repaired(self) -> list[str]:
-        """What the repair of the last cut bought; nothing if there was none."""
+    def _after(self) -> list[str]:
+        """What is to be known of the network after the last cut: stale numbers, what repair did."""
+        shapes = remaining_shapes(self.channels, self.plan.remove)
+        _, stale = names_of_widths(self.model, shapes)
+        said = []
+        if left := sorted(stale.keys() - self.plan.attributes.keys()):
+            names = ", ".join(f"{name.lstrip(':')} = {stale[name]}" for name in left[:3])
+            more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+            said.append(
+                f"numbers that still hold a width from before the cut: {names}{more}; code beside "
+                "forward that reads them must be told"
+            )
         if self.reconstruction is None:
-            return []
-        said = str(self.reconstruction).splitlines()
+            return said
+        said += str(self.reconstruction).splitlines()
         if made := self.made_biases:
             n = sum(self.network.get_parameter(name).numel() for name in made)
             said.append(f"{n:,} parameters more, in {len(made)} biases that there were not")
