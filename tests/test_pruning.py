@@ -18,7 +18,14 @@ from torch import Tensor, nn
 import secateur as sc
 from contracts import randomised, same_state, state_of
 from secateur.channels.tabular import count
-from secateur.errors import BudgetError, CriterionError, PackageError, PlanError, SurgeryError
+from secateur.errors import (
+    BudgetError,
+    ChannelMapError,
+    CriterionError,
+    PackageError,
+    PlanError,
+    SurgeryError,
+)
 from secateur.surgery.verify import verified
 from toys import TOYS, image
 
@@ -281,7 +288,7 @@ def test_slips_of_the_parts_are_named() -> None:
     with pytest.raises(PlanError, match=r"take one, scores\['l2'\]"):
         sc.uniform(sc.score(channels, [sc.l2]), channels, sc.Budget(macs="50%"))  # type: ignore[arg-type]
     other = made("chunked")[0]
-    with pytest.raises(CriterionError, match=r"the channel map is of another network.*missing"):
+    with pytest.raises(ChannelMapError, match=r"the channel map is of another network.*missing"):
         sc.score(channels.of(other), [sc.l2])
 
 
