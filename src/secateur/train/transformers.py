@@ -64,6 +64,7 @@ class PruneCallback(_Base):
     ) -> None:
         check_package("transformers")
         self._cuts = InSteps(example_input, steps, every_n_epochs, network, words)
+        self._watch: Any = None
 
     @property
     def pruned(self) -> Pruned | None:
@@ -86,6 +87,7 @@ class PruneCallback(_Base):
                 f"{path} cannot be read as the state of a training with PruneCallback: "
                 f"{brief(error)}; name a folder checkpoint-… that the Trainer wrote with it"
             ) from error
+        self._forget_watch()
         self._cuts.rebuild(model, plans)
 
     def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -107,7 +109,7 @@ class PruneCallback(_Base):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Check that what goes on is what was saved."""
         del control, kwargs
-        self._watch.remove()
+        self._forget_watch()
         self._cuts.check_end(int(args.num_train_epochs) if args.max_steps <= 0 else None)
         if state.global_step:
             self._cuts.check_rebuilt(_plans(state.stateful_callbacks))
@@ -118,6 +120,12 @@ class PruneCallback(_Base):
         optimizer = kwargs["optimizer"]
         optimizer = getattr(optimizer, "optimizer", optimizer)  # what accelerate stands around
         self._cuts.advance(kwargs["model"], int((state.epoch or 0) + 1e-6), [optimizer])
+
+    def _forget_watch(self) -> None:
+        """Take the hook back: no copy of the model shall have it."""
+        if self._watch is not None:
+            self._watch.remove()
+            self._watch = None
 
     def state(self) -> dict[str, Any]:
         """The plans of all cuts so far, as the Trainer saves them."""
