@@ -522,7 +522,7 @@ def test_tied_weights_are_left_and_said() -> None:
 
 
 def test_memory_does_not_grow_with_the_inputs() -> None:
-    """Of 16 times as many inputs, the sums are as large; what is kept is the inputs and targets."""
+    """Of 8 times as many inputs the activations would be 590 MB more; 256 MiB are kept at most."""
     code = """
 import resource, sys, torch, secateur as sc
 from torch import nn
@@ -536,7 +536,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
     peaks = [
         int(subprocess.check_output([sys.executable, "-c", code, n], text=True)) for n in ("1", "8")
     ]
-    assert peaks[1] < peaks[0] + 150
+    assert peaks[1] < peaks[0] + 380
 
 
 class Recurrent(nn.Module):

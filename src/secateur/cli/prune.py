@@ -227,7 +227,8 @@ def _repaired(done: Cut, inputs: Tensor, method: Any, seed: int) -> Cut:
     from secateur.surgery.reconstruct import reconstruct
 
     assert done.pruned is not None
-    found = reconstruct(done.pruned, inputs.split(32), method=method, seed=seed)
+    batches = inputs.tensor_split(-(-len(inputs) // 32))
+    found = reconstruct(done.pruned, batches, method=method, seed=seed)
     return replace(done, network=found.network, pruned=found)
 
 

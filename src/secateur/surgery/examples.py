@@ -36,7 +36,7 @@ class Call:
             SurgeryError: it does not run on these inputs.
         """
         with same_generators(), torch.no_grad():
-            torch.random.default_generator.manual_seed(0)
+            torch.default_generator.manual_seed(0)
             try:
                 return network(*self.args, **self.kwargs)
             except Exception as error:
@@ -141,11 +141,12 @@ def _calls(inputs: Any, part: list[int], held: bool, number: int) -> list[Call]:
     n, calls = _length(inputs), []
     pieces = torch.tensor(part, dtype=torch.long).tensor_split(max(1, -(-len(part) // _AT_ONCE)))
     for rows in pieces if part else ():
-        args, kwargs = tree_map_only(
-            Tensor,
-            lambda t, rows=rows: t[rows.to(t.device)] if t.ndim and len(t) == n else t,
-            inputs,
-        )
+
+        def taken(tensor: Tensor, rows: Tensor = rows) -> Tensor:
+            along = tensor.ndim and len(tensor) == n
+            return tensor[rows.to(tensor.device)] if along else tensor
+
+        args, kwargs = tree_map_only(Tensor, taken, inputs)
         calls.append(Call(args, kwargs, len(rows), held, number))
     return calls
 

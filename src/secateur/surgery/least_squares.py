@@ -129,9 +129,12 @@ class Fit:
 
 
 def ridges(precision: torch.dtype, n_inputs: int) -> tuple[float, ...]:
-    """Which regularisations are tried: all by half decades, or one where inputs are few."""
+    """Which regularisations are tried: all by half decades, or one where inputs are few.
+
+    The few that are held out then cannot choose, least of all the shift alone.
+    """
     if n_inputs < 20:
-        return (math.inf, max(0.1, 2.5 / n_inputs))
+        return (max(0.1, 2.5 / n_inputs),)
     first = -28 if precision == torch.float64 else -20
     return (math.inf, *(10 ** (k / 2) for k in range(first, 3)))
 

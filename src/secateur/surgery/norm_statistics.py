@@ -74,4 +74,5 @@ class Distance:
 
 def _distance(norm: Any, mean: Tensor) -> Tensor:
     sd = (norm.running_var.double() + norm.eps).sqrt()
-    return ((mean - norm.running_mean.double()).abs() / sd).mean()
+    off: Tensor = (mean - norm.running_mean.double()).abs() / sd
+    return off.mean()

@@ -53,7 +53,8 @@ def located(network: nn.Module, name: str) -> tuple[nn.Module, Any]:
         module = network.get_submodule(path)
         bias = next(names[weight] for names in _WITHIN.values() if weight in names)
         given = getattr(module, weight), getattr(module, bias)
-        layer = nn.Linear(*reversed(given[0].shape), device="meta")
+        n_out, n_in = given[0].shape
+        layer = nn.Linear(n_in, n_out, device="meta")
         layer._parameters.update(weight=given[0], bias=given[1])
         return module, layer
     module = network.get_submodule(name)
@@ -225,7 +226,7 @@ def inputs_at(module: Any, x: Tensor, output: Tensor, at: Tensor) -> Tensor:
     rows = x.flatten(2).mT.reshape(-1, x.shape[1])
     rows = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])  # what lies outside
     read = widened(rows[torch.where(inside, where, len(rows) - 1)])
-    grouped = read.unflatten(2, (module.groups, -1))
+    grouped = read.reshape(*read.shape[:2], module.groups, -1)
     return grouped.permute(2, 0, 1, 3).flatten(2)
 
 
@@ -254,22 +255,24 @@ def _read_along(module: Any, k: int, spot: Tensor, before: int, size: int) -> tu
 
 def weights_of(module: Any) -> Tensor:
     """The weights, (conv_groups, outputs, d), with d as in `inputs_at`."""
-    weight = module.weight.detach()
+    weight: Any = module.weight.detach()
+    made: Tensor = weight[None]
     if n_spatial(module) == 0:
-        return weight[None]
+        return made
     parts = weight.unflatten(0, (module.groups, -1)).flatten(3)
-    return parts.permute((0, 2, 3, 1) if is_transposed(module) else (0, 1, 3, 2)).flatten(2)
+    order = (0, 2, 3, 1) if is_transposed(module) else (0, 1, 3, 2)
+    return torch.flatten(parts.permute(order), 2)
 
 
-def weight_of(module: Any, weights: Tensor) -> Tensor:
+def weight_of(module: Any, weights: Any) -> Tensor:
     """The weight whose `weights_of` these are, in the module's own shape and type."""
-    weight = module.weight.detach()
+    weight: Tensor = module.weight.detach()
+    made: Tensor = weights[0].to(weight)
     if n_spatial(module) == 0:
-        return weights[0].to(weight)
-    kernel = weight.shape[2:]
-    parts = weights.unflatten(2, (math.prod(kernel), -1))
+        return made
+    parts = weights.unflatten(2, (math.prod(weight.shape[2:]), -1))
     parts = parts.permute((0, 3, 1, 2) if is_transposed(module) else (0, 1, 3, 2))
-    return parts.flatten(0, 1).unflatten(2, kernel).to(weight)
+    return torch.reshape(parts.flatten(0, 1), weight.shape).to(weight)
 
 
 def set_weight(module: Any, new: Tensor) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-_MOST = 2**30
+_MOST = 2**28
 """Bytes of outputs that are kept at most; what is beyond is computed anew."""
 
 
@@ -48,7 +48,7 @@ class Replay:
         modules = dict(network.named_modules())
         given = [modules[path] for path in self._kept.get(call, {})]
         for module, out in zip(given, self._kept.get(call, {}).values(), strict=True):
-            module.forward = partial(_again, out)  # type: ignore[method-assign]
+            module.forward = partial(_again, out)
         try:
             yield
         finally:

@@ -18,7 +18,7 @@ from secateur.surgery.reconstruction import LayerRepair
 from secateur.surgery.replay import Replay
 from secateur.surgery.watching import PLACES, Survey, watched
 
-_TARGETS = 2**29
+_TARGETS = 2**28
 """Bytes of the uncut network's outputs that are kept at a time."""
 
 _SAME = {torch.float64: 1e-12, torch.float32: 1e-5}
@@ -91,7 +91,8 @@ class Walk:
 
     def _take_targets(self, names: Sequence[str]) -> None:
         """Keep the uncut network's outputs of as many layers as fit."""
-        taken, n_bytes = [], 0
+        taken: list[str] = []
+        n_bytes = 0
         for name in names:
             n_bytes += self.survey.n_bytes[name]
             if taken and n_bytes > _TARGETS:
@@ -159,7 +160,7 @@ class _Sums:
         """Take rows in of one use of the layer."""
         read = readers.inputs_at(self.module, x, out, at)
         given = readers.outputs_at(self.module, out, at)
-        lacks = (wanted - given).unflatten(1, (len(self.weights), -1)).movedim(1, 0)
+        lacks = (wanted - given).reshape(len(wanted), len(self.weights), -1).movedim(1, 0)
         if not bool(lacks.isfinite().all() and read.isfinite().all()):
             raise _LeftError("it reads or gives numbers that are not finite")
         if not self.of:
