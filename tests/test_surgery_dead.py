@@ -314,4 +314,4 @@ def test_what_is_turned_computed_and_turned_back_can_be_viewed() -> None:
     model.conv.weight.data[1] = 0
     model.conv.bias.data[1] = 0
     x = torch.zeros(1, 1, 8, 8)
-    assert dead_channels(model, trace(model, x), x).n_channels == 1
+    assert dead_channels(trace(model, x)).n_channels == 1

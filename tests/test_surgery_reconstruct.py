@@ -321,7 +321,7 @@ def test_every_toy_is_repaired_or_left(name: str) -> None:
         repaired = sc.reconstruct(pruned, batches)
     found = repaired.reconstruction
     assert found is not None and found.error_after <= found.error_before
-    assert str(found) in str(repaired)
+    assert " ".join(str(found).split()) in " ".join(str(repaired).split())
     assert same_state(model, before)
 
 
@@ -355,7 +355,8 @@ def test_it_repairs_by_default_where_inputs_are_given() -> None:
     repaired = sc.prune(model, example, macs="50%", calibration=images())
     found = repaired.reconstruction
     assert found is not None and found.kept == "reconstruct"
-    assert "then layers were refitted on 48 inputs without labels: on 12 others" in str(repaired)
+    said = " ".join(str(repaired).split())
+    assert "then layers were refitted on 48 inputs without labels: on 12 others" in said
     assert found.error_after < 0.9 * found.error_before
     by_hand = sc.reconstruct(bare, images())
     assert same_state(by_hand.network, state_of(repaired.network))

@@ -91,7 +91,7 @@ def pushed(name: str, model: Any) -> Tensor:
 
 
 def made(name: str, model: nn.Module, strength: float, ramp: float = 0.3) -> Penalty:
-    return PENALTIES[name](strength, model, trace(model, data()[0][:1]), ramp)
+    return PENALTIES[name](strength, trace(model, data()[0][:1]), ramp)
 
 
 def some(name: str, strength: float, ramp: float = 0.0) -> Penalty:
@@ -292,7 +292,7 @@ def test_the_gradient_is_that_of_the_formula(name: str, network: str) -> None:
             for parameter in model.parameters():
                 parameter.abs_()
     parameters = dict(model.named_parameters())
-    penalty: Any = PENALTIES[name](0.7, model, channels, 0.5)
+    penalty: Any = PENALTIES[name](0.7, channels, 0.5)
     formula = manual(name, parameters, channels, getattr(penalty, "filters", None))
     wanted: Iterable[Tensor | None] = [None for _ in parameters]
     if formula.requires_grad:
@@ -508,7 +508,7 @@ def test_a_step_costs_little(name: str, network: str) -> None:
     model = NETWORKS[network](width=16)
     x, y = torch.randn(32, 1, 40, 50), torch.arange(32) % 10
     parameters = dict(model.named_parameters())
-    penalty = PENALTIES[name](1e-6, model, trace(model, x[:1]), 0.5)
+    penalty = PENALTIES[name](1e-6, trace(model, x[:1]), 0.5)
 
     def seconds(act: Callable[[], object]) -> float:
         took = []

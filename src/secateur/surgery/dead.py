@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -208,7 +209,9 @@ def _removed(channels: ChannelMap, dead: DeadChannels, *, constants: bool) -> De
     """Cut the dead channels, take up their constants, and compare."""
     model, example_input = channels.network, channels.example_input
     precision = precision_of(model)
-    done = cut(channels, plan_dead(channels, dead, constants=constants))
+    with warnings.catch_warnings():  # what is held back is in the plan
+        warnings.filterwarnings("ignore", ".* groups are held back")
+        done = cut(channels, plan_dead(channels, dead, constants=constants))
     small, plan = done.network, done.plan
     if not plan.remove:  # a copy, which answers the same even where that is no number
         return DeadRemoval(rebuild(model, {}), plan, dead.tolerance, 0.0, 0.0, precision, ())
