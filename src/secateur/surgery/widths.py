@@ -183,24 +183,20 @@ def names_of_widths(
         Those that are told, as they are after the cut; and those that are not, as they are before,
         though a layer inside that had their number has it no more.
     """
-    changes = {path: _changes(path, module, shapes) for path, module in modules_of(model)}
     told: Attributes = {}
     stale: Attributes = {}
-    for path, module in modules_of(model):
-        if type(module).__module__.partition(".")[0] == "torch":
-            continue
-        inside = [
-            change
-            for name, own in changes.items()
-            if own and (not path or name.startswith(f"{path}."))
-            for change in own
-        ]
-        for name, value in vars(module).items():
-            if type(value) is not int or value < 2 or not _NAMED_AS_WIDTH.search(name.lower()):
-                continue
-            if _NOT_WIDTHS.search(name.lower()):
-                continue
-            same = [(of, after) for of, before, after in inside if before == value]
+    modules = modules_of(model)
+    named = {path: found for path, module in modules if (found := _named_as_widths(module))}
+    inside: dict[str, list[tuple[str, int, int]]] = {path: [] for path in named}
+    for path, module in modules if named else ():
+        changes = _changes(path, module, shapes)
+        while changes and path:
+            path = path.rpartition(".")[0]
+            if path in inside:
+                inside[path] += changes
+    for path, attributes in named.items():
+        for name, value in attributes.items():
+            same = [(of, after) for of, before, after in inside[path] if before == value]
             now = {after for of, after in same if _fits(of, name)}
             if name == "groups" and not now:  # of a block that has no convolution
                 now = {after for of, after in same if of == "num_features"}
@@ -209,6 +205,20 @@ def names_of_widths(
             elif now - {value}:
                 stale[f"{path}:{name}"] = value
     return told, stale
+
+
+def _named_as_widths(module: nn.Module) -> Attributes:
+    """The whole numbers of a module that is not torch's own whose names are those of widths."""
+    if type(module).__module__.partition(".")[0] == "torch":
+        return {}
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if type(value) is int
+        and value > 1
+        and _NAMED_AS_WIDTH.search(name.lower())
+        and not _NOT_WIDTHS.search(name.lower())
+    }
 
 
 def _changes(
