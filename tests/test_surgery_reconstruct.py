@@ -610,3 +610,19 @@ def test_giving_outputs_again_changes_nothing(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("secateur.surgery.replay._MOST", -1)
     anew = sc.reconstruct(pruned, [drawn_inputs(2, 7, 7)])
     assert same_state(anew.network, state_of(repaired.network))
+
+
+@pytest.mark.parametrize("asked", ["params", "bytes", "macs"])
+def test_a_budget_of_parameters_is_not_spent_on_biases(asked: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        *(nn.Conv2d(3, 16, 3, bias=False), nn.ReLU(), nn.Conv2d(16, 16, 3, bias=False)),
+        *(nn.ReLU(), nn.Flatten(), nn.Linear(16 * 16, 5)),
+    )
+    x = torch.randn(60, 3, 8, 8)
+    pruned = sc.prune(model, x[:1], calibration=[x], **{asked: "50%"})
+    n_params = sum(p.numel() for p in pruned.network.parameters())
+    assert (n_params == pruned.plan.after.params) == (asked != "macs")
+    assert pruned.reconstruction is not None
+    assert ("2" in pruned.reconstruction.left) == (asked != "macs")
+    assert bool(pruned.made_biases) == (asked == "macs")

@@ -262,7 +262,9 @@ class _Choice:
         found = prune_to_budget(channels, budget, select, earlier=earlier)
         if self.repair != "none":
             method: Any = self.repair
-            found = reconstruct(found, self._batches(), method=method, seed=self.seed)
+            counted = budget.params is not None or budget.bytes is not None
+            given = {"method": method, "make_biases": not counted, "seed": self.seed}
+            found = reconstruct(found, self._batches(), **given)
         if optimizer is None:
             return found
         return replace(found, optimizer=found.cut_optimizer(optimizer))

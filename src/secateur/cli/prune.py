@@ -168,7 +168,7 @@ def prune(
             done = _cut_to(budget, channels, scored, select, shown.update)
             if anew is not None:
                 shown.update("repairing")
-                done = _repaired(done, anew, repair or "reconstruct", seed)
+                done = _repaired(done, anew, budget, method=repair or "reconstruct", seed=seed)
         shown.update("looking for dead channels")
         dead = dead_outcome(dead_channels(channels), done.plan)
         shown.update("comparing latencies")
@@ -222,13 +222,14 @@ def _cut_to(
     return Cut(done.plan, done.network, verified, lines, **about)
 
 
-def _repaired(done: Cut, inputs: Tensor, method: Any, seed: int) -> Cut:
+def _repaired(done: Cut, inputs: Tensor, budget: Budget, **how: Any) -> Cut:
     """The same cut, repaired on inputs without labels."""
     from secateur.surgery.reconstruct import reconstruct
 
     assert done.pruned is not None
     batches = inputs.tensor_split(-(-len(inputs) // 32))
-    found = reconstruct(done.pruned, batches, method=method, seed=seed)
+    counted = budget.params is not None or budget.bytes is not None
+    found = reconstruct(done.pruned, batches, make_biases=not counted, **how)
     return replace(done, network=found.network, pruned=found)
 
 

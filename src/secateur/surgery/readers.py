@@ -109,6 +109,15 @@ def sites_of(model: nn.Module, remove: Removal, channels: ChannelMap) -> dict[st
     return sites
 
 
+def without_bias(network: nn.Module, sites: Mapping[str, Site]) -> list[str]:
+    """Those whose outputs can be shifted only by a bias that is made."""
+    return [
+        name
+        for name, site in sites.items()
+        if site.norm is None and located(network, name)[1]._parameters["bias"] is None
+    ]
+
+
 def others(sites: Mapping[str, Site], remove: Removal, channels: ChannelMap) -> list[str]:
     """Modules that lose inputs and are none of the sites."""
     lost = {name: owner_module(name) for name in sorted(_weights_that_lose(remove, channels))}

@@ -35,6 +35,7 @@ def reconstruct(
     batches: Iterable[Any],
     *,
     method: Method = "reconstruct",
+    make_biases: bool = True,
     seed: int = 0,
     most: int = 512,
 ) -> Pruned:
@@ -64,6 +65,8 @@ def reconstruct(
             tensor, a tuple of arguments or a dict of keyword arguments, examples along the first
             dimension. 50 to 250 different ones are enough. They are kept in memory meanwhile.
         method: "reconstruct"; "bias", shifts alone; "batch_norm", statistics alone.
+        make_biases: whether a layer may get a bias that had none, as one without a batch norm of
+            its own needs; without, such a layer is left as it is.
         seed: of the inputs that are held out and the places that are looked at.
         most: how many distinct inputs are taken, the first ones.
 
@@ -82,6 +85,8 @@ def reconstruct(
     calls, n_inputs = drawn(batches, device, seed, most)
     full = rebuild(pruned.model, {})
     sites = readers.sites_of(pruned.model, pruned.plan.remove, pruned.channels)
+    bare = [] if make_biases else readers.without_bias(full, sites)
+    sites = {name: site for name, site in sites.items() if name not in bare}
     survey = survey_of(full, calls, sites)
     if survey.distance is not None and survey.distance > _FAR:
         warnings.warn(
@@ -96,6 +101,7 @@ def reconstruct(
     left = dict.fromkeys(
         others, "it is no layer that is refitted, or has no bias where one would be"
     )
+    left |= dict.fromkeys(bare, "it has no bias, and none may be made: it would be parameters more")
     if method != "bias" and batch_norms(pruned.network):
         again = rebuild(pruned.network, {})
         if _re_estimated(again, calls):
