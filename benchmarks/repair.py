@@ -51,8 +51,8 @@ def rows_of(cell: Cell) -> Iterator[dict[str, Any]]:
 
     import secateur as sc
     from real_networks import DATA, CifarResNet
-    from secateur.surgery.package import load_weights
     from secateur.surgery.rebuild import rebuild
+    from secateur.surgery.weights import load_weights
 
     network, macs, n_images, draw = cell
     with np.load(DATA / "cifar10" / "cifar10_sample.npz") as file:

@@ -153,6 +153,25 @@ def _own_norm(
     return layer.norm if len(alike) == 1 and isinstance(running, Tensor) else None
 
 
+def shifted(network: nn.Module, name: str, norm: str | None) -> Tensor | None:
+    """A copy of what `shift` changes, a bias or a batch norm's mean; None if there is neither."""
+    bias = located(network, name)[1]._parameters["bias"]
+    if bias is None and norm is not None:
+        bias = network.get_submodule(norm).get_buffer("running_mean")
+    return None if bias is None else bias.detach().clone()
+
+
+def shift_back(network: nn.Module, name: str, norm: str | None, was: Tensor | None) -> None:
+    """Undo `shift`; `was` is what `shifted` gave before it."""
+    module = located(network, name)[1]
+    if was is None:
+        module.register_parameter("bias", None)
+    elif module._parameters["bias"] is not None:
+        module._parameters["bias"].detach().copy_(was)
+    else:
+        network.get_submodule(norm or "").get_buffer("running_mean").copy_(was)
+
+
 def shift(network: nn.Module, name: str, norm: str | None, by: Tensor) -> None:
     """Add numbers to a layer's outputs: in its bias, its batch norm's mean, or a bias made new."""
     _, module = located(network, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +25,9 @@ from secateur.surgery.watching import Survey, passing, survey_of
 
 _FAR = 0.3
 """From here on inputs are not like those that the batch norms were trained on."""
+
+_Walked = tuple[nn.Module, list[LayerRepair], dict[str, str]]
+"""A repaired network, what was done to its layers, and why others were left."""
 
 _FEW = 100
 """With fewer distinct inputs, those that were held out are fitted as well in the end."""
@@ -64,7 +67,8 @@ def reconstruct(
         batches: inputs alone or (inputs, targets), of which targets are not looked at; inputs are a
             tensor, a tuple of arguments or a dict of keyword arguments, examples along the first
             dimension. 50 to 250 different ones are enough. They are kept in memory meanwhile.
-        method: "reconstruct"; "bias", shifts alone; "batch_norm", statistics alone.
+        method: "reconstruct"; "bias", shifts alone, all of them or those that lower the error of
+            the outputs one by one, whichever is nearer; "batch_norm", statistics alone.
         make_biases: whether a layer may get a bias that had none, as one without a batch norm of
             its own needs; without, such a layer is left as it is.
         seed: of the inputs that are held out and the places that are looked at.
@@ -106,15 +110,25 @@ def reconstruct(
         again = rebuild(pruned.network, {})
         if _re_estimated(again, calls):
             candidates["batch_norm"] = again
-    if method != "batch_norm":
-        candidates[method] = rebuild(pruned.network, {})
-        walk = Walk(full, candidates[method], calls, sites, survey, seed)
-        layers, reasons = walk.repaired(
+
+    def walked(judge: Callable[[nn.Module], float] | None) -> _Walked:
+        small = rebuild(pruned.network, {})
+        done, reasons = Walk(full, small, calls, sites, survey, seed).repaired(
             lambda name: (
                 (math.inf,)
                 if method == "bias"
                 else ridges(readers.located(full, name)[1].weight.dtype, n_inputs)
-            )
+            ),
+            judge,
+        )
+        return small, done, reasons
+
+    if method != "batch_norm":
+        walks = [walked(None)]
+        if method == "bias":  # shifts of all together may do harm that each alone would not
+            walks.append(walked(lambda network: _error(network, calls, survey)))
+        candidates[method], layers, reasons = min(
+            walks, key=lambda one: _error(one[0], calls, survey)
         )
         left |= reasons
     errors = {name: _error(network, calls, survey) for name, network in candidates.items()}

@@ -47,13 +47,17 @@ class Walk:
         self.targets: dict[tuple[str, int, int], tuple[torch.Size, Tensor]] = {}
 
     def repaired(
-        self, tried: Callable[[str], Sequence[float] | None]
+        self,
+        tried: Callable[[str], Sequence[float] | None],
+        judge: Callable[[nn.Module], float] | None = None,
     ) -> tuple[list[LayerRepair], dict[str, str]]:
         """Repair every layer behind the first cut that can be, in the order they run.
 
         `tried` gives the regularisations to choose from, one if no input is held out, or None for a
-        layer that is to be left.
+        layer that is to be left. With `judge`, the error of a network, shifts that raise it are
+        taken back; it is for repairs that are shifts alone.
         """
+        best = math.inf if judge is None else judge(self.small)
         order = list(self.survey.uses)
         touched = [n for n, s in self.sites.items() if s.lost or s.kept is not None]
         left = {n: "it is not called as a module" for n in touched if n not in self.survey.uses}
@@ -68,8 +72,14 @@ class Walk:
         for k, name in enumerate(behind):
             if (name, 0, 0) not in self.targets:
                 self._take_targets(behind[k:])
+            was = readers.shifted(self.small, name, self.sites[name].norm)
             try:
-                layers.append(self._repair(name, tried(name) or ()))
+                done = self._repair(name, tried(name) or ())
+                if judge is not None and not (now := judge(self.small)) < best:
+                    readers.shift_back(self.small, name, self.sites[name].norm, was)
+                    raise _LeftError("a shift of it raises the error of the outputs")
+                best = best if judge is None else now
+                layers.append(done)
             except _LeftError as why:
                 left[name] = str(why)
             self.targets = {key: rows for key, rows in self.targets.items() if key[0] != name}
