@@ -143,12 +143,15 @@ def test_networks_of_several_inputs_are_cut_and_verified(
     [
         ["inspect", "--criterion", "l1", "-o", "out"],
         ["latency", "--repetitions", "1", "-o", "out/latency.json"],
+        ["export", "--repetitions", "1", "-o", "out"],
     ],
-    ids=["inspect", "latency"],
+    ids=["inspect", "latency", "export"],
 )
 def test_every_command_takes_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
+    if command[0] == "export":
+        pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     options = ["--input", "ids=int64:16", "--input", "mask=bool:16"]
     assert run(monkeypatch, command[0], "doors:tokens", *options, *command[1:], "--json") == 0
     assert json.loads(capsys.readouterr().out)
@@ -158,9 +161,10 @@ def test_every_command_takes_them(
     ("command", "says"),
     [
         (
-            ["export"],
-            "an export is for networks of one input of floating point numbers, and",
+            ["export", "--calibration", "scenes", "--int8"],
+            "--calibration is for networks of one input of floating point numbers, and",
         ),
+        (["export", "--dynamic", "0"], "--dynamic with axes is for networks of one input"),
         (["sensitivity", "--calibration", "scenes"], "a sensitivity is for networks of one input"),
         (
             ["prune", *HALF, "--criterion", "taylor_fo"],

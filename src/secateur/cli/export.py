@@ -11,11 +11,11 @@ import typer
 
 from secateur.cli.calibration import read_calibration
 from secateur.cli.inputs import Inputs
-from secateur.cli.network import Arguments, Factory, Weights, given_network
+from secateur.cli.network import Arguments, Factory, Given, Weights, given_network
 from secateur.errors import DeployError, SecateurError, unknown_name
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from secateur.deploy.card import File
 
@@ -65,14 +65,14 @@ def export(
         )
     axes = _axes(dynamic)
     given = given_network(factory, weights, arg, inputs)
-    model, example, uncut = given.model, given.one_tensor("an export"), given.uncut
+    model, uncut = given.model, given.uncut
     x, labelled, used = None, None, UNKNOWN
     if calibration is not None:
-        x, targets, used = read_calibration(calibration, example)
+        x, targets, used = read_calibration(calibration, given.one_tensor("--calibration"))
         labelled = _labelled(x, targets)
     tested = UNKNOWN if labelled is None else f"{used}, the calibration data themselves"
     if test is not None:
-        labelled, tested = _test_data(test, example)
+        labelled, tested = _test_data(test, given.one_tensor("--test"))
     origin = Origin(
         network=factory,
         arguments=tuple(arg or ()),
@@ -87,13 +87,13 @@ def export(
     with Console(stderr=True).status("exporting") as shown:
         card = export_to(
             model,
-            example,
+            given.example,
             out,
             calibration=x if int8 else None,
             labelled=labelled,
             uncut=uncut,
             origin=origin,
-            dynamic=axes if isinstance(axes, str) else {_input_name(model): axes},
+            dynamic=axes if isinstance(axes, str) else {_input_name(given): axes},
             tolerance=tolerance,
             repetitions=repetitions,
             on_progress=shown.update,
@@ -121,11 +121,16 @@ def _axes(dynamic: str) -> str | tuple[int, ...]:
         return dynamic
 
 
-def _input_name(model: nn.Module) -> str:
-    """The name of a network's only input."""
+def _input_name(given: Given) -> str:
+    """The name of a network's only input.
+
+    Raises:
+        SecateurError: it has several, and axes are given for none of them by name.
+    """
     from secateur.deploy.onnx import positional
 
-    return positional(model, 1)[0]
+    given.one_tensor("--dynamic with axes")
+    return positional(given.model, 1)[0]
 
 
 def _labelled(inputs: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor] | None:
