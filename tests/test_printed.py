@@ -66,7 +66,7 @@ def thrice() -> Pruned:
 
 
 def scores_of(pruned: Pruned) -> sc.Scores:
-    return sc.score(pruned.model, pruned.channels, [sc.l2])["l2"]
+    return sc.score(pruned.channels, [sc.l2])["l2"]
 
 
 def card_of(pruned: Pruned, name: str = "vgg") -> Card:
@@ -167,7 +167,7 @@ def test_few_groups_and_many_are_bounded(n: int) -> None:
     torch.manual_seed(0)
     model, example = Chain(n).double(), image()
     channels = sc.trace(model, example)
-    plan = sc.uniform(sc.score(model, channels, [sc.l2])["l2"], channels, sc.Budget(macs="60%"))
+    plan = sc.uniform(sc.score(channels, [sc.l2])["l2"], channels, sc.Budget(macs="60%"))
     checked = Verification(1e-16, dict.fromkeys(plan.remove, "silent"), inputs=("2x1x6x6",) * 2)
     pruned = Pruned(model, plan, channels, checked, model, example)
     for value in shown(pruned, "chain").values():
@@ -246,7 +246,7 @@ def test_halves_of_one_layer_are_told_apart() -> None:
     build, example = TOYS["gated halves"]
     model = build().double()
     channels = sc.trace(model, example)
-    scores = sc.score(model, channels, [sc.l2])["l2"]
+    scores = sc.score(channels, [sc.l2])["l2"]
     plan = sc.uniform(scores, channels, sc.Budget(pruning_ratio=0.5))
     for row in changes([(channels, plan)]):
         if row.name != NO_GROUP:

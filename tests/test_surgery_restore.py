@@ -119,7 +119,7 @@ def test_where_groups_were_held_back_the_settled_plan_counts() -> None:
         small = cut(channels, asked).network
     again = restore(small, remember(model, settled, channels))
     assert same_state(again, state_of(model))
-    with pytest.raises(SurgeryError, match="by the settled plan where groups were held back"):
+    with pytest.raises(SurgeryError, match="give the network that these channels were cut from"):
         restore(small, remember(model, asked, channels))
 
 
