@@ -625,4 +625,84 @@ def test_a_budget_of_parameters_is_not_spent_on_biases(asked: str) -> None:
     assert (n_params == pruned.plan.after.params) == (asked != "macs")
     assert pruned.reconstruction is not None
     assert ("2" in pruned.reconstruction.left) == (asked != "macs")
-    assert bool(pruned.made_biases) == (asked == "macs")
+    assert bool(pruned.plan.made_biases) == (asked == "macs")
+
+
+def without_biases() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        *(nn.Conv2d(3, 12, 3, bias=False), nn.ReLU(), nn.Conv2d(12, 12, 3, bias=False), nn.ReLU()),
+        *(nn.Conv2d(12, 12, 3, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(48, 5, bias=False)),
+    )
+
+
+def test_repaired_steps_are_resumed_from_a_file_and_from_plans(tmp_path: Path) -> None:
+    x = torch.randn(40, 3, 8, 8)
+    words: dict[str, Any] = {"steps": 3, "macs": "40%", "calibration": x.split(20)}
+    steps = list(sc.prune_steps(without_biases(), x[:2], **words))
+    assert all(step.plan.made_biases for step in steps[:1])
+    path = steps[1].save(tmp_path / "second.safetensors")
+    for resume in (path, [step.plan for step in steps[1].steps]):
+        again = next(sc.prune_steps(without_biases(), x[:2], **words, resume=resume))
+        assert [name for name, _ in again.network.named_parameters()] == [
+            name for name, _ in steps[1].network.named_parameters()
+        ]
+        if resume is path:
+            assert torch.equal(again.network(x), steps[1].network(x))
+    last = steps[2].save(tmp_path / "third.safetensors")
+    built = without_biases()
+    read = sc.load(last, lambda: built, x[:2])
+    assert torch.equal(read(x), steps[2].network(x))
+    assert built[0].bias is None and built(x).shape == (40, 5)  # the factory's own is left alone
+
+
+def test_made_biases_are_stepped_and_named() -> None:
+    x = torch.randn(40, 3, 8, 8)
+    model = without_biases()
+    weight_norm(model[2])
+    optimizer = torch.optim.Adam(model.named_parameters())
+    pruned = sc.prune(model, x[:2], macs="50%", calibration=[x], optimizer=optimizer)
+    assert "2.bias" in pruned.plan.made_biases and pruned.optimizer is not None
+    (group,) = pruned.optimizer.param_groups
+    own = {name: id(p) for name, p in pruned.network.named_parameters()}
+    assert {
+        name: id(p) for name, p in zip(group["param_names"], group["params"], strict=True)
+    } == own
+
+
+def test_a_bias_of_another_shape_in_a_file_is_refused(tmp_path: Path) -> None:
+    x = torch.randn(40, 3, 8, 8)
+    pruned = sc.prune(without_biases(), x[:2], macs="50%", calibration=[x])
+    name = pruned.plan.made_biases[0]
+    for shape in ((1,), (2, 2), (40,)):
+        pruned.network.get_submodule(name.removesuffix(".bias")).bias = nn.Parameter(
+            torch.ones(shape)
+        )
+        path = pruned.save(tmp_path / "odd.safetensors")
+        with pytest.raises(sc.SecateurError, match=f"{name!r} is"):
+            sc.load(path, without_biases)
+
+
+def test_a_shared_bias_is_left() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1))
+    model[2].bias = model[1].bias
+    found = sc.prune(
+        model, torch.zeros(1, 3, 4, 4), ratio=0.5, calibration=[torch.randn(30, 3, 4, 4)]
+    )
+    assert found.reconstruction is not None
+    assert "shares its weight or bias" in found.reconstruction.left["2"]
+
+
+@pytest.mark.parametrize("wrong", [{"seed": 1.5}, {"seed": -1}, {"most": 1}, {"most": None}])
+def test_odd_numbers_are_refused(wrong: dict[str, Any]) -> None:
+    x = torch.randn(8, 3, 8, 8)
+    pruned = sc.prune(without_biases(), x[:2], macs="50%")
+    with pytest.raises(sc.SecateurError, match="is a whole number from"):
+        sc.reconstruct(pruned, [x], **wrong)
+
+
+def test_what_few_inputs_judged_is_said_to_be() -> None:
+    x = torch.randn(20, 3, 8, 8)
+    said = str(sc.prune(without_biases(), x[:2], macs="50%", calibration=[x]).reconstruction)
+    assert "4 inputs are few to judge by" in said or "left as it was cut" in said

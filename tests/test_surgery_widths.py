@@ -100,6 +100,59 @@ def test_a_number_that_is_computed_with_stays() -> None:
     assert pruned.network.width == 8 and pruned.verification.exact and not pruned.plan.held_back
 
 
+class Crops(nn.Module):
+    """In training it sees crops as large as its layers are wide."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in NO_WIDTHS:
+            setattr(self, name, 8)
+        self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(F.relu(self.a(x[..., : self.crop_size] if self.training else x)))
+
+
+NO_WIDTHS = [
+    "crop_size",
+    "block_size",
+    "batch_size",
+    "chunk_size",
+    "queue_size",
+    "sample_size",
+    "vocab_size",
+    "hop_size",
+    "frame_size",
+    "max_size",
+    "tile_size",
+    "output_size",
+    "buffer_size",
+    "step_size",
+    "audio_channels",
+    "time_dim",
+    "seq_dim",
+    "max_features",
+    "canvas_width",
+    "page_width",
+    "line_width",
+    "context_size",
+    "pool_size",
+    "head_dim",
+    "size",
+    "world_size",
+    "kernel_size",
+    "stride",
+    "n_heads",
+    "n_classes",
+]
+
+
+def test_numbers_that_are_no_widths_stay() -> None:
+    small = sc.prune(randomised(Crops()), X, macs="50%").network
+    assert small.a.out_channels < 8
+    assert {name: getattr(small, name) for name in NO_WIDTHS} == dict.fromkeys(NO_WIDTHS, 8)
+
+
 @pytest.mark.parametrize("name", ["mobileone_s0", "fastvit_t8", "repvgg_a0"])
 def test_published_networks_are_reparameterised_after_the_cut(name: str) -> None:
     timm = import_timm()

@@ -149,6 +149,11 @@ class ChannelMap:
         Raises:
             ChannelMapError: a parameter or buffer has another shape than in the map, or is missing.
         """
+        if not hasattr(model, "named_parameters"):
+            raise ChannelMapError(
+                f"a channel map is of a network, and this is a {type(model).__name__}; give a "
+                "torch.nn.Module"
+            )
         own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         for name, shape in self.shapes.items():
             found = tuple(own[name].shape) if name in own else "missing"

@@ -48,7 +48,7 @@ def loss_of(name: str) -> Callable[[Tensor, Tensor], Tensor]:
 def read_calibration(
     source: str, example: Tensor, seed: int = 0
 ) -> tuple[Tensor, Tensor | None, str]:
-    """Inputs (n, …) as float32, targets (n, …) if there are any, and in words what they are.
+    """Inputs (n, …) of the example's type, targets (n, …) if there are any, and what they are.
 
     Args:
         source: `scenes` for 80 generated clips of ten scenes, or a file: .npz or .safetensors with
@@ -81,7 +81,7 @@ def read_calibration(
     n_targets = None if target is None else target.shape[0] if target.ndim else 0
     if n_targets not in (None, n):
         raise DataError(f"{source} holds {n} inputs and {n_targets} targets; give as many")
-    inputs = torch.from_numpy(_finite(x, f"inputs of {source}"))
+    inputs = torch.from_numpy(_finite(x, f"inputs of {source}")).to(example.dtype)
     return inputs, None if target is None else _targets(target, source), what
 
 

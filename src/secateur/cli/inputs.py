@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -156,10 +157,19 @@ def _value(text: str, what: str) -> Any:
         ) from error
 
 
+_MOST = 10**9
+"""Numbers of one example at most: more than any machine would run a network on."""
+
+
 def _filled(sizes: str, dtype: str) -> Tensor:
     """A batch of one of these sizes; of none, one number an example."""
     import torch
 
     shape = [int(size) for size in sizes.lower().split("x") if size]
     fill = torch.ones if dtype == "bool" else torch.zeros
+    if math.prod(shape) > _MOST:
+        raise SecateurError(
+            f"--input {sizes!r} is {math.prod(shape):,} numbers an example; at most {_MOST:,} are "
+            "taken"
+        )
     return fill(1, *shape, dtype=getattr(torch, dtype))

@@ -185,9 +185,7 @@ def prune(
         files=tuple(out / name for name in _FILES),
     )
     write_text(outcome.files[0], done.plan.to_json())
-    made = () if done.pruned is None else done.pruned.made_biases
-    biases = [*([] for _ in given.plans), made]
-    save(done.network, outcome.files[1], (*given.plans, done.plan), made=biases)
+    save(done.network, outcome.files[1], (*given.plans, done.plan))
     write_text(outcome.files[2], as_csv(outcome.costs))
     write_text(outcome.files[3], picture([(channels, done.plan)]))
     typer.echo(outcome.as_json() if as_json else "\n".join(outcome.lines()))
@@ -230,7 +228,7 @@ def _repaired(done: Cut, inputs: Tensor, budget: Budget, **how: Any) -> Cut:
     batches = inputs.tensor_split(-(-len(inputs) // 32))
     counted = budget.params is not None or budget.bytes is not None
     found = reconstruct(done.pruned, batches, make_biases=not counted, **how)
-    return replace(done, network=found.network, pruned=found)
+    return replace(done, network=found.network, plan=found.plan, pruned=found)
 
 
 def _say_reach(channels: ChannelMap, budget: Budget, *, quiet: bool) -> None:

@@ -36,7 +36,9 @@ class PruningPlan:
     `after` are predicted; `asked` and `reached` state the budget in the user's words and numbers.
     `held_back` lists groups that were wanted but could not be scored or cut, with the reason;
     `limited` those that a rule of the budget left alone or gave another count, with the rule.
-    `attributes` are sizes in the network's code that the cut changes, `module:name` to the value.
+    `attributes` are sizes in the network's code that the cut changes, `module:name` to the value;
+    `made_biases` names the biases that a repair of the cut gave to layers that had none, which the
+    costs do not count.
     """
 
     remove: Mapping[str, tuple[int, ...]]
@@ -49,6 +51,7 @@ class PruningPlan:
     held_back: Mapping[str, str]
     limited: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, Numbers] = field(default_factory=dict)
+    made_biases: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Before and after, asked and reached, what was limited or held back: a table to read."""
@@ -104,6 +107,7 @@ class PruningPlan:
             raw["remove"] = {name: tuple(gone) for name, gone in raw["remove"].items()}
             raw["before"], raw["after"] = Cost(**raw["before"]), Cost(**raw["after"])
             changed = raw.pop("attributes", {})
+            raw["made_biases"] = tuple(map(str, raw.pop("made_biases", ())))
             return cls(
                 **raw, attributes={name: as_numbers(value) for name, value in changed.items()}
             )

@@ -10,6 +10,7 @@ from secateur.channels.rules import RULES, Rule
 from secateur.channels.trace import Example, trace
 from secateur.errors import PlanError
 from secateur.plan.plan import PruningPlan
+from secateur.surgery.package import add_biases
 from secateur.surgery.pruned import Pruned
 from secateur.surgery.rebuild import shrink
 from secateur.surgery.verify import verified
@@ -44,6 +45,7 @@ def replayed(
         plan.check(channels)
         small = shrink(network, plan, channels)
         checked = verified(network, small, plan, channels, example_input)
+        add_biases(small, plan.made_biases)
         found = Pruned(small, plan, channels, checked, found)
     assert found is not None
     return found

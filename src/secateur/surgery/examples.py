@@ -75,6 +75,11 @@ def inputs_of(batch: Any, number: int) -> Any:
             "without a tensor of examples; give tensors, such as torch.from_numpy makes of arrays"
         )
     for tensor in tensors:
+        if tensor.layout != torch.strided or tensor.is_nested or tensor.is_meta:
+            raise SurgeryError(
+                f"batch {number} of the calibration holds a sparse or nested tensor, or one on the "
+                "meta device; give dense ones with numbers"
+            )
         if tensor.numel() == 0:
             raise SurgeryError(
                 f"batch {number} of the calibration is empty, shape {tuple(tensor.shape)}; "
@@ -125,7 +130,9 @@ def drawn(
             f"calibration holds {len(seen)} distinct inputs, and nothing can be held out to see "
             "whether a repair is one; give at least 2, better 50 to 250"
         )
-    order = torch.randperm(len(seen), generator=torch.Generator().manual_seed(seed)).tolist()
+    order = torch.randperm(
+        len(seen), generator=torch.Generator().manual_seed(seed % 2**63)
+    ).tolist()
     held = set(order[: max(1, len(seen) // 5)])
     calls: list[Call] = []
     first = 0

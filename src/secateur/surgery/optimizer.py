@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
-from secateur.channels.cost import kept_positions
+from secateur.channels.cost import kept_positions, owner_module
 from secateur.channels.groups import ChannelMap
 from secateur.errors import SurgeryError
 from secateur.plan.plan import PruningPlan
@@ -57,10 +57,11 @@ def cut_optimizer(
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     after = dict(small.named_parameters())
     others = {id(parameter) for parameter in beside} - names.keys()
-    before = frozenset(names.values())
+    made_new = {name: p for name, p in after.items() if name not in names.values()}
     made = _emptied(optimizer)
     for group in optimizer.param_groups:
-        parameters = []
+        parameters: list[Tensor] = []
+        its_names = list(group.get("param_names", ()))
         for old in group["params"]:
             if id(old) in others:
                 name, new = "another module's", old
@@ -68,15 +69,17 @@ def cut_optimizer(
                 name = _name(old, names)
                 new = _fitting(name, old, after, kept.get(name, {}))
             parameters.append(new)
-            bias = name.removesuffix("weight") + "bias"
-            if name.endswith("weight") and bias in after.keys() - before:
-                parameters.append(after[bias])
+            if (new_bias := made_new.pop(f"{owner_module(name)}.bias", None)) is not None:
+                parameters.append(new_bias)
+                if its_names:
+                    its_names.insert(len(parameters) - 1, f"{owner_module(name)}.bias")
             if old in optimizer.state:
                 made.state[new] = {
                     key: _sliced(value, old, kept.get(name, {}), f"{key!r} of {name!r}")
                     for key, value in optimizer.state[old].items()
                 }
-        made.param_groups.append(copy.deepcopy(_options(group)) | {"params": parameters})
+        options = copy.deepcopy(_options(group)) | {"params": parameters}
+        made.param_groups.append(options | ({"param_names": its_names} if its_names else {}))
     return made
 
 
@@ -86,7 +89,7 @@ def hand_over(optimizer: Optimizer, cut: Optimizer) -> None:
     Whatever holds it (a learning-rate scheduler, a gradient scaler, a trainer) goes on too.
     """
     for mine, its in zip(optimizer.param_groups, cut.param_groups, strict=True):
-        mine["params"] = its["params"]
+        mine.update({key: its[key] for key in ("params", "param_names") if key in its})
     optimizer.state.clear()
     optimizer.state.update(cut.state)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,15 +30,12 @@ def save(
     model: nn.Module,
     path: str | Path,
     plan: PruningPlan | Sequence[PruningPlan] | None = None,
-    *,
-    made: Sequence[Sequence[str]] = (),
 ) -> Path:
     """Write a network's parameters and persistent buffers, each once, and the plan that cut it.
 
     Sizes in its modules' attributes, which a cut may have changed, are written too, so that `load`
     gives a network that runs after one cut or many. `Pruned.save` gives the plans as they were cut;
-    of several, the first one is of the network that the factory makes. `made` names, a list a plan,
-    the biases that a repair made after each.
+    of several, the first one is of the network that the factory makes.
 
     Raises:
         StorageError: the file could not be written; an earlier one still stands.
@@ -49,8 +47,6 @@ def save(
     plans = [plan] if isinstance(plan, PruningPlan) else plan or []
     if plans:
         metadata["plans"] = json.dumps([json.loads(one.to_json()) for one in plans])
-    if any(made):
-        metadata["made"] = json.dumps([list(names) for names in made])
     write_bytes(path, serialise(tensors, metadata))
     return path
 
@@ -81,9 +77,8 @@ def load(
     model = build()
     plans = _plans(Path(path), metadata)
     if example_input is not None:
-        made_biases = _made(Path(path), metadata, len(plans))
-        _check_plans(Path(path), tensors, plans, made_biases, model, example_input, rules)
-    _add_biases(model, tensors)
+        _check_plans(Path(path), tensors, plans, model, example_input, rules)
+    model = _with_biases(Path(path), model, tensors)
     check_names(Path(path), tensors, model)
     for name, own in _stored(model).items():
         new = tensors[name]
@@ -176,7 +171,6 @@ def _check_plans(
     path: Path,
     tensors: Mapping[str, Tensor],
     plans: Sequence[PruningPlan],
-    made: Sequence[Sequence[str]],
     model: nn.Module,
     example_input: Example,
     rules: Mapping[str, Rule],
@@ -186,7 +180,7 @@ def _check_plans(
         raise PackageError(
             f"{path} holds no plan to check; save with one, or load without example_input"
         )
-    for plan, biases in zip(plans, made, strict=True):
+    for plan in plans:
         channels = trace(model, example_input, rules)
         try:
             plan.check(channels)
@@ -195,8 +189,7 @@ def _check_plans(
             said = said or f"{error}, or give the factory it was made with"
             raise PackageError(f"{path}: {said}") from error
         model = shrink(model, plan, channels)
-        for bias in biases:
-            _add_bias(Path(path), model, bias)
+        add_biases(model, plan.made_biases)
     for name, tensor in _stored(model).items():
         if name in tensors and tensors[name].shape != tensor.shape:
             raise PackageError(
@@ -229,32 +222,47 @@ def _odd_shape(
     return ""
 
 
-def _made(path: Path, metadata: Mapping[str, str], n_plans: int) -> list[list[str]]:
-    """The biases that were made after each cut."""
-    try:
-        written = json.loads(metadata.get("made", "[]"))
-        made = [[str(name) for name in names] for names in written]
-    except (ValueError, TypeError, RecursionError) as error:
-        raise PackageError(f"{path}: its made biases cannot be read: {brief(error)}") from error
-    if len(made) not in (0, n_plans):
-        raise PackageError(f"{path} has made biases of {len(made)} cuts and {n_plans} plans")
-    return made or [[] for _ in range(n_plans)]
+def add_biases(model: nn.Module, names: Iterable[str]) -> None:
+    """Give layers of a network biases of zeros, in place.
+
+    Raises:
+        PackageError: there is no such layer, or it has a bias.
+    """
+    modules = dict(model.named_modules())
+    for name in names:
+        module: Any = modules.get(name.rpartition(".")[0])
+        n_out = getattr(module, "out_channels", getattr(module, "out_features", None))
+        if n_out is None or module._parameters.get("bias", 0) is not None:
+            raise PackageError(f"no layer can be given the bias {name!r}; was it this factory?")
+        weight = next(module.parameters())
+        zeros = nn.Parameter(weight.new_zeros(n_out), requires_grad=weight.requires_grad)
+        module.register_parameter("bias", zeros)
 
 
-def _add_bias(path: Path, model: nn.Module, name: str) -> None:
-    """Give a layer of a cut network the bias that a repair made; only its shape counts."""
-    module = dict(model.named_modules()).get(name.rpartition(".")[0])
-    n_out = getattr(module, "out_channels", getattr(module, "out_features", None))
-    if module is None or n_out is None or module._parameters.get("bias", 0) is not None:
-        raise PackageError(f"{path}: no layer can be given the bias {name!r}; was it this factory?")
-    module.register_parameter("bias", nn.Parameter(next(module.parameters()).new_zeros(n_out)))
-
-
-def _add_biases(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    for name, module in model.named_modules():
-        bias = tensors.get(f"{name}.bias")
-        if bias is not None and module._parameters.get("bias", bias) is None:
-            module.register_parameter("bias", nn.Parameter(bias))
+def _with_biases(path: Path, model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The network, or a copy with biases that a file has and its layers could have and have not."""
+    lacking = {
+        f"{name}.bias": module
+        for name, module in model.named_modules()
+        if f"{name}.bias" in tensors and module._parameters.get("bias", 0) is None
+    }
+    for name, module in lacking.items():
+        found = tuple(tensors[name].shape)
+        n_out = getattr(module, "out_channels", getattr(module, "out_features", None))
+        own = tensors.get(f"{name.removesuffix('bias')}weight")
+        fits = len(found) == 1 and n_out is not None and 0 < found[0] <= n_out
+        if fits and own is not None and own.ndim > 1:  # the file says how many are left
+            turned = getattr(module, "transposed", False)
+            fits = found[0] % own.shape[1] == 0 if turned else found[0] == own.shape[0]
+        if not fits:
+            raise PackageError(
+                f"{path}: {name!r} is {found}, and its layer gives {n_out} channels; take another "
+                "copy of the file"
+            )
+    if lacking:
+        model = rebuild(model, {})
+        add_biases(model, lacking)
+    return model
 
 
 def _stored(model: nn.Module) -> dict[str, Tensor]:

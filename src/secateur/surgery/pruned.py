@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from secateur.channels.cost import remaining_shapes
@@ -74,14 +75,7 @@ class Pruned:
         Raises:
             StorageError: the file could not be written; an earlier one still stands.
         """
-        plans = [step.plan for step in self.steps]
-        return package.save(self.network, path, plans, made=[s.made_biases for s in self.steps])
-
-    @property
-    def made_biases(self) -> tuple[str, ...]:
-        """Biases that the repair of this cut made; `plan` does not count them."""
-        before = dict(self.model.named_parameters()).keys()
-        return tuple(n for n, _ in self.network.named_parameters() if n not in before)
+        return package.save(self.network, path, [step.plan for step in self.steps])
 
     def restore(self) -> nn.Module:
         """The network before the first cut: what stayed as it is now, what went as it was.
@@ -126,13 +120,19 @@ class Pruned:
     def cut_along(self, network: nn.Module) -> nn.Module:
         """Another network of the structure of `model` (an average of it, say) cut by this plan.
 
-        It is left as it was; nothing is verified, since this cut was.
+        Biases that a repair made are those of `network`. It is left as it was; nothing is verified,
+        since this cut was.
 
         Raises:
             PlanError: it is of another structure.
         """
         self.plan.check(trace(network, self.example_input))
-        return shrink(network, self.plan, self.channels)
+        made = shrink(network, self.plan, self.channels)
+        package.add_biases(made, self.plan.made_biases)
+        with torch.no_grad():
+            for name in self.plan.made_biases:
+                made.get_parameter(name).copy_(self.network.get_parameter(name))
+        return made
 
     def picture(self) -> str:
         """Width and MACs of every group of the first network, before and now, as an SVG text."""
@@ -167,7 +167,7 @@ class Pruned:
         if self.reconstruction is None:
             return said
         said += str(self.reconstruction).splitlines()
-        if made := self.made_biases:
+        if made := self.plan.made_biases:
             n = sum(self.network.get_parameter(name).numel() for name in made)
             said.append(f"{n:,} parameters more, in {len(made)} biases that there were not")
         return said

@@ -83,7 +83,10 @@ def reconstruct(
     """
     methods = "batch_norm", "bias", "reconstruct"
     if method not in methods:
-        raise SurgeryError(unknown_name("repair", method, methods))
+        raise SurgeryError(unknown_name("repair", str(method), methods))
+    for name, number, least in (("seed", seed, 0), ("most", most, 2)):
+        if type(number) is not int or number < least:
+            raise SurgeryError(f"{name} is a whole number from {least}; got {number!r}")
     _check_shapes(pruned)
     device = next(iter(tensors_of(pruned.model).values())).device
     calls, n_inputs = drawn(batches, device, seed, most)
@@ -142,7 +145,12 @@ def reconstruct(
         module.training = was.training
     n_held_out = sum(call.n for call in calls if call.held)
     found = Reconstruction(tuple(layers), left, errors, kept, n_inputs, n_held_out, survey.distance)
-    return replace(pruned, network=candidates[kept], reconstruction=found, optimizer=None)
+    before = dict(pruned.network.named_parameters()).keys()
+    new = tuple(name for name, _ in candidates[kept].named_parameters() if name not in before)
+    plan = replace(pruned.plan, made_biases=(*pruned.plan.made_biases, *new))
+    return replace(
+        pruned, network=candidates[kept], plan=plan, reconstruction=found, optimizer=None
+    )
 
 
 def _check_shapes(pruned: Pruned) -> None:

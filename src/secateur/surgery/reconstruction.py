@@ -81,10 +81,17 @@ class Reconstruction:
             if name != self.kept
         )
         said = f"on {self.n_inputs - self.n_held_out} inputs without labels"
+        if self.kept == "cut" and not self.layers:
+            said = f"(no layer could be refitted) {said}"
         lines = [
             f"then {_DONE[self.kept]} {said}: on {self.n_held_out} others the outputs differ from "
             f"the uncut network's by {self.error_after:.3g}" + (f" ({others})" if others else "")
         ]
+        if self.n_held_out < _FEW_JUDGES and self.kept != "cut":
+            lines.append(
+                f"{self.n_held_out} inputs are few to judge by: real ones may fare worse; give 50 "
+                "to 250"
+            )
         if self.kept in ("bias", "reconstruct"):
             shifted = sum(math.isinf(layer.ridge) for layer in self.layers)
             lines.append(
@@ -103,6 +110,9 @@ class Reconstruction:
                 )
         return "\n".join(lines)
 
+
+_FEW_JUDGES = 10
+"""Below so many held-out inputs a verdict is said to hang on few."""
 
 _WORDS: Mapping[Kept, str] = {
     "cut": "as it was cut",

@@ -92,11 +92,11 @@ class Walk:
             return "it reads one channel an output, and passes on what it lacks"
         if "weight" not in module._parameters and not hasattr(module, "parametrizations"):
             return "a hook computes its weight"
-        mine = {id(parameter) for parameter in module.parameters()} - {id(module.bias)}
+        mine = {id(parameter) for parameter in module.parameters()}
         for other, one in self.small.named_modules():
             apart = one is not called and not other.startswith(f"{name}.")
             if apart and mine & {id(p) for p in one._parameters.values()}:
-                return f"it shares its weight with {other!r}"
+                return f"it shares its weight or bias with {other!r}"
         return None
 
     def _take_targets(self, names: Sequence[str]) -> None:

@@ -158,12 +158,12 @@ Attributes = dict[str, int]
 """`module:name` -> the number that a module's attribute is."""
 
 _NAMED_AS_WIDTH = re.compile(
-    r"(^|_)(n|num|in|out|input|output|hidden|mid|base|embed)?_?"
-    r"(channels?|chs?|features?|filters|planes|width|dim|dims|size|groups)(_|$|in$|out$)"
+    r"((n|num)_)?((in|out|input|output|hidden|head_hidden|mid|inner|embed|model|feature)_?)?"
+    r"(channels?|chs?|features?|filters|planes|dims?|width|groups)"
+    r"|(hidden|head_hidden|embed)_size"
 )
 _OF_INPUTS = re.compile(r"(^|_)(in|input)(_|$)|inplanes|_in$")
 _OF_OUTPUTS = re.compile(r"(^|_)(out|output)(_|$)|outplanes|_out$")
-_NOT_WIDTHS = re.compile(r"kernel|stride|patch|window|img|image|input_size|grid|group_size")
 
 
 def names_of_widths(
@@ -214,10 +214,7 @@ def _named_as_widths(module: nn.Module) -> Attributes:
     return {
         name: value
         for name, value in vars(module).items()
-        if type(value) is int
-        and value > 1
-        and _NAMED_AS_WIDTH.search(name.lower())
-        and not _NOT_WIDTHS.search(name.lower())
+        if type(value) is int and value > 1 and _NAMED_AS_WIDTH.fullmatch(name.lower())
     }
 
 
