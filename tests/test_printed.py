@@ -20,7 +20,8 @@ import secateur as sc
 from secateur.channels.tabular import MOST, by_reason
 from secateur.deploy.card import Card, Cut, File, Origin
 from secateur.deploy.device import DEVICES, Stored
-from secateur.deploy.session import Latency
+from secateur.deploy.session import Input
+from secateur.deploy.turns import Latency
 from secateur.networks.families import NETWORKS
 from secateur.networks.mobilenet import mobilenet
 from secateur.networks.vgg import vgg
@@ -79,7 +80,9 @@ def card_of(pruned: Pruned, name: str = "vgg") -> Card:
     cuts = tuple(Cut(step.plan, step.verification) for step in pruned.steps)
     origin = Origin(network=name, data=name, cuts=cuts)
     after = pruned.plan.after
-    return Card(origin, (1, 6, 6), after.params, after.macs, (file,), {"torch": "2"})
+    inputs = (Input("x", (1, 6, 6), "float32"),)
+    made_with = {"torch": "2"}
+    return Card(origin, inputs, ("output",), after.params, after.macs, (file,), made_with)
 
 
 def shown(pruned: Pruned, name: str) -> dict[str, Any]:
@@ -169,7 +172,7 @@ def test_few_groups_and_many_are_bounded(n: int) -> None:
     channels = sc.trace(model, example)
     plan = sc.uniform(sc.score(channels, [sc.l2])["l2"], channels, sc.Budget(macs="60%"))
     checked = Verification(1e-16, dict.fromkeys(plan.remove, "silent"), inputs=("2x1x6x6",) * 2)
-    pruned = Pruned(model, plan, channels, checked, model, example)
+    pruned = Pruned(model, plan, channels, checked)
     for value in shown(pruned, "chain").values():
         assert_fits(value)
     if n > MOST:
@@ -286,7 +289,7 @@ def test_a_card_tells_every_cut(thrice: Pruned) -> None:
     build, example = TOYS["layer norm"]
     other = card_of(sc.prune(build().double(), example, ratio=0.4)).as_markdown()
     assert "| as referenced, " in other and "- cut 1: the cut network is as its references" in other
-    unknown = Card(Origin(), (1,), 1, 1, card.files, {})
+    unknown = Card(Origin(), card.inputs, card.outputs, 1, 1, card.files, {})
     assert "whether it was pruned is unknown" in str(unknown) + unknown._repr_html_()
     assert "MACs" not in unknown.as_markdown().partition("## Files")[0]
 

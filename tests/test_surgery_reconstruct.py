@@ -659,7 +659,7 @@ def test_repaired_steps_are_resumed_from_a_file_and_from_plans(tmp_path: Path) -
 def test_made_biases_are_stepped_and_named() -> None:
     x = torch.randn(40, 3, 8, 8)
     model = without_biases()
-    weight_norm(model[2])
+    parametrizations.weight_norm(model[2])
     optimizer = torch.optim.Adam(model.named_parameters())
     pruned = sc.prune(model, x[:2], macs="50%", calibration=[x], optimizer=optimizer)
     assert "2.bias" in pruned.plan.made_biases and pruned.optimizer is not None

@@ -144,7 +144,7 @@ NO_WIDTHS = [
     "stride",
     "n_heads",
     "n_classes",
-]
+]  # fmt: skip
 
 
 def test_numbers_that_are_no_widths_stay() -> None:
