@@ -311,6 +311,6 @@ def test_a_network_without_batch_norms_is_measured(nets: Path) -> None:
     from secateur.study.bases import measure
 
     model = build(base(nets, "without_norms"), 10)
-    found = measure(model, trace(model, torch.zeros(1, 1, 32, 32)))
+    found = measure(trace(model, torch.zeros(1, 1, 32, 32)))
     assert found["inactive"] is None
     assert {(row["first"], row["second"]) for row in found["similarity"]} >= {("l1", "l2")}
