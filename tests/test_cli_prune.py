@@ -197,7 +197,7 @@ def test_sizes_in_the_code_change_and_the_budget_still_holds(run, capsys):
         assert plan.reached[asked] <= plan.asked[asked] and not plan.held_back
         gone = sum(len(n) for name, n in plan.remove.items() if name.startswith("first"))
         assert plan.attributes == {":width": (24 - gone) // 2}
-        assert f"sizes in the network's code: :width = {plan.attributes[':width']}" in said
+        assert f"sizes in the network's code: width = {plan.attributes[':width']}" in said
     from unusual import equal_halves
 
     small = load("out/prune/network.safetensors", equal_halves)

@@ -100,7 +100,7 @@ def test_measuring_with_an_example_that_leaves_a_layer_out() -> None:
     refused(
         PlanError,
         "runs with this example; measure the network with the example it was traced with",
-        lambda: measure_latencies(channels.of(model), repetitions=1),
+        lambda: measure_latencies(channels.of(model, torch.zeros(1, 1, 4, 4)), repetitions=1),
     )
 
 
