@@ -97,7 +97,7 @@ def test_the_card_has_both_latencies_and_the_plan(pruned: sc.Pruned, tmp_path: P
     labelled = (example(6), torch.tensor([0, 1, 2, 0, 1, 2]))
     given = {"calibration": example(6), "labelled": labelled, "repetitions": 3}
     card = sc.export(pruned, example(), tmp_path, **given)
-    assert card.origin.plan == pruned.plan and card.latency is not None
+    assert card.origin.cuts[-1].plan == pruned.plan and card.latency is not None
     assert list(card.latency.rows) == [
         "torch, eager",
         "ONNX Runtime, model.onnx",
