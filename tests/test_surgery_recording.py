@@ -48,7 +48,7 @@ def test_what_does_not_line_up_is_blamed_alike() -> None:
     assert plan_as_cut(channels, plan) == plan_as_cut(channels, plan)
 
 
-def test_the_map_keeps_no_network_and_goes_into_no_file() -> None:
+def test_a_recording_keeps_no_network_and_goes_into_no_file() -> None:
     model = randomised(RandomNetwork(3), 3)
     channels = trace(model, model.example().double())
     assert "recording" not in channels.to_json()
@@ -57,10 +57,11 @@ def test_the_map_keeps_no_network_and_goes_into_no_file() -> None:
         assert other.recording is None and other.to_json() == channels.to_json()
     watched = [weakref.ref(module) for module in model.modules()]
     watched += [weakref.ref(tensor) for tensor in model.parameters()]
-    del model
+    recording = channels.recording
+    del model, channels, other
     gc.collect()
     assert not any(ref() is not None for ref in watched)
-    assert channels.recording is not None
+    assert recording is not None
 
 
 def test_the_rules_of_the_trace_are_those_of_the_cut() -> None:
