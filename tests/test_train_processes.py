@@ -50,7 +50,7 @@ def settings(model: nn.Module) -> dict[str, Any]:
         "seed": 3,
         "augment": rolled,
         "channels": channels,
-        "penalty": PENALTIES["group_lasso"](0.02, model, channels, 0.3),
+        "penalty": PENALTIES["group_lasso"](0.02, channels, 0.3),
         "distil": distillation(network(), weight=0.3),
     }
 
@@ -169,7 +169,7 @@ def test_bf16_trains_about_as_well_as_float32() -> None:
         model = network(norm=True)
         fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]
         channels = trace(model, data()[0][:1])
-        penalty = PENALTIES["bn_l1"](0.01, model, channels, 0.5)
+        penalty = PENALTIES["bn_l1"](0.01, channels, 0.5)
         history = fit(
             model,
             *data(),
