@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,6 +85,18 @@ class Twice(nn.Module):
         return self.c(F.relu(self.look(self, self.b(F.relu(self.a(x))))))
 
 
+class Unlike(nn.Module):
+    """Two layers, of which a number can mirror the first alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.width = 8
+        self.a, self.b, self.c = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 5, 1), nn.Conv2d(5, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(F.relu(self.b(F.relu(self.a(x)))))
+
+
 def test_what_could_be_either_is_left_and_said() -> None:
     model = randomised(Twice(lambda net, x: x))
     channels = sc.trace(model, X)
@@ -91,6 +104,16 @@ def test_what_could_be_either_is_left_and_said() -> None:
     assert pruned.network.width == 8 and not pruned.plan.attributes
     said = " ".join(str(pruned).split())
     assert "still hold a width from before the cut: width = 8" in said
+
+
+def test_numbers_of_a_group_that_stays_after_all_are_as_before() -> None:
+    """A plan as it was cut says `width` = 6; without its first group nothing of that holds."""
+    model = randomised(Unlike())
+    channels = sc.trace(model, X)
+    pruned = sc.cut(channels, sc.manual(channels, {"a": [0, 1], "b": [0]}))
+    assert pruned.network.width == 6 and pruned.plan.attributes == {":width": 6}
+    rest = sc.cut(channels, replace(pruned.plan, remove={"b": (0,)}))
+    assert rest.network.width == rest.network.a.out_channels == 8 and not rest.plan.attributes
 
 
 def test_a_number_that_is_computed_with_stays() -> None:

@@ -149,6 +149,11 @@ class ChannelMap:
         Raises:
             ChannelMapError: a parameter or buffer has another shape than in the map, or is missing.
         """
+        self._check(model)
+        example = self.example_input if example_input is None else example_input
+        return replace(self, model=model, example_input=example)
+
+    def _check(self, model: nn.Module) -> None:
         if not hasattr(model, "named_parameters"):
             raise ChannelMapError(
                 f"a channel map is of a network, and this is a {type(model).__name__}; give a "
@@ -162,8 +167,6 @@ class ChannelMap:
                     f"the channel map is of another network: there {name!r} is {shape}, in this "
                     f"{type(model).__name__} it is {found}; trace this network"
                 )
-        example = self.example_input if example_input is None else example_input
-        return replace(self, model=model, example_input=example)
 
     @property
     def network(self) -> nn.Module:
@@ -178,7 +181,8 @@ class ChannelMap:
                 "this channel map comes from a file or a copy and knows no network; give it one "
                 "by channels.of(model, example_input)"
             )
-        return self.of(self.model).model  # type: ignore[return-value]
+        self._check(self.model)
+        return self.model
 
     @cached_property
     def by_name(self) -> dict[str, ChannelGroup]:

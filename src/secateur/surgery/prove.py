@@ -157,26 +157,31 @@ class Proof:
     sizes: bool = True
 
     def of(self, plan: PruningPlan) -> tuple[Mapping[str, Numbers], list[Objection]]:
-        """The attributes that a plan has to change, and the objections that there still are."""
-        shapes = remaining_shapes(self.channels, plan.remove)
-        told = names_of_widths(self.model, shapes)[0] if self.sizes else {}
+        """The attributes that a plan has to change, and the objections that there still are.
+
+        They follow from what goes alone: those that the plan came with may be of more than that.
+        """
+        if not self.sizes:
+            return {}, self._objections(plan.remove, {})
+        told, _ = names_of_widths(self.model, remaining_shapes(self.channels, plan.remove))
         if told:  # unless the network's code computes with one of them
-            attributes, found = self._lined_up(plan, told)
+            attributes, found = self._surveyed(plan.remove, told)
             if not found:
                 return attributes, found
-        return self._lined_up(plan, {})
+        return self._surveyed(plan.remove, {})
 
-    def _lined_up(
-        self, plan: PruningPlan, told: Mapping[str, Numbers]
+    def _surveyed(
+        self, remove: Removal, told: Mapping[str, Numbers]
     ) -> tuple[Mapping[str, Numbers], list[Objection]]:
-        attributes: Mapping[str, Numbers] = {**told, **plan.attributes} if self.sizes else {}
-        if self.sizes and ("survey" in vars(self) or told_its_width(self.model)):
-            attributes = {**told, **self.survey.attributes(self.channels, plan.remove)}
-        found = self._objections(plan.remove, attributes)
-        if found and self.sizes:
-            changed = {**told, **self.survey.attributes(self.channels, plan.remove)}
+        """The same with these attributes, and what the survey adds where it is needed."""
+        attributes = told
+        if "survey" in vars(self) or told_its_width(self.model):
+            attributes = {**told, **self.survey.attributes(self.channels, remove)}
+        found = self._objections(remove, attributes)
+        if found:
+            changed = {**told, **self.survey.attributes(self.channels, remove)}
             if changed != attributes:
-                attributes, found = changed, self._objections(plan.remove, changed)
+                attributes, found = changed, self._objections(remove, changed)
         return attributes, found
 
     @cached_property
