@@ -262,8 +262,8 @@ class _Choice:
         found = prune_to_budget(channels, budget, select, earlier=earlier)
         if self.repair != "none":
             method: Any = self.repair
-            counted = budget.params is not None or budget.bytes is not None
-            given = {"method": method, "make_biases": not counted, "seed": self.seed}
+            new = not budget.counts_parameters
+            given = {"method": method, "make_biases": new, "seed": self.seed}
             found = reconstruct(found, self._batches(), **given)
         if optimizer is None:
             return found

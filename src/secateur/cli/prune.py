@@ -226,8 +226,8 @@ def _repaired(done: Cut, inputs: Tensor, budget: Budget, **how: Any) -> Cut:
 
     assert done.pruned is not None
     batches = inputs.tensor_split(-(-len(inputs) // 32))
-    counted = budget.params is not None or budget.bytes is not None
-    found = reconstruct(done.pruned, batches, make_biases=not counted, **how)
+    new = not budget.counts_parameters
+    found = reconstruct(done.pruned, batches, make_biases=new, **how)
     return replace(done, network=found.network, plan=found.plan, pruned=found)
 
 

@@ -106,6 +106,11 @@ class Budget:
         costs = (self.params, self.macs, self.bytes, self.latency_ms)
         return any(asked is not None for asked in costs)
 
+    @property
+    def counts_parameters(self) -> bool:
+        """Whether parameters are limited, by their number or their bytes."""
+        return self.params is not None or self.bytes is not None
+
     def _check_names(self) -> None:
         ignore: Any = self.ignore
         if isinstance(ignore, str):

@@ -60,10 +60,10 @@ def cut(
         small = shrink(model, proved, channels)
         checked = verified(model, small, proved, channels, example_input)
         found = Settled(proved, small, checked)
-    return pruned(found, channels, earlier)
+    return as_pruned(found, channels, earlier)
 
 
-def pruned(found: Settled, channels: ChannelMap, earlier: Pruned | None) -> Pruned:
+def as_pruned(found: Settled, channels: ChannelMap, earlier: Pruned | None) -> Pruned:
     """The border value of a cut that was made; warns where it is not the silent network.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import recorded
 from secateur.plan.budget import Budget
-from secateur.surgery.cut import check_values, pruned
+from secateur.surgery.cut import as_pruned, check_values
 from secateur.surgery.pruned import Pruned
 from secateur.surgery.replan import Selection, settled_to_budget
 
@@ -37,4 +37,4 @@ def prune_to_budget(
     check_values(model)
     run, channels = recorded(model, example_input, channels)
     found = settled_to_budget(model, example_input, budget, select, run, channels)
-    return pruned(found, channels, earlier)
+    return as_pruned(found, channels, earlier)

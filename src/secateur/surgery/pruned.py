@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from secateur.channels.cost import remaining_shapes
 from secateur.channels.groups import ChannelMap
+from secateur.channels.tabular import COLUMNS, shortened
 from secateur.channels.trace import Example, trace
 from secateur.plan import picture
 from secateur.plan.history import Cuts
@@ -158,10 +159,9 @@ class Pruned:
         _, stale = names_of_widths(self.model, shapes)
         said = []
         if left := sorted(stale.keys() - self.plan.attributes.keys()):
-            names = ", ".join(f"{name.lstrip(':')} = {stale[name]}" for name in left[:3])
-            more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+            names = shortened((f"{name.lstrip(':')} = {stale[name]}" for name in left), COLUMNS)
             said.append(
-                f"numbers that still hold a width from before the cut: {names}{more}; code beside "
+                f"numbers that still hold a width from before the cut: {names}; code beside "
                 "forward that reads them must be told"
             )
         if self.reconstruction is None:

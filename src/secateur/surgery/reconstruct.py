@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -127,12 +128,11 @@ def reconstruct(
         return small, done, reasons
 
     if method != "batch_norm":
-        walks = [walked(None)]
+        best = walked(None)
         if method == "bias":  # shifts of all together may do harm that each alone would not
-            walks.append(walked(lambda network: _error(network, calls, survey)))
-        candidates[method], layers, reasons = min(
-            walks, key=lambda one: _error(one[0], calls, survey)
-        )
+            judge = partial(_error, calls=calls, survey=survey)
+            best = min(best, walked(judge), key=lambda one: judge(one[0]))
+        candidates[method], layers, reasons = best
         left |= reasons
     errors = {name: _error(network, calls, survey) for name, network in candidates.items()}
     kept = min(errors, key=lambda name: errors[name])
