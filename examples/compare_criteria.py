@@ -58,6 +58,7 @@ def main() -> None:
     x, y, example = data.x_train, data.y_train, data.x_train[:1]
     batches = list(zip(torch.split(x, 32), torch.split(y, 32), strict=True))
     given: dict[str, Any] = {"calibration": batches, "loss_fn": F.cross_entropy}
+    alone: dict[str, Any] = {"macs": "40%", "repair": "none"}  # criteria are compared, not repairs
 
     cut_only, fine_tuned = (np.zeros((len(SEEDS), len(CRITERIA))) for _ in range(2))
     for seed in SEEDS:
@@ -65,7 +66,7 @@ def main() -> None:
         model = vgg(width=8)
         sc.fit(model, x, y, sc.Training(epochs=10, lr=0.1), seed=seed)
         cuts = [
-            sc.prune(model, example, macs="40%", criterion=criterion, seed=seed, **given)
+            sc.prune(model, example, criterion=criterion, seed=seed, **alone, **given)
             for criterion in CRITERIA
         ]
         if seed == SEEDS[0]:

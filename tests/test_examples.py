@@ -182,7 +182,7 @@ def test_a_scene_classifier_in_128_kb(tmp_path: Path) -> None:
     assert int8["bytes"] == (out / "asc/model.int8.onnx").stat().st_size
     assert int8["same_answer"] > 0.8
     assert int8["accuracy"] == pytest.approx(float(tuned) / 100, abs=0.1)
-    assert card["plan"]["after"]["params"] == card["params"]
+    assert card["cuts"][-1]["plan"]["after"]["params"] == card["params"]
     assert (out / "asc/card.md").read_text().startswith("# Model card")
 
 

@@ -131,7 +131,7 @@ def _fitting(name: str, old: Tensor, after: Mapping[str, nn.Parameter], kept: Ke
         found = "missing" if new is None else str(tuple(new.shape))
         raise SurgeryError(
             f"{name!r} is {found} in the cut network, this plan leaves {shape}; give the network "
-            "that this plan was cut into, and the settled plan where groups were held back"
+            "that this plan was cut into, and the plan as it was cut"
         )
     return new
 
