@@ -106,7 +106,7 @@ def test_a_loop_of_ones_own_in_three_steps(tmp_path: Path) -> None:
     assert row(printed, "epoch 15:")[0] > row(printed, "cut 3:")[1], "training on helps"
     assert not (tmp_path / "out/examples/loop.pt").exists()
     assert "is the whole network with the removed channels silent" in printed
-    widths = re.findall(r"^\S+ +(\d+) → (\d+) +█", printed, flags=re.M)
+    widths = re.findall(r"^\S+ +(\d+) +(\d+) +\S+ +\S+ +█", printed, flags=re.M)
     assert widths and all(int(after) % 8 == 0 for _, after in widths)
     times = re.findall(r"^(?:torch, eager|ONNX Runtime, .*onnx) +(\S+) .* (\S+) \(", printed, re.M)
     assert len(times) == 3 and min(float(ms) for pair in times for ms in pair) > 0
