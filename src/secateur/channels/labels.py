@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -191,11 +192,16 @@ def regroup(
     >>> labels.tolist(), dims
     ([[5, 5, 5, 7, 7, 7]], (1,))
     """
+    runs = _runs(before, after)
+    if labels.numel() == labels.shape[dim]:
+        alone = next(new for old, new in runs if dim in old)
+        if len(alone) == 1 and after[alone[0]] == before[dim]:
+            return as_field(labels.flatten(), alone[0], len(after)), alone
     sizes: list[int] = []
     expand: list[int] = []
     moved: list[int] = []
     heirs: list[int] = []
-    for old, new in _runs(before, after):
+    for old, new in runs:
         if dim in old or any(labels.shape[k] > 1 for k in old):
             expand += [before[k] for k in old]
             sizes += [after[k] for k in new]
@@ -211,6 +217,7 @@ def regroup(
     return out, tuple(heirs)
 
 
+@lru_cache(maxsize=1024)
 def _runs(
     before: tuple[int, ...], after: tuple[int, ...]
 ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

@@ -10,6 +10,7 @@ its meta kernel too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -144,12 +145,7 @@ def batch_norm(
         if tensor is not None and tensor.shape != x.shape[1:2]:
             raise ValueError(f"a batch norm of {len(tensor)} channels on {x.shape[1]}")
     empty = torch.empty(0, dtype=x.dtype, device="meta")
-    layout = torch.contiguous_format
-    if x.ndim in (4, 5) and not x.is_contiguous():
-        last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
-        layout = last if x.is_contiguous(memory_format=last) else layout
-    made = torch.empty(x.shape, dtype=x.dtype, device="meta", memory_format=layout)
-    return made, empty, empty
+    return _laid_as(x, x.shape), empty, empty
 
 
 def layer_norm(
@@ -164,6 +160,151 @@ def layer_norm(
     sizes = [*x.shape[: x.ndim - len(shape)], *[1] * len(shape)]
     statistics = torch.empty(sizes, dtype=x.dtype, device="meta")
     return torch.empty(x.shape, dtype=x.dtype, device="meta"), statistics, statistics
+
+
+def group_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    n: int,
+    c: int,
+    hw: int,
+    groups: int,
+    *_: Any,
+) -> Any:
+    """As the input, and the statistics of every group; channels last or contiguous."""
+    if x.numel() != n * c * hw or not x.numel() or x.shape[:2] != (n, c) or c % groups:
+        return NotImplemented
+    if not x.is_floating_point() or not (x.is_contiguous() or laid_out(x)):
+        return NotImplemented
+    if any(t is not None and (t.shape != (c,) or t.dtype != x.dtype) for t in (weight, bias)):
+        return NotImplemented
+    statistics = torch.empty((n, groups), dtype=x.dtype, device="meta")
+    return _laid_as(x, x.shape), statistics, statistics
+
+
+def softmax(x: Tensor, dim: int, half_to_float: Any = False, **named: Any) -> Any:
+    """As the input, contiguous."""
+    if half_to_float or named or not x.is_floating_point() or not -x.ndim <= dim < x.ndim:
+        return NotImplemented
+    return torch.empty(x.shape, dtype=x.dtype, device="meta")
+
+
+def upsampled(n_dims: int) -> Shape:
+    """To the size that is asked for; channels last or contiguous."""
+
+    def rule(x: Tensor, size: Sequence[int], *_: Any) -> Any:
+        if x.ndim != n_dims + 2 or len(size) != n_dims or min(*size, *x.shape) < 1:
+            return NotImplemented
+        if not x.is_floating_point():
+            return NotImplemented
+        layout = laid_out(x) or torch.contiguous_format
+        sizes = (*x.shape[:2], *size)
+        return torch.empty(sizes, dtype=x.dtype, device="meta", memory_format=layout)
+
+    return rule
+
+
+def _laid_as(x: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Channels last where the input is and cannot be said to be contiguous, else contiguous."""
+    layout = torch.contiguous_format
+    if x.ndim in (4, 5) and not x.is_contiguous():
+        last = torch.channels_last if x.ndim == 4 else torch.channels_last_3d
+        layout = last if x.is_contiguous(memory_format=last) else layout
+    return torch.empty(sizes, dtype=x.dtype, device="meta", memory_format=layout)
+
+
+def bmm(x: Tensor, y: Tensor) -> Any:
+    """(b, n, k) times (b, k, m)."""
+    if x.ndim != 3 or y.ndim != 3 or x.shape[0] != y.shape[0] or x.shape[2] != y.shape[1]:
+        return NotImplemented
+    if x.dtype != y.dtype:
+        return NotImplemented
+    return torch.empty((*x.shape[:2], y.shape[2]), dtype=x.dtype, device="meta")
+
+
+def clone(x: Tensor, *, memory_format: torch.memory_format | None = None) -> Any:
+    """A copy, laid out as the input or as asked."""
+    if memory_format is None or memory_format == torch.preserve_format:
+        return _like(x)
+    return torch.empty(x.shape, dtype=x.dtype, device="meta", memory_format=memory_format)
+
+
+def roll(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Any:
+    """As the input."""
+    if not x.is_contiguous() or len(dims) != len(shifts) or not dims:
+        return NotImplemented
+    if any(not -x.ndim <= d < x.ndim for d in dims):
+        return NotImplemented
+    return _like(x)
+
+
+def unsafe_view(x: Tensor, sizes: Sequence[int]) -> Any:
+    """In other sizes."""
+    if not x.is_contiguous() or -1 in sizes or prod(sizes) != x.numel():
+        return NotImplemented
+    return torch.empty(sizes, dtype=x.dtype, device="meta")
+
+
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Any:
+    """Along a new dimension; of contiguous ones."""
+    first = tensors[0]
+    if not -first.ndim - 1 <= dim <= first.ndim:
+        return NotImplemented
+    if any(t.shape != first.shape or t.dtype != first.dtype for t in tensors):
+        return NotImplemented
+    if not all(t.is_contiguous() for t in tensors):
+        return NotImplemented
+    sizes = list(first.shape)
+    sizes.insert(dim % (first.ndim + 1), len(tensors))
+    return torch.empty(sizes, dtype=first.dtype, device="meta")
+
+
+def glu(x: Tensor, dim: int = -1) -> Any:
+    """One half gates the other."""
+    if not x.is_contiguous() or not x.is_floating_point() or not -x.ndim <= dim < x.ndim:
+        return NotImplemented
+    sizes = list(x.shape)
+    if sizes[dim] % 2:
+        return NotImplemented
+    sizes[dim] //= 2
+    return torch.empty(sizes, dtype=x.dtype, device="meta")
+
+
+def compared(x: Tensor, y: Any) -> Any:
+    """Truth values, as the input."""
+    if x.is_complex() or isinstance(y, complex):
+        return NotImplemented
+    if isinstance(y, Tensor) and (y.is_complex() or x.shape != y.shape or x.stride() != y.stride()):
+        return NotImplemented
+    return torch.empty_like(x, dtype=torch.bool)
+
+
+def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Any:
+    """As the input; the mask may be smaller."""
+    if isinstance(value, Tensor) or mask.dtype != torch.bool or mask.ndim > x.ndim:
+        return NotImplemented
+    if not x.is_floating_point() or not x.is_contiguous() or isinstance(value, complex):
+        return NotImplemented
+    last = x.shape[x.ndim - mask.ndim :]
+    if any(m not in (1, n) for m, n in zip(mask.shape, last, strict=True)):
+        return NotImplemented
+    return _like(x)
+
+
+def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Any:
+    """A weight of these directions and magnitudes, and the norms of the directions."""
+    sizes = [n if k == dim else 1 for k, n in enumerate(v.shape)]
+    if v.dtype != g.dtype or list(g.shape) != sizes or dim not in (0, v.ndim - 1):
+        return NotImplemented
+    if not v.is_contiguous() or not g.is_contiguous():
+        return NotImplemented
+    return torch.empty_like(v), torch.empty(sizes, dtype=v.dtype, device="meta")
+
+
+def vector_norm(x: Tensor, *rest: Any, **kwargs: Any) -> Any:
+    """As a mean; its order, which comes first, does not matter."""
+    return mean(x, *rest[1:], **{k: v for k, v in kwargs.items() if k != "ord" and v is not None})
 
 
 def mean(x: Tensor, dims: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
@@ -222,9 +363,18 @@ def rounded(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
 _ROUNDED = """fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask
     _fake_quantize_per_tensor_affine_cachemask_tensor_qparams"""
 _ELEMENTWISE = """relu relu6 hardswish hardtanh hardsigmoid sigmoid silu gelu tanh leaky_relu elu
-    mish softplus neg abs exp sqrt rsqrt erf"""
+    mish softplus neg abs exp sqrt rsqrt erf sin cos log log1p log_sigmoid pow"""
 _CLAMPS = "clamp clamp_min clamp_max"
-_OF_TWO = "add sub mul div"
+_OF_TWO = "add sub mul div rsub _prelu_kernel maximum minimum"
+_COMPARED = "eq ne lt le gt ge"
+_REDUCED = "mean sum"
+
+_UPSAMPLED = {
+    1: "upsample_nearest1d upsample_linear1d _upsample_nearest_exact1d",
+    2: """upsample_nearest2d upsample_bilinear2d upsample_bicubic2d _upsample_nearest_exact2d
+        _upsample_bilinear2d_aa _upsample_bicubic2d_aa""",
+    3: "upsample_nearest3d upsample_trilinear3d _upsample_nearest_exact3d",
+}
 
 SHAPES: Mapping[str, Shape] = {
     **{f"aten::{name}": same for name in _ELEMENTWISE.split()},
@@ -237,7 +387,22 @@ SHAPES: Mapping[str, Shape] = {
     "aten::native_batch_norm": batch_norm,
     "aten::_native_batch_norm_legit_no_training": batch_norm,
     "aten::native_layer_norm": layer_norm,
-    "aten::mean": mean,
+    "aten::native_group_norm": group_norm,
+    "aten::_softmax": softmax,
+    "aten::_log_softmax": softmax,
+    "aten::_safe_softmax": softmax,
+    **{f"aten::{name}": upsampled(n) for n, names in _UPSAMPLED.items() for name in names.split()},
+    **{f"aten::{name}": compared for name in _COMPARED.split()},
+    **{f"aten::{name}": mean for name in _REDUCED.split()},
+    "aten::linalg_vector_norm": vector_norm,
+    "aten::masked_fill": masked_fill,
+    "aten::bmm": bmm,
+    "aten::clone": clone,
+    "aten::roll": roll,
+    "aten::_unsafe_view": unsafe_view,
+    "aten::stack": stack,
+    "aten::glu": glu,
+    "aten::_weight_norm_interface": weight_norm,
     "aten::addmm": addmm,
     "aten::mm": mm,
     "aten::cat": cat,

@@ -52,8 +52,15 @@ class Float64(TorchFunctionMode):
         if name in ("float", "half", "bfloat16"):
             func = Tensor.double
         n_kept = int((name.endswith("_") and not name.endswith("__")) or name == "__setitem__")
-        rest, named = tree_map(_in_64_bits, (args[n_kept:], kwargs or {}))
-        return func(*args[:n_kept], *rest, **named)
+        rest = map(_wide, args[n_kept:])
+        return func(*args[:n_kept], *rest, **{k: _wide(v) for k, v in (kwargs or {}).items()})
+
+
+def _wide(value: Any) -> Any:
+    """In 64 bits; a quick way for what no tensors are in, as Python's trees take long."""
+    if isinstance(value, tuple | list | dict):
+        return tree_map(_in_64_bits, value)
+    return _in_64_bits(value)
 
 
 _WIDE = {torch.float16: torch.float64, torch.bfloat16: torch.float64, torch.float32: torch.float64}

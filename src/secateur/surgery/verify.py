@@ -61,6 +61,25 @@ def verified(
     return found
 
 
+class Asked:
+    """A network that is asked every example once, as it is or in float64 throughout (`wide`)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._known: dict[tuple[int, bool], tuple[Example, list[Tensor]]] = {}
+
+    def __call__(self, example: Example, wide: bool) -> list[Tensor]:
+        """The tensors of its answer."""
+        key = id(example), wide
+        if key not in self._known:  # with the example, so that its identity stays its own
+            self._known[key] = example, outputs(self._network, example)
+        return self._known[key][1]
+
+    def answered(self, example: Example) -> list[Tensor]:
+        """What it has answered before, one way or the other."""
+        return next(answer for (one, _), (_, answer) in self._known.items() if one == id(example))
+
+
 @dataclass
 class Check:
     """What cuts of one network are verified with."""
@@ -113,17 +132,16 @@ class Check:
         groups = {name: _how(name, touched) for name, gone in plan.remove.items() if gone}
         if not groups:
             return Verification(0.0)
-        cut = self._in_float64(plan, small)
+        cut = Asked(self._in_float64(plan, small))
         kept = self._apart(cut, references := self._references(plan, "kept"))
         if kept != kept and not self._near:  # no number came of what was drawn
             self.inputs, self._near = [nearby(self.example)], True
             kept = self._apart(cut, references)
-        silent = self._apart(cut, self._references(plan, "all")) if statistics else None
+        silent = self._silence_error(cut, plan) if statistics else None
         moved = None
         if statistics and not self.original.draws and not _ordered(touched):
             moved = self._apart(cut, self._permuted(plan, statistics))
-        with self._alone(), Float64():
-            answers = outputs(cut, self.inputs[0])
+        answers = cut.answered(self.inputs[0])
         return Verification(
             _or_infinite(kept),
             groups,
@@ -177,24 +195,41 @@ class Check:
         if permuted and not statistics:
             return False
         found = self._permuted(plan, statistics) if permuted else self._references(plan, "kept")
-        return not self._apart(self._in_float64(plan, small), found, quick=True) <= TOLERANCE
+        errors = self._errors(Asked(self._in_float64(plan, small)), found, quick=True)
+        return any(not error <= TOLERANCE for error in errors)
 
-    def _apart(
-        self, cut: nn.Module, references: Sequence[Answers], *, quick: bool = False
-    ) -> float:
-        """How far the cut network is from the first reference that gives numbers, at the most.
+    def _apart(self, cut: Asked, references: Sequence[Answers]) -> float:
+        """How far the cut network is from the first reference that gives numbers, at the most."""
+        return float(np.max(list(self._errors(cut, references))))
+
+    def _silence_error(self, cut: Asked, plan: PruningPlan) -> float:
+        """How far it is from the whole network with silent channels counted as zeros, at the most.
+
+        They may well differ, so that no difference is looked at again.
+        """
+        references = self._references(plan, "all")
+        errors = []
+        for example in self.inputs:
+            error = self._compared(cut, references[-1], example, wide=False)
+            if error != error:
+                error = self._compared(cut, references[-1], example, wide=True)
+            errors.append(error)
+        return float(np.max(errors))
+
+    def _errors(
+        self, cut: Asked, references: Sequence[Answers], *, quick: bool = False
+    ) -> Iterator[float]:
+        """Input by input, how far the cut network is from the first reference that gives numbers.
 
         Where they differ, all is looked at again in float64, what the network casts to other types
         too; not if a `quick` answer is wanted and the difference is no matter of rounding. NaN if
         no reference gives numbers.
         """
-        errors = []
         for example in self.inputs:
             error = float("inf")
             for wide in (False, True):
                 for reference in references:
-                    with self._alone(), Float64() if wide else nullcontext():
-                        error = _compared(cut, reference, example, raises=wide)
+                    error = self._compared(cut, reference, example, wide)
                     if error == error:
                         break
                 if error <= TOLERANCE or (quick and error > _NO_ROUNDING):
@@ -202,10 +237,7 @@ class Check:
             if TOLERANCE < error < float("inf"):
                 with self._alone(), Float64():
                     error = min(error, _beyond_rounding(cut, reference, example))
-            errors.append(error)
-            if quick and not error <= TOLERANCE:
-                break
-        return float(np.max(errors))
+            yield error
 
     def _references(self, plan: PruningPlan, over: Over) -> list[Answers]:
         """What the whole network answers with a plan's channels silent.
@@ -240,6 +272,25 @@ class Check:
         other = shrink(turned, permuted_plan(plan, order), self.channels)
         return [partial(outputs, other)]
 
+    def _compared(self, cut: Asked, reference: Answers, example: Example, wide: bool) -> float:
+        """How far two answers are apart; NaN where the reference is no number or does not run.
+
+        Raises:
+            VerificationError: one does not run in float64 throughout (`wide`).
+        """
+        try:
+            with self._alone(), Float64() if wide else nullcontext():
+                return apart(cut(example, wide), reference(example))
+        except Exception as problem:
+            if not wide:  # of another type somewhere, it may be
+                return float("nan")
+            said = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
+            raise VerificationError(
+                f"the cut network cannot be compared with the whole one in float64: {said}; every "
+                "module and tensor must be reached through attributes, not through functions, weak "
+                "references or helpers that hold on to the network that came in"
+            ) from problem
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """The network that came in is empty meanwhile: a copy that still reaches into it fails."""
@@ -255,26 +306,11 @@ def _or_infinite(error: float) -> float:
     return error if error == error else float("inf")
 
 
-def _compared(cut: nn.Module, reference: Answers, example: Example, *, raises: bool) -> float:
-    """How far two answers are apart; NaN where the reference is no number or, at first, fails."""
-    try:
-        return apart(outputs(cut, example), reference(example))
-    except Exception as problem:
-        if not raises:  # of another type somewhere, it may be
-            return float("nan")
-        said = str(problem).splitlines()[0] if str(problem) else type(problem).__name__
-        raise VerificationError(
-            f"the cut network cannot be compared with the whole one in float64: {said}; every "
-            "module and tensor must be reached through attributes, not through functions, weak "
-            "references or helpers that hold on to the network that came in"
-        ) from problem
-
-
 _ROUNDINGS = 1000
 """So many times as far as a nudge of its inputs moves it may rounding move an output."""
 
 
-def _beyond_rounding(cut: nn.Module, reference: Answers, example: Example) -> float:
+def _beyond_rounding(cut: Asked, reference: Answers, example: Example) -> float:
     """How far two answers are apart beyond what rounding moves, where numbers cancel out.
 
     That is measured by the reference itself, its inputs nudged by their last digits.
@@ -286,7 +322,7 @@ def _beyond_rounding(cut: nn.Module, reference: Answers, example: Example) -> fl
         else None
         for one, other in zip(moved, wanted, strict=True)
     ]
-    return apart(outputs(cut, example), wanted, noise)
+    return apart(cut(example, wide=True), wanted, noise)
 
 
 def _how(name: str, touched: Sequence[Mixing]) -> How:
