@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from secateur.channels.trace import trace
 from secateur.networks.families import NETWORKS
 from secateur.networks.vgg import vgg
 from secateur.plan.select import manual
+from secateur.pruning import prune
 from secateur.surgery.cut import cut
 from secateur.surgery.dead import (
     CONSTANT,
@@ -28,6 +31,7 @@ from secateur.surgery.dead import (
     plan_dead,
     remove_dead,
 )
+from secateur.surgery.package import load
 from secateur.train.fit import fit
 from secateur.train.penalty_scales import BnL1Proximal, prunable_scales
 from secateur.train.schedule import Training
@@ -73,8 +77,8 @@ def test_constants_on_paper() -> None:
     before = state_of(model)
     done = remove_dead(model, image())
     assert done.network[3].bias.tolist() == [7.0, -1.0]  # 1 + 2 * 3 and 1 - 2
-    assert done.plan.remove == {"0": (2,)} and done.shifted == ("3",)
-    assert done.relative_error < 1e-14
+    assert done.plan.remove == {"0": (2,)} and done.dead_removal.shifted == ("3",)
+    assert done.dead_removal.relative_error < 1e-14
     assert same_state(model, before)
     assert remove_dead(model, image(), constants=False).plan.remove == {}
 
@@ -87,7 +91,7 @@ def test_filters_of_zeros() -> None:
         return net
 
     assert found(model(0.0)).reasons == {"0": {1: CONSTANT}}  # sigmoid(0) is a half
-    assert remove_dead(model(0.3), image()).relative_error < 1e-12
+    assert remove_dead(model(0.3), image()).dead_removal.relative_error < 1e-12
     net = model(0.0)
     net[1] = nn.Tanh()
     assert found(net).reasons == {"0": {1: SILENT}}
@@ -167,7 +171,7 @@ def test_of_a_sum_every_branch_must_be_dead() -> None:
     with torch.no_grad():  # … once the branch does not read it
         model.branch.weight[:, 2] = 0.0
     assert found(model).reasons == {"stem": {1: SILENT, 2: NOTHING}}
-    assert remove_dead(model, image()).relative_error < 1e-12
+    assert remove_dead(model, image()).dead_removal.relative_error < 1e-12
 
 
 def test_an_output_that_two_read_gets_a_bias_of_its_own() -> None:
@@ -187,7 +191,7 @@ def test_an_output_that_two_read_gets_a_bias_of_its_own() -> None:
     )
     set_norm(model.bn, 1, 0.0, 1.5)
     done = remove_dead(model, image())
-    assert done.plan.remove == {"stem": (1,)} and done.relative_error < 1e-12
+    assert done.plan.remove == {"stem": (1,)} and done.dead_removal.relative_error < 1e-12
     assert done.network.reader.bias is not None
     assert torch.equal(done.network.norm.running_mean, model.norm.running_mean)
 
@@ -235,8 +239,8 @@ def check(model: nn.Module, example: Any) -> int:
     """Remove what is dead, and find the same outputs; how many channels went."""
     before = state_of(model)
     done = remove_dead(model, example)
-    assert done.relative_error < 1e-10
-    zero_only = remove_dead(model, example, constants=False)
+    assert done.dead_removal.relative_error < 1e-10
+    zero_only = remove_dead(model, example, constants=False).dead_removal
     assert zero_only.relative_error <= 1e-10 and not zero_only.shifted
     assert same_state(model, before)
     return sum(map(len, done.plan.remove.values()))
@@ -295,7 +299,7 @@ def test_after_training_with_the_proximal_penalty() -> None:
     dead = dead_channels(channels)
     assert 0 < dead.n_channels < sum(group.n_channels for group in channels.groups)
     done = remove_dead(model, example)
-    assert done.relative_error < 1e-5
+    assert done.dead_removal.relative_error < 1e-5
     with torch.no_grad():
         torch.testing.assert_close(done.network(x), model(x), rtol=1e-4, atol=1e-5)
 
@@ -315,3 +319,23 @@ def test_what_is_turned_computed_and_turned_back_can_be_viewed() -> None:
     model.conv.bias.data[1] = 0
     x = torch.zeros(1, 1, 8, 8)
     assert dead_channels(trace(model, x)).n_channels == 1
+
+
+def test_what_is_left_is_cut_further_and_saved_as_one(tmp_path: Path) -> None:
+    """Constants go into a bias that there was not, which the file tells of."""
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 1, bias=False), nn.ReLU(), nn.Conv2d(6, 2, 1)
+    ).double()
+    with torch.no_grad():
+        model[0].weight[:2] = 0.0
+        model[0].bias[:2] = torch.tensor([-1.0, 3.0])  # nothing, and a constant
+    first = remove_dead(model, image())
+    assert first.plan.remove == {"0": (0, 1)} and first.plan.made_biases == ("2.bias",)
+    assert "constants went into the biases of 2" in str(first)
+    then = prune(first, image(), macs="60%")
+    assert then.earlier is first and len(then.steps) == 2
+    for pruned in (first, then):
+        path = pruned.save(tmp_path / "small.safetensors")
+        again = load(path, lambda: copy.deepcopy(model))
+        assert torch.equal(again(image()), pruned.network(image()))
+    assert "2.bias" in dict(then.network.named_parameters())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +10,10 @@ from torch import Tensor, nn
 
 from contracts import outputs, plan_as_cut, plan_of, random_plan, randomised, same_state, state_of
 from secateur.channels.trace import trace
-from secateur.errors import PackageError, PlanError, SurgeryError
+from secateur.errors import PlanError, SurgeryError
 from secateur.networks.families import NETWORKS
 from secateur.surgery.cut import cut
-from secateur.surgery.package import save
-from secateur.surgery.restore import Removed, remember, restore
+from secateur.surgery.restore import remember, restore
 from toys import TOYS, Net, conv, depthwise, image, plain, tied
 
 
@@ -44,17 +42,12 @@ def test_every_toy_comes_back(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_comes_back_from_a_file(name: str, tmp_path: Path) -> None:
+def test_networks_of_scenes_come_back(name: str) -> None:
     model, example = randomised(NETWORKS[name](width=4)).float(), torch.zeros(1, 1, 32, 40)
     channels = trace(model, example)
-    plan = random_plan(channels, seed=5)
-    path = remember(model, plan, channels).save(tmp_path / "removed.safetensors")
-    again = restore(cut(channels, plan).network, Removed.load(path))
+    again = cut(channels, random_plan(channels, seed=5)).restore()
     assert same_state(again, state_of(model))
     assert trace(again, example).fingerprint == channels.fingerprint
-    taken = sum(v.numel() for v in Removed.load(path).values.values())
-    total = sum(p.numel() for p in model.parameters())
-    assert taken < total
 
 
 def test_one_channel_left_of_a_depthwise_convolution_grows_again() -> None:
@@ -92,15 +85,13 @@ def test_tied_weights_stay_tied_and_modes_stay() -> None:
     assert again.training and not again[1].weight.requires_grad
 
 
-def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+def test_what_does_not_fit_is_refused() -> None:
     model = randomised(plain())
     channels = trace(model, image())
     plan = plan_of(channels, {"0": (1,)})
     removed = remember(model, plan, channels)
     with pytest.raises(SurgeryError, match=r"'0.weight' is \(4, 1, 3, 3\), what was removed"):
         restore(model, removed)
-    with pytest.raises(PackageError, match=r"holds secateur.network/1, not what a cut removed"):
-        Removed.load(save(model, tmp_path / "net.safetensors"))
     with pytest.raises(PlanError, match="made for network"):
         remember(model, plan, trace(depthwise().double(), image()))
 
@@ -123,10 +114,10 @@ def test_where_groups_were_held_back_the_settled_plan_counts() -> None:
         restore(small, remember(model, asked, channels))
 
 
-def test_an_empty_plan_removes_nothing(tmp_path: Path) -> None:
+def test_an_empty_plan_removes_nothing() -> None:
     model = randomised(plain())
     channels = trace(model, image())
     removed = remember(model, plan_of(channels, {}), channels)
     assert not removed.values
-    again = restore(model, Removed.load(removed.save(tmp_path / "none.safetensors")))
+    again = restore(model, removed)
     assert same_state(again, state_of(model))

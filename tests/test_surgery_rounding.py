@@ -51,10 +51,11 @@ def test_denormal_scales_are_dead() -> None:
     assert found(model).reasons == {"0": {0: NEGLIGIBLE, 1: NEGLIGIBLE}}
     assert found(model, tolerance=0.0).reasons == {}
     done = remove_dead(model, example(model))
-    assert done.plan.remove == {"0": (0, 1)} and done.tolerance == FLOAT32
-    assert done.relative_error < 1e-15 and (done.error_in_own_precision or 0.0) <= 2 * FLOAT32
-    assert str(done) == (
-        f"outputs unchanged within {done.relative_error:.1e} in float64 "
+    assert done.plan.remove == {"0": (0, 1)} and done.dead_removal.tolerance == FLOAT32
+    assert done.dead_removal.relative_error < 1e-15
+    assert (done.dead_removal.error_in_own_precision or 0.0) <= 2 * FLOAT32
+    assert str(done.dead_removal) == (
+        f"outputs unchanged within {done.dead_removal.relative_error:.1e} in float64 "
         "(the rounding of float32 is 1.2e-07)"
     )
     assert same_state(model, before)
@@ -69,7 +70,7 @@ def test_a_constant_behind_a_denormal_scale_is_taken_up() -> None:
         model[3].bias.fill_(1.0)
     assert found(model).reasons == {"0": {0: NEGLIGIBLE, 1: CONSTANT}}
     done = remove_dead(model, example(model))
-    assert done.network[3].bias.tolist() == [7.0, -1.0] and done.shifted == ("3",)
+    assert done.network[3].bias.tolist() == [7.0, -1.0] and done.dead_removal.shifted == ("3",)
 
 
 AMPLIFIED = {
@@ -139,7 +140,7 @@ def test_the_tolerance_can_be_given() -> None:
     model = behind(nn.Conv2d(4, 2, 1), scale=1e-9)
     assert found(model).n_channels == 0 and found(model, tolerance=0.1).n_channels == 2
     done = remove_dead(model, example(model), tolerance=0.1)
-    assert done.tolerance == 0.1 and done.relative_error < 1e-8
+    assert done.dead_removal.tolerance == 0.1 and done.dead_removal.relative_error < 1e-8
     assert precision_of(model) == Precision("float32", FLOAT32)
 
 
@@ -164,7 +165,7 @@ def test_where_outputs_change_only_exact_zeros_go() -> None:
     given = {"tolerance": 1e-4}
     assert set(found(model, **given).of("stem")) == {0, 1, 2}
     done = remove_dead(model, example(model), **given)
-    assert done.plan.remove == {"stem": (1,)} and done.tolerance == 0.0
+    assert done.plan.remove == {"stem": (1,)} and done.dead_removal.tolerance == 0.0
 
 
 @pytest.mark.parametrize("tolerance", [-1e-9, 1.0, math.nan, math.inf])
@@ -215,8 +216,9 @@ def test_sixty_one_of_many_through_sums_and_depthwise_convolutions() -> None:
     assert {why for found in reasons.values() for why in found.values()} == {NEGLIGIBLE}
     done = remove_dead(model, example(model))
     assert sum(map(len, done.plan.remove.values())) == 61
-    assert done.relative_error < 1e-12
-    assert done.error_in_own_precision is not None and done.error_in_own_precision < 1e-5
+    assert done.dead_removal.relative_error < 1e-12
+    assert done.dead_removal.error_in_own_precision is not None
+    assert done.dead_removal.error_in_own_precision < 1e-5
     with torch.no_grad():  # one branch lives: then so does the sum
         model[4].bn3.weight[0] = 1e-3
     assert dead_channels(channels).n_channels == 60
@@ -234,7 +236,7 @@ def test_families_lose_as_many_as_if_scales_were_zero(name: str) -> None:
                     n = norm.num_features // 4
                     norm.weight[:n], norm.bias[:n], norm.running_var[:n] = scale, -scale, 5e-45
         counts.append(dead_channels(trace(model, x)).n_channels)
-        assert remove_dead(model, x).relative_error < 1e-12
+        assert remove_dead(model, x).dead_removal.relative_error < 1e-12
     assert counts[0] == counts[1]
     assert (counts[0] > 0) == (name != "tf_sepnet")  # where every channel is averaged with others
 

@@ -91,10 +91,10 @@ if TYPE_CHECKING:
     from secateur.surgery.cut import cut as cut
     from secateur.surgery.cut import verify as verify
     from secateur.surgery.dead import DeadChannels as DeadChannels
-    from secateur.surgery.dead import DeadRemoval as DeadRemoval
     from secateur.surgery.dead import dead_channels as dead_channels
     from secateur.surgery.dead import plan_dead as plan_dead
     from secateur.surgery.dead import remove_dead as remove_dead
+    from secateur.surgery.dead_removal import DeadRemoval as DeadRemoval
     from secateur.surgery.mask import mask as mask
     from secateur.surgery.memory import activation_peak as activation_peak
     from secateur.surgery.package import load as load
@@ -158,11 +158,11 @@ _HOME = {
     "surgery.cut": ("cut", "verify"),
     "surgery.dead": (
         "DeadChannels",
-        "DeadRemoval",
         "dead_channels",
         "plan_dead",
         "remove_dead",
     ),
+    "surgery.dead_removal": ("DeadRemoval",),
     "surgery.mask": ("mask",),
     "surgery.memory": ("activation_peak",),
     "surgery.package": ("load", "save"),

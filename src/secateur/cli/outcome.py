@@ -12,41 +12,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from secateur.channels.groups import ChannelMap
     from secateur.deploy.device import Fit
     from secateur.deploy.turns import Comparison
     from secateur.plan.plan import PruningPlan
-    from secateur.surgery.dead import DeadChannels, DeadRemoval
+    from secateur.surgery.dead import DeadChannels
     from secateur.surgery.pruned import Pruned
     from secateur.surgery.reconstruction import Reconstruction
     from secateur.surgery.verification import Verification
 
-_MOST = 5
-"""How many groups with one reason are named."""
-
 
 @dataclass(frozen=True)
 class Cut:
-    """A network that was cut, and how it was checked: for JSON, and in lines.
+    """A network that was cut, and how its channels were chosen.
 
     `calibrated_on` says which data the criterion took, if any; `alike` are layers in which it
-    scores all filters the same. `pruned` knows how the cut was repaired, if it was.
+    scores all filters the same.
     """
 
-    plan: PruningPlan
-    network: nn.Module
-    verified: Mapping[str, Any]
-    checks: Sequence[str]
+    pruned: Pruned
     calibrated_on: str | None = None
     alike: tuple[str, ...] = ()
-    pruned: Pruned | None = None
 
     @property
-    def repair(self) -> Reconstruction | None:
-        """How it was repaired."""
-        return None if self.pruned is None else self.pruned.reconstruction
+    def verified(self) -> dict[str, Any]:
+        """How it was checked, for JSON."""
+        removal = self.pruned.dead_removal
+        return (
+            verified_outcome(self.pruned.verification)
+            if removal is None
+            else (asdict(removal) | {"against": "the uncut network"})
+        )
+
+    @property
+    def checks(self) -> list[str]:
+        """How it was checked, in lines."""
+        removal = self.pruned.dead_removal
+        return str(self.pruned.verification if removal is None else removal).splitlines()
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,12 @@ class Outcome:
 
     def as_json(self) -> str:
         """The outcome as JSON text."""
+        pruned = self.cut.pruned
         answer = {
-            "plan": json.loads(self.cut.plan.to_json()),
+            "plan": json.loads(pruned.plan.to_json()),
             "verified": self.cut.verified,
             "dead": self.dead,
-            "repair": self.cut.repair and as_plain(self.cut.repair),
+            "repair": pruned.reconstruction and as_plain(pruned.reconstruction),
             "device": self.fit and asdict(self.fit) | {"fits": self.fit.fits},
             "latency": asdict(self.latency)["rows"],
             "calibration": self.cut.calibrated_on,
@@ -81,7 +84,8 @@ class Outcome:
         """The outcome in lines."""
         from secateur.channels.tabular import shortened
 
-        lines = [*str(self.cut.plan).splitlines(), *self.cut.checks, dead_line(self.dead)]
+        pruned = self.cut.pruned
+        lines = [*str(pruned.plan).splitlines(), *self.cut.checks, dead_line(self.dead)]
         if self.cut.alike:
             names = shortened(self.cut.alike, 60)
             lines.append(
@@ -92,8 +96,8 @@ class Outcome:
         if self.table_of is not None:
             lines.append(f"milliseconds by the table of {self.table_of}")
         lines += str(self.latency).splitlines()
-        if self.cut.repair is not None:
-            lines += str(self.cut.repair).splitlines()
+        if pruned.reconstruction is not None:
+            lines += str(pruned.reconstruction).splitlines()
         lines += [str(self.fit)] if self.fit is not None else []
         return [*lines, f"wrote {', '.join(map(str, self.files))}"]
 
@@ -132,28 +136,9 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def verified_outcome(checked: Verification) -> tuple[dict[str, Any], list[str]]:
-    """What was verified, for JSON and in lines."""
-    answer = asdict(checked) | {"holds": checked.holds, "exact": checked.exact}
-    return answer, str(checked).splitlines()
-
-
-def removal_outcome(done: DeadRemoval) -> tuple[dict[str, Any], list[str]]:
-    """The check against the network as it was, for JSON and in lines."""
-    lines = [str(done)]
-    if done.shifted:
-        n = len(done.shifted)
-        more = f" and {n - _MOST} more" if n > _MOST else ""
-        lines.append(f"constants went into the biases of {', '.join(done.shifted[:_MOST])}{more}")
-    answer = {
-        "relative_error": done.relative_error,
-        "error_in_own_precision": done.error_in_own_precision,
-        "tolerance": done.tolerance,
-        "precision": asdict(done.precision),
-        "against": "the uncut network",
-        "shifted": list(done.shifted),
-    }
-    return answer, lines
+def verified_outcome(checked: Verification) -> dict[str, Any]:
+    """What was verified, for JSON."""
+    return asdict(checked) | {"holds": checked.holds, "exact": checked.exact}
 
 
 def dead_outcome(dead: DeadChannels, plan: PruningPlan) -> dict[str, Any]:

@@ -35,16 +35,13 @@ from secateur.cli.outcome import (
     as_csv,
     cost_rows,
     dead_outcome,
-    removal_outcome,
-    verified_outcome,
 )
 from secateur.errors import SecateurError, unknown_name
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from secateur.channels.groups import ChannelMap
-    from secateur.channels.trace import Example
     from secateur.criteria.scores import Scores
     from secateur.plan.budget import Budget
 
@@ -128,6 +125,7 @@ def prune(
     from secateur.plan.picture import picture
     from secateur.plan.select import selection
     from secateur.surgery.dead import dead_channels
+    from secateur.surgery.dead import remove_dead as without_dead
     from secateur.surgery.package import save
 
     chosen = find_criterion(criterion)
@@ -160,7 +158,7 @@ def prune(
         channels = given.traced()
         if budget is None:
             shown.update("removing dead channels, and verifying")
-            done = _cut_dead(model, given.example)
+            done = Cut(without_dead(model, given.example))
         else:
             _say_reach(channels, budget, quiet=as_json)
             data: dict[str, Any] = {"calibration": calibration, "loss": loss, "seed": seed}
@@ -170,36 +168,28 @@ def prune(
                 shown.update("repairing")
                 done = _repaired(done, anew, budget, method=repair or "reconstruct", seed=seed)
         shown.update("looking for dead channels")
-        dead = dead_outcome(dead_channels(channels), done.plan)
+        pruned = done.pruned
+        dead = dead_outcome(dead_channels(channels), pruned.plan)
         shown.update("comparing latencies")
-        timed = compare_latency(model, done.network, given.example)
+        timed = compare_latency(model, pruned.network, given.example)
     table = None if budget is None else budget.latency_table
     outcome = Outcome(
         done,
         criterion=criterion,
         dead=dead,
-        fit=None if device is None else DEVICES[device].check(done.plan.after),
+        fit=None if device is None else DEVICES[device].check(pruned.plan.after),
         latency=timed,
         table_of=None if table is None else table.machine,
-        costs=cost_rows(channels, done.plan),
+        costs=cost_rows(channels, pruned.plan),
         files=tuple(out / name for name in _FILES),
     )
-    write_text(outcome.files[0], done.plan.to_json())
-    save(done.network, outcome.files[1], (*given.plans, done.plan))
+    write_text(outcome.files[0], pruned.plan.to_json())
+    save(pruned.network, outcome.files[1], (*given.plans, pruned.plan))
     write_text(outcome.files[2], as_csv(outcome.costs))
-    write_text(outcome.files[3], picture([(channels, done.plan)]))
+    write_text(outcome.files[3], picture([(channels, pruned.plan)]))
     typer.echo(outcome.as_json() if as_json else "\n".join(outcome.lines()))
     if outcome.fit is not None and not outcome.fit.fits:
         raise typer.Exit(1)
-
-
-def _cut_dead(model: nn.Module, example: Example) -> Cut:
-    """Remove the dead channels, and verify."""
-    from secateur.surgery.dead import remove_dead
-
-    done = remove_dead(model, example)
-    verified, lines = removal_outcome(done)
-    return Cut(done.plan, done.network, verified, lines)
 
 
 def _cut_to(
@@ -215,20 +205,16 @@ def _cut_to(
     scores, data = scored(on_progress=on_progress)
     on_progress("planning, proving, cutting and verifying")
     done = prune_to_budget(channels, budget, partial(select, scores))
-    verified, lines = verified_outcome(done.verification)
-    about: dict[str, Any] = {"calibrated_on": data, "alike": scores.constant, "pruned": done}
-    return Cut(done.plan, done.network, verified, lines, **about)
+    return Cut(done, calibrated_on=data, alike=scores.constant)
 
 
 def _repaired(done: Cut, inputs: Tensor, budget: Budget, **how: Any) -> Cut:
     """The same cut, repaired on inputs without labels."""
     from secateur.surgery.reconstruct import reconstruct
 
-    assert done.pruned is not None
     batches = inputs.tensor_split(-(-len(inputs) // 32))
     new = not budget.counts_parameters
-    found = reconstruct(done.pruned, batches, make_biases=new, **how)
-    return replace(done, network=found.network, plan=found.plan, pruned=found)
+    return replace(done, pruned=reconstruct(done.pruned, batches, make_biases=new, **how))
 
 
 def _say_reach(channels: ChannelMap, budget: Budget, *, quiet: bool) -> None:

@@ -18,10 +18,12 @@ from secateur.plan.plan import PruningPlan
 from secateur.plan.select import manual
 from secateur.surgery.constants import Place, Read, Reading, read_constants
 from secateur.surgery.cut import cut
+from secateur.surgery.dead_removal import DeadRemoval
 from secateur.surgery.precise import difference
-from secateur.surgery.precision import Precision, difference_in_own_precision, precision_of
+from secateur.surgery.precision import difference_in_own_precision, precision_of
+from secateur.surgery.pruned import Pruned
 from secateur.surgery.readers import shift, sites_of
-from secateur.surgery.rebuild import rebuild
+from secateur.surgery.readers import shifted as shifted_tensor
 from secateur.surgery.verification import TOLERANCE
 
 SILENT = "it is zero wherever it is read"
@@ -63,30 +65,6 @@ class DeadChannels:
     def of(self, group: str) -> Mapping[int, str]:
         """The dead channels of a group and why; none where there are none."""
         return self.reasons.get(group, {})
-
-
-@dataclass(frozen=True)
-class DeadRemoval:
-    """A smaller network with the same outputs, what was cut, and how far the outputs are apart.
-
-    `relative_error` is max |after - before| / max |before| in float64 on seeded random input;
-    `error_in_own_precision` the same as the network is run, where sums in another order round
-    otherwise (None if it cannot be run so here). `tolerance` is what the channels were found with:
-    zero if only exact zeros and constants went. `shifted` names the layers whose bias took up
-    constants.
-    """
-
-    network: nn.Module
-    plan: PruningPlan
-    tolerance: float
-    relative_error: float
-    error_in_own_precision: float | None
-    precision: Precision
-    shifted: tuple[str, ...]
-
-    def __str__(self) -> str:
-        rounding = f"the rounding of {self.precision.name} is {self.precision.rounding:.1e}"
-        return f"outputs unchanged within {self.relative_error:.1e} in float64 ({rounding})"
 
 
 def dead_channels(channels: ChannelMap, *, tolerance: float | None = None) -> DeadChannels:
@@ -157,33 +135,42 @@ def plan_dead(channels: ChannelMap, dead: DeadChannels, *, constants: bool = Tru
 
 
 def remove_dead(
-    model: nn.Module,
+    model: nn.Module | Pruned,
     example_input: Example,
     *,
     constants: bool = True,
     tolerance: float | None = None,
-) -> DeadRemoval:
-    """Cut every dead channel and check that the outputs stay; `model` is untouched.
+) -> Pruned:
+    """Cut every dead channel and check that the outputs stay; `model` is left as it was.
 
-    The outputs are compared on seeded random input in float64 and in the network's own precision.
-    Should they differ by more than the tolerance, only channels that are exactly zero or constant
-    go. Groups that the network's code cannot follow are held back, as by `cut`.
+    The outputs are compared on seeded random input in float64 and in the network's own precision:
+    `dead_removal` of the answer. Should they differ by more than the tolerance, only channels that
+    are exactly zero or constant go. Groups that the network's code cannot follow are held back, as
+    by `cut`.
+
+    Args:
+        model: any network that runs, or what was cut before; `prune` takes the answer.
+        example_input: as for `trace`.
+        constants: whether channels go that add a constant, which the next biases take up.
+        tolerance: as for `dead_channels`.
 
     Raises:
         SurgeryError: the tolerance is not a number in [0, 1).
         TraceError: the network cannot be traced.
         VerificationError: an output changed though only exact zeros and constants went.
     """
-    channels = trace(model, example_input)
-    tolerance = _tolerance(model, tolerance)
+    earlier = model if isinstance(model, Pruned) else None
+    network = model.network if isinstance(model, Pruned) else model
+    channels = trace(network, example_input)
+    tolerance = _tolerance(network, tolerance)
     if tolerance:
         dead = dead_channels(channels, tolerance=tolerance)
         with suppress(VerificationError):
-            done = _removed(channels, dead, constants=constants)
+            found, done = _removed(channels, dead, earlier, constants=constants)
             if _unchanged(done):
-                return done
+                return found
     dead = dead_channels(channels, tolerance=0.0)
-    done = _removed(channels, dead, constants=constants)
+    found, done = _removed(channels, dead, earlier, constants=constants)
     allowed = _allowed(done)
     if not done.relative_error <= allowed:
         raise VerificationError(
@@ -191,7 +178,7 @@ def remove_dead(
             f"{allowed:g}); the model that came in is untouched. Cut without constants, or report "
             "this network"
         )
-    return done
+    return found
 
 
 def _tolerance(model: nn.Module, asked: float | None) -> float:
@@ -205,26 +192,23 @@ def _tolerance(model: nn.Module, asked: float | None) -> float:
     return asked
 
 
-def _removed(channels: ChannelMap, dead: DeadChannels, *, constants: bool) -> DeadRemoval:
+def _removed(
+    channels: ChannelMap, dead: DeadChannels, earlier: Pruned | None, *, constants: bool
+) -> tuple[Pruned, DeadRemoval]:
     """Cut the dead channels, take up their constants, and compare."""
     model, example_input = channels.network, channels.example_input
-    precision = precision_of(model)
     with warnings.catch_warnings():  # what is held back is in the plan
         warnings.filterwarnings("ignore", ".* groups are held back")
-        done = cut(channels, plan_dead(channels, dead, constants=constants))
-    small, plan = done.network, done.plan
-    if not plan.remove:  # a copy, which answers the same even where that is no number
-        return DeadRemoval(rebuild(model, {}), plan, dead.tolerance, 0.0, 0.0, precision, ())
-    shifted = _take_up(model, small, plan, channels, dead)
-    return DeadRemoval(
-        small,
-        plan,
-        dead.tolerance,
-        difference(model, small, example_input),
-        difference_in_own_precision(model, small, example_input),
-        precision,
-        shifted,
-    )
+        found = cut(channels, plan_dead(channels, dead, constants=constants), earlier=earlier)
+    shifted: tuple[str, ...] = ()
+    errors: tuple[float, float | None] = 0.0, 0.0  # of a copy, even where it answers no number
+    if found.plan.remove:
+        shifted, made = _take_up(found, dead)
+        given = model, found.network, example_input
+        errors = difference(*given), difference_in_own_precision(*given)
+        found = replace(found, plan=replace(found.plan, made_biases=made))
+    done = DeadRemoval(dead.tolerance, *errors, precision_of(model), shifted)
+    return replace(found, dead_removal=done), done
 
 
 def _allowed(done: DeadRemoval) -> float:
@@ -277,14 +261,12 @@ def _with_a_bias(model: nn.Module, channels: ChannelMap) -> frozenset[str]:
     return frozenset(f"{name}.weight" for name, site in sites.items() if site.lost)
 
 
-def _take_up(
-    model: nn.Module,
-    small: nn.Module,
-    plan: PruningPlan,
-    channels: ChannelMap,
-    dead: DeadChannels,
-) -> tuple[str, ...]:
-    """Shift the biases of a cut network, in place, by the constants that went."""
+def _take_up(cut: Pruned, dead: DeadChannels) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Shift the biases of a cut network, in place, by the constants that went.
+
+    Gives the layers whose biases are shifted, and the names of those biases that were made new.
+    """
+    channels, plan, small = cut.channels, cut.plan, cut.network
     lost: dict[str, Tensor] = {}
     for name, gone in plan.remove.items():
         for member in channels.by_name[name].members:
@@ -293,13 +275,14 @@ def _take_up(
                 if position in constants:
                     before = lost.get(member.parameter, torch.zeros((), dtype=torch.float64))
                     lost[member.parameter] = before + constants[position]
-    sites = sites_of(model, plan.remove, channels)
-    shifted = []
-    for name, site in sites.items():
+    shifted, made = [], []
+    for name, site in sites_of(cut.model, plan.remove, channels).items():
         given = lost.get(f"{name}.weight")
         if given is not None:
             stays = given if site.kept is None else given[site.kept]
             norm = site.norm if f"{name}.weight" in dead.alone else None
+            had_bias = shifted_tensor(small, name, norm) is not None
             shift(small, name, norm, stays)
             shifted.append(name)
-    return tuple(shifted)
+            made += [] if had_bias else [f"{name}.bias"]
+    return tuple(shifted), tuple(made)

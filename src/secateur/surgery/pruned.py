@@ -19,6 +19,7 @@ from secateur.plan.history import Cuts
 from secateur.plan.plan import PruningPlan
 from secateur.surgery import account, package, restore
 from secateur.surgery import optimizer as opt
+from secateur.surgery.dead_removal import DeadRemoval
 from secateur.surgery.rebuild import shrink
 from secateur.surgery.reconstruction import Reconstruction
 from secateur.surgery.verification import Verification
@@ -44,6 +45,7 @@ class Pruned:
         earlier: the cut before this one, of which `model` is the network.
         optimizer: that of `network`, if one was carried along.
         reconstruction: how the cut was repaired, and what that bought, if it was.
+        dead_removal: how far the outputs are from before, if dead channels went (`remove_dead`).
     """
 
     network: nn.Module
@@ -53,6 +55,7 @@ class Pruned:
     earlier: Pruned | None = None
     optimizer: Optimizer | None = None
     reconstruction: Reconstruction | None = None
+    dead_removal: DeadRemoval | None = None
 
     @property
     def model(self) -> nn.Module:
@@ -164,9 +167,8 @@ class Pruned:
                 f"numbers that still hold a width from before the cut: {names}; code beside "
                 "forward that reads them must be told"
             )
-        if self.reconstruction is None:
-            return said
-        said += str(self.reconstruction).splitlines()
+        for found in (self.dead_removal, self.reconstruction):
+            said += [] if found is None else str(found).splitlines()
         if made := self.plan.made_biases:
             n = sum(self.network.get_parameter(name).numel() for name in made)
             said.append(f"{n:,} parameters more, in {len(made)} biases that there were not")

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from secateur.channels.cost import kept_positions, owner_module
 from secateur.channels.groups import ChannelMap
-from secateur.errors import PackageError, SurgeryError
-from secateur.files import replacing
-from secateur.plan.plan import Numbers, PruningPlan, as_numbers
+from secateur.errors import SurgeryError
+from secateur.plan.plan import Numbers, PruningPlan
 from secateur.surgery.numbers import set_numbers, whole_numbers
-from secateur.surgery.package import read
 from secateur.surgery.readers import is_transposed, n_spatial
 from secateur.surgery.rebuild import rebuild
-
-FORMAT = "secateur.removed/1"
 
 
 @dataclass(frozen=True)
@@ -42,55 +34,6 @@ class Removed:
     shapes: Mapping[str, tuple[int, ...]]
     kept: Mapping[str, Mapping[int, tuple[int, ...]]]
     widths: Mapping[str, Mapping[str, Numbers]]
-
-    def save(self, path: str | Path) -> Path:
-        """Write to a safetensors file.
-
-        Raises:
-            StorageError: the file could not be written; an earlier one still stands.
-        """
-        path = Path(path)
-        plain = {"shapes": self.shapes, "kept": self.kept, "widths": self.widths}
-        metadata = {"format": FORMAT, "removed": json.dumps(plain, sort_keys=True)}
-        with replacing(path) as temporary:
-            save_file(dict(self.values), temporary, metadata)
-        return path
-
-    @classmethod
-    def load(cls, path: str | Path) -> Removed:
-        """Read what `save` wrote.
-
-        Raises:
-            PackageError: there is no such file, or it holds something else.
-        """
-        tensors, metadata = read(path)
-        if metadata.get("format") != FORMAT:
-            raise PackageError(
-                f"{path} holds {metadata.get('format', 'plain tensors')}, not what a cut removed; "
-                "write it with Removed.save"
-            )
-        try:
-            return cls(tensors, **_as_written(metadata["removed"]))
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise PackageError(
-                f"{path}: what it says of the cut is damaged ({error!r}); take another copy"
-            ) from error
-
-
-def _as_written(text: str) -> dict[str, Any]:
-    """Shapes, what was kept and widths, from JSON."""
-    plain: dict[str, dict[str, Any]] = json.loads(text)
-    return {
-        "shapes": {name: tuple(shape) for name, shape in plain["shapes"].items()},
-        "kept": {
-            name: {int(dim): tuple(positions) for dim, positions in dims.items()}
-            for name, dims in plain["kept"].items()
-        },
-        "widths": {
-            name: {k: as_numbers(v) for k, v in attributes.items()}
-            for name, attributes in plain["widths"].items()
-        },
-    }
 
 
 def remember(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> Removed:
