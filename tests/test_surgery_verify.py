@@ -396,3 +396,13 @@ def test_the_words_say_what_was_verified_and_what_not() -> None:
     assert "1 group: the whole network with these channels silent, operators across" in text
     assert "_softmax at" in text and "counted as zeros it differs by" in text
     assert "DIFFERS" not in text
+
+
+def test_a_network_that_was_trained_since_is_told_so() -> None:
+    model = randomised(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)))
+    pruned = sc.prune(model, torch.zeros(1, 1, 8, 8), ratio=0.5)
+    assert sc.verify(pruned).exact
+    with torch.no_grad():
+        pruned.network[2].bias += 1.0
+    with pytest.raises(VerificationError, match="'2.bias' holds other numbers: it was repaired or"):
+        sc.verify(pruned)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from secateur.channels.groups import ChannelMap
 from secateur.channels.trace import recorded
 from secateur.channels.walk import tensors_of
-from secateur.errors import SurgeryError
+from secateur.errors import SurgeryError, VerificationError
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.prove import Settled, prove, settled
 from secateur.surgery.pruned import Pruned
@@ -83,14 +84,28 @@ def verify(pruned: Pruned) -> Verification:
 
     Both run in float64 with one seed, on numbers drawn in the example's range and, where the
     network runs with other sizes than the example's, on one of those as well. A network that was
-    trained since the cut differs, as it should.
+    repaired or trained since the cut differs, as it should, and the error says so.
 
     Raises:
         VerificationError: they differ.
     """
-    return verified(
-        pruned.model, pruned.network, pruned.plan, pruned.channels, pruned.example_input
-    )
+    whole, small, plan = pruned.model, pruned.network, pruned.plan
+    try:
+        return verified(whole, small, plan, pruned.channels, pruned.example_input)
+    except VerificationError as error:
+        was = tensors_of(shrink(whole, plan, pruned.channels))
+        changed = [name for name, t in tensors_of(small).items() if not _same(was.get(name), t)]
+        if not changed:
+            raise
+        raise VerificationError(
+            f"the network is not as it was cut, {changed[0]!r} holds other numbers: it was "
+            "repaired or trained since, so it is not the whole one with these channels silent; "
+            "what was verified of the cut itself is in its verification"
+        ) from error
+
+
+def _same(one: Tensor | None, other: Tensor) -> bool:
+    return one is not None and one.shape == other.shape and torch.equal(one, other.to(one.device))
 
 
 def _say_held_back(asked: PruningPlan, plan: PruningPlan) -> None:
