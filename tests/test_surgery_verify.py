@@ -400,9 +400,9 @@ def test_the_words_say_what_was_verified_and_what_not() -> None:
 
 def test_a_network_that_was_trained_since_is_told_so() -> None:
     model = randomised(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)))
-    pruned = sc.prune(model, torch.zeros(1, 1, 8, 8), ratio=0.5)
+    pruned = sc.prune(model, torch.zeros(1, 1, 8, 8).double(), ratio=0.5)
     assert sc.verify(pruned).exact
     with torch.no_grad():
         pruned.network[2].bias += 1.0
-    with pytest.raises(VerificationError, match="'2.bias' holds other numbers: it was repaired or"):
+    with pytest.raises(VerificationError, match=r"'2.bias' holds other numbers: it was repaired or"):
         sc.verify(pruned)
