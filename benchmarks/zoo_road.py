@@ -43,6 +43,7 @@ def walk(name: str) -> dict[str, Any]:
     import torch
 
     import secateur as sc
+    from secateur.errors import SecateurError
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -54,7 +55,7 @@ def walk(name: str) -> dict[str, Any]:
         try:
             x = torch.randn(1, *smaller)
             channels = sc.trace(model, x)
-        except sc.SecateurError:
+        except SecateurError:
             x = torch.randn(1, *size)
             channels = sc.trace(model, x)
         row["input"] = list(x.shape[1:])
@@ -84,13 +85,14 @@ def pruned_by(way: str, model: Any, x: Any, channels: Any) -> tuple[Any, dict[st
     """The network cut to half its MACs, and what is left of the budget in steps of a channel."""
     import secateur as sc
     from secateur.channels.cost import cost
+    from secateur.errors import BudgetError
 
     try:
         if way == "global":
             pruned = sc.prune(model, x, macs="50%", scope="global", normalisation="mean")
         else:
             *_, pruned = sc.prune_steps(model, x, macs="50%", steps=3)
-    except sc.BudgetError as error:
+    except BudgetError as error:
         return None, {"refused": str(error)[:300]}
     before, told = cost(channels).macs, pruned.plan.after.macs
     after = cost(sc.trace(pruned.network, x)).macs
