@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 METHODS = ("none", "batch_norm", "bias", "reconstruct")
 BLOCKS = {"ResNet-20": 3, "ResNet-56": 9}
 DRAWS = 3
-CHOICES = (("l1", "uniform"), ("compensated", "uniform"))
+CHOICES = (("l1", "uniform"), ("compensated", "uniform"), ("compensated", "balanced"))
 
 Cell = tuple[str, int, int, int, str, str]
 """Network, per cent of the MACs, images, draw, criterion, scope."""
@@ -46,6 +46,11 @@ def cells(short: bool) -> Iterator[Cell]:
     for choice in CHOICES:
         for draw in range(DRAWS):
             yield from (("ResNet-56", macs, 250, draw, *choice) for macs in (75, 50, 35))
+
+
+def methods_of(scope: str) -> tuple[str, ...]:
+    """Balanced cuts are chosen by their repair, which comes with them."""
+    return METHODS if scope != "balanced" else ("reconstruct",)
 
 
 def rows_of(cell: Cell) -> Iterator[dict[str, Any]]:
@@ -72,15 +77,18 @@ def rows_of(cell: Cell) -> Iterator[dict[str, Any]]:
     began = time.process_time()
     given = {} if criterion == "l1" else {"calibration": x[drawn].split(50), "repair": "none"}
     asked = {"macs": f"{macs}%", "criterion": criterion, "scope": scope}
+    if scope == "balanced":
+        given |= {"repair": "reconstruct", "seed": draw}
     pruned = sc.prune(model, x_test[:2], **asked, **given)
     choosing = time.process_time() - began if given else 0.0
 
-    def answers(of: Any) -> Any:
+    def outputs(of: Any) -> Any:
         with torch.no_grad():
-            return torch.cat([of(part) for part in x_test.split(100)]).argmax(1)
+            return torch.cat([of(part) for part in x_test.split(100)])
 
-    whole = answers(model)
-    for method in METHODS:
+    wanted = outputs(model)
+    whole = wanted.argmax(1)
+    for method in methods_of(scope):
         began = time.process_time()
         found: dict[str, Any] = {}
         if method == "none":
@@ -88,13 +96,19 @@ def rows_of(cell: Cell) -> Iterator[dict[str, Any]]:
         elif method == "batch_norm":
             made = rebuild(pruned.network, {})
             sc.reestimate_batch_norm(made, x[drawn])
+        elif scope == "balanced":
+            made, done = pruned.network, pruned.reconstruction
+            assert done is not None
+            found = {"kept": done.kept, "errors": dict(done.errors), "forecast": done.forecast}
+            found["how"] = pruned.plan.how
         else:
             repaired = sc.reconstruct(pruned, [x[drawn]], method=method, seed=draw)
             made, done = repaired.network, repaired.reconstruction
             assert done is not None
             found = {"kept": done.kept, "errors": dict(done.errors)}
         seconds = time.process_time() - began
-        said = answers(made.eval())
+        given_out = outputs(made.eval())
+        said = given_out.argmax(1)
         yield {
             "network": network,
             "macs": macs,
@@ -106,6 +120,7 @@ def rows_of(cell: Cell) -> Iterator[dict[str, Any]]:
             "dense": float((whole == y_test.flatten()).double().mean()),
             "accuracy": float((said == y_test.flatten()).double().mean()),
             "agreement": float((said == whole).double().mean()),
+            "error": float((given_out - wanted).norm() / wanted.norm()),
             "seconds": seconds + choosing,
         } | found
 
@@ -122,7 +137,7 @@ def measure(path: Path, wanted: Iterable[Cell]) -> None:
     have = {tuple(row[name] for name in KEY) for row in known(path)}
     path.parent.mkdir(parents=True, exist_ok=True)
     for cell in wanted:
-        if any((*cell, method) not in have for method in METHODS):
+        if any((*cell, method) not in have for method in methods_of(cell[-1])):
             for row in rows_of(cell):
                 if tuple(row[name] for name in KEY) not in have:
                     with path.open("a") as file:

@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from secateur.channels.groups import ChannelMap
 from secateur.criteria.base import Criterion, Sums
 from secateur.criteria.reads import Read
 from secateur.criteria.sites import Sites
@@ -164,6 +167,25 @@ def readings_of(group: str, sites: Sites, sums: Mapping[str, Sums]) -> list[Read
         steps = torch.arange(0, d, n_in)
         columns.setdefault(member.parameter, []).append((at[..., None] + steps).flatten(2))
     return [Reading(sums[name], torch.cat(parts, 2)) for name, parts in columns.items()]
+
+
+def losses_along(
+    channels: ChannelMap, sums: Mapping[str, Sums], order: Mapping[str, Sequence[int]]
+) -> dict[str, NDArray[np.float64]]:
+    """What readers lack once 1 to all channels of a group are gone, in an order that is given.
+
+    Args:
+        channels: what `trace` found out about the network.
+        sums: those of `compensated`, `calibration.sums["compensated"]`.
+        order: by group, its channels, the first to go first; groups that nothing reads by a weight
+            are not in the answer.
+    """
+    sites = Sites(channels, "producer")
+    found = {}
+    for name, one in order.items():
+        if readings := readings_of(name, sites, sums):
+            found[name] = compensated_losses(readings, one)[list(one)].numpy()
+    return found
 
 
 compensated = Criterion(
