@@ -148,7 +148,7 @@ def check_scope(scope: str, normalisation: str = "none") -> None:
     if normalisation != "none" and scope in ("uniform", BALANCED):
         raise PlanError(
             f"normalisation {normalisation!r} makes groups comparable, and scope {scope!r} never "
-            "compares their scores; choose scope 'global' or 'isomorphic'"
+            "compares them; choose scope 'global' or 'isomorphic'"
         )
 
 
