@@ -40,8 +40,8 @@ def page(rows: Sequence[Row], n_asked: int) -> str:
         "prunable dimension, less",
         "those of groups held back.",
         "",
-        "| network | params, k | groups | uniform | share | error | global | share | error | loaded "
-        "| trains | prunable | held back, or refused |",
+        "| network | params, k | groups | uniform | share | error | global | share | error "
+        "| loaded | trains | prunable | held back, or refused |",
         "|" + " --- |" * 13,
         *map(our_line, rows),
         "",

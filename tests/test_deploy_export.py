@@ -58,6 +58,19 @@ def test_what_was_cut_several_times_brings_its_cuts(
     assert all(cut.verification and cut.verification.exact for cut in card.origin.cuts)
 
 
+@pytest.mark.filterwarnings("ignore:the calibration inputs are not like")
+def test_a_card_says_what_a_repair_did(
+    model: torch.nn.Module, x: torch.Tensor, tmp_path: Path
+) -> None:
+    pruned = sc.prune(model, x[:1], macs="60%", calibration=[x])
+    card = sc.export(pruned, x[:1], tmp_path, repetitions=3)
+    (cut,), found = card.as_json()["cuts"], pruned.reconstruction
+    assert found is not None and cut["repair"]["kept"] == found.kept
+    assert cut["repair"]["errors"][found.kept] == pytest.approx(found.error_after)
+    said = f"differ from the uncut network's by {found.error_after:.3g}"
+    assert said in card.as_markdown() and said in " ".join(str(card).split())
+
+
 def test_int8_and_what_is_known_of_it(
     model: torch.nn.Module, x: torch.Tensor, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ seeds: 2
 WITH_DATA = (
     *("taylor_l1", "taylor_l2", "taylor_fo", "taylor_gate", "snip", "fisher"),
     *("apoz", "mean_activation", "entropy", "hrank", "chip"),
+    "compensated",
 )
 
 
@@ -343,8 +344,8 @@ def test_a_recipe_is_frozen() -> None:
         (
             {"pruning": {"criteria": ["l1norm"], "ratios": [0.5]}},
             "pruning.criteria.0: no choice 'l1norm'; there are apoz, bn_scale, "
-            "bn_shift, chip, cosine, entropy, fermat, fisher, gm, hrank, l1, l2, lamp, "
-            "mean_activation, random, snip, taylor_fo, taylor_gate, taylor_l1, taylor_l2; "
+            "bn_shift, chip, compensated, cosine, entropy, fermat, fisher, gm, hrank, l1, l2, "
+            "lamp, mean_activation, random, snip, taylor_fo, taylor_gate, taylor_l1, taylor_l2; "
             "did you mean 'l1'?",
         ),
         (

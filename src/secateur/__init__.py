@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from secateur.criteria.calibrate import Calibration as Calibration
     from secateur.criteria.calibrate import calibrate as calibrate
     from secateur.criteria.calibrate import merge as merge
+    from secateur.criteria.compensated import compensated as compensated
     from secateur.criteria.gradient import fisher as fisher
     from secateur.criteria.gradient import snip as snip
     from secateur.criteria.gradient import taylor_fo as taylor_fo
@@ -134,6 +135,7 @@ _HOME = {
     "criteria.activation": ("apoz", "chip", "entropy", "hrank", "mean_activation"),
     "criteria.base": ("Criterion",),
     "criteria.calibrate": ("Calibration", "calibrate", "merge"),
+    "criteria.compensated": ("compensated",),
     "criteria.gradient": ("fisher", "snip", "taylor_fo", "taylor_gate", "taylor_l1", "taylor_l2"),
     "criteria.relation": ("cosine", "fermat", "gm"),
     "criteria.score": ("score",),

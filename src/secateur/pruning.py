@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import nn
 
+from secateur.channels.groups import ChannelMap
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.trace import Example, trace
 from secateur.criteria.base import Criterion
 from secateur.criteria.batches import LossFunction
-from secateur.criteria.calibrate import Calibration
+from secateur.criteria.calibrate import Calibration, calibrate
+from secateur.criteria.compensated import compensated, losses_along
 from secateur.criteria.score import score
 from secateur.criteria.table import CRITERIA
 from secateur.errors import BudgetError, CriterionError, PlanError, SurgeryError, unknown_name
+from secateur.plan.balanced import balanced
 from secateur.plan.budget import Amount, Budget
 from secateur.plan.latency import LatencyTable
 from secateur.plan.normalise import Normalisation
 from secateur.plan.plan import PruningPlan
 from secateur.plan.reach import check_reach
 from secateur.plan.schedule import SCHEDULES, scaled
-from secateur.plan.select import selection
+from secateur.plan.select import BALANCED, check_scope, selection, uniform
 from secateur.surgery.cut_again import replayed
 from secateur.surgery.package import load, plans_in
+from secateur.surgery.probes import probed
 from secateur.surgery.prune import prune_to_budget
 from secateur.surgery.pruned import Pruned
 from secateur.surgery.reconstruct import reconstruct
@@ -50,13 +55,14 @@ def prune(
     min_channels: int = 1,
     max_ratio: float = 1.0,
     round_to: int = 1,
-    criterion: str | Criterion = "l2",
+    criterion: str | Criterion | None = None,
     scope: str = "uniform",
     normalisation: Normalisation = "none",
     calibration: Iterable[Any] | Calibration | None = None,
     loss_fn: LossFunction | None = None,
     repair: str | None = None,
     seed: int = 0,
+    on_progress: Callable[[str], None] | None = None,
     optimizer: Optimizer | None = None,
     rules: Mapping[str, Rule] = RULES,
 ) -> Pruned:
@@ -88,9 +94,11 @@ def prune(
         min_channels: no group goes below it.
         max_ratio: at most this share of any group goes.
         round_to: what stays of a group is a multiple of it, or the whole group.
-        criterion: what a channel is worth: a name of `secateur criteria`, or a criterion.
+        criterion: what a channel is worth: a name of `secateur criteria`, or a criterion; by
+            default "l2", or "compensated" if the scope is "balanced".
         scope: "uniform", the same share of every group; "global", all groups together;
-            "isomorphic", together among groups of one structure.
+            "isomorphic", together among groups of one structure; "balanced", where the outputs of
+            the repaired network are forecast to suffer least, which needs `calibration` batches.
         normalisation: what makes groups comparable where they are sorted together.
         calibration: batches for the repair and for a criterion that needs them: a tensor or a
             mapping is inputs, a pair is inputs and targets, at which no repair looks. Or what
@@ -99,6 +107,7 @@ def prune(
         repair: "reconstruct", "batch_norm" (statistics estimated anew), "bias" (shifts alone) or
             "none"; by default "reconstruct" if `calibration` holds batches, else "none".
         seed: of a criterion that draws, and of the repair.
+        on_progress: called with what is being done, in words, where scope "balanced" takes long.
         optimizer: one of `model`; the answer's `optimizer` is it, cut along.
         rules: what operators do to channels, if not only the library's own.
 
@@ -124,7 +133,8 @@ def prune(
         max_ratio=max_ratio,
         round_to=round_to,
     )
-    choice = _Choice(criterion, scope, normalisation, calibration, loss_fn, repair, seed, rules)
+    given = criterion, scope, normalisation, calibration, loss_fn, repair, seed, rules, on_progress
+    choice = _Choice(*given)
     return choice.pruned(model, example_input, budget, optimizer)
 
 
@@ -217,7 +227,7 @@ def _resumed(
 class _Choice:
     """Which channels go, and what is repaired after."""
 
-    criterion: str | Criterion = "l2"
+    criterion: str | Criterion | None = None
     scope: str = "uniform"
     normalisation: Normalisation = "none"
     calibration: Iterable[Any] | Calibration | None = None
@@ -225,9 +235,12 @@ class _Choice:
     repair: str | None = None
     seed: int = 0
     rules: Mapping[str, Rule] = field(default_factory=lambda: RULES)
+    on_progress: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
-        selection(self.scope, self.normalisation)
+        check_scope(self.scope, self.normalisation)
+        if self.criterion is None:
+            object.__setattr__(self, "criterion", default_criterion(self.scope))
         if isinstance(self.criterion, str) and self.criterion not in CRITERIA:
             raise CriterionError(unknown_name("criterion", self.criterion, CRITERIA))
         has_inputs = not isinstance(self.calibration, Calibration | None)
@@ -239,6 +252,11 @@ class _Choice:
             raise SurgeryError(
                 f"repair {self.repair!r} needs inputs; pass calibration=batches, of which targets "
                 "are not looked at"
+            )
+        if self.scope == BALANCED and not has_inputs:
+            raise PlanError(
+                "scope 'balanced' tries on inputs what every group costs; pass calibration=batches "
+                "of inputs, or choose scope 'uniform'"
             )
         if isinstance(self.calibration, Iterator):  # it is run through more than once
             object.__setattr__(self, "calibration", list(self.calibration))
@@ -253,9 +271,15 @@ class _Choice:
         network = _network(model)
         channels = trace(network, example_input, self.rules)
         check_reach(channels, budget)
-        named = self.criterion
-        criterion = CRITERIA[named] if isinstance(named, str) else named
-        given: dict[str, Any] = {"calibration": self.calibration, "loss_fn": self.loss_fn}
+        named: Any = self.criterion
+        criterion: Criterion = CRITERIA[named] if isinstance(named, str) else named
+        given: dict[str, Any] = {"loss_fn": self.loss_fn}
+        if self.scope == BALANCED:
+            given |= {"repair": self.repair, "seed": self.seed, "on_progress": self.on_progress}
+            given["earlier"] = model if isinstance(model, Pruned) else None
+            found = prune_balanced(channels, budget, criterion, self._batches(), **given)
+            return self._with_optimizer(found, optimizer)
+        given["calibration"] = self.calibration
         scores = score(channels, [criterion], seed=self.seed, **given)[criterion.name]
         select = partial(selection(self.scope, self.normalisation), scores)
         earlier = model if isinstance(model, Pruned) else None
@@ -265,6 +289,9 @@ class _Choice:
             new = not budget.counts_parameters
             given = {"method": method, "make_biases": new, "seed": self.seed}
             found = reconstruct(found, self._batches(), **given)
+        return self._with_optimizer(found, optimizer)
+
+    def _with_optimizer(self, found: Pruned, optimizer: Optimizer | None) -> Pruned:
         if optimizer is None:
             return found
         return replace(found, optimizer=found.cut_optimizer(optimizer))
@@ -272,6 +299,74 @@ class _Choice:
     def _batches(self) -> Iterable[Any]:
         assert self.calibration is not None and not isinstance(self.calibration, Calibration)
         return self.calibration
+
+
+def prune_balanced(
+    channels: ChannelMap,
+    budget: Budget,
+    criterion: Criterion,
+    batches: Iterable[Any],
+    *,
+    repair: str = "reconstruct",
+    loss_fn: LossFunction | None = None,
+    seed: int = 0,
+    earlier: Pruned | None = None,
+    on_progress: Callable[[str], None] | None = None,
+) -> Pruned:
+    """Cut where the repaired network is forecast to lack least, or uniformly if that is nearer.
+
+    Half of every group is cut alone and repaired, and the outputs on held-out inputs are compared
+    with the uncut network's (`surgery.probes`); other numbers of channels cost in proportion to
+    what the layers that read them would lack (`compensated`). Channels then go where the squared
+    error rises least for what the budget saves (`plan.balanced`). That cut and one in equal shares
+    are repaired, and the one with the smaller error on held-out inputs is the answer; the latter
+    where they are within 2 %.
+
+    Raises:
+        BudgetError: the budget cannot be met.
+        CriterionError: the criterion lacks what it needs, or can score no group.
+        SurgeryError: the inputs are of no use.
+    """
+    said = on_progress or (lambda _: None)
+    batches = list(batches)
+    said(f"scoring by {criterion.name}")
+    streamed = [criterion] if criterion.update is not None and criterion != compensated else []
+    known = calibrate(channels, [*streamed, compensated], batches, loss_fn=loss_fn)
+    scores = score(channels, [criterion], calibration=known, seed=seed)[criterion.name]
+    order = {n: np.argsort(v, kind="stable").tolist() for n, v in scores.groups.items()}
+    losses = losses_along(channels, known.sums[compensated.name], order)
+    damage = probed(channels, order, losses, batches, seed=seed, on_progress=said)
+    made: list[tuple[float, Pruned, Pruned]] = []
+    for select in (partial(uniform, scores), partial(balanced, scores, damage)):
+        said("planning, cutting, verifying and repairing")
+        try:
+            cut = prune_to_budget(channels, budget, select, earlier=earlier)
+        except BudgetError:
+            if select.func is balanced:
+                raise
+            continue
+        method: Any = "reconstruct" if repair == "none" else repair
+        new = not budget.counts_parameters
+        repaired = reconstruct(cut, batches, method=method, make_biases=new, seed=seed)
+        done = repaired.reconstruction
+        assert done is not None
+        if method == "reconstruct" and cut.plan.remove.keys() <= damage.squares.keys():
+            done = replace(done, forecast=damage.forecast(cut.plan.remove))
+            repaired = replace(repaired, reconstruction=done)
+        # the balanced one comes last, and has to be nearer by more than a tie
+        if not made or done.error_after < (1 - TIE) * made[0][0]:
+            made = [(done.error_after, cut, repaired)]
+    _, cut, repaired = made[0]
+    return cut if repair == "none" else repaired
+
+
+TIE = 0.02
+"""By so much a balanced cut has to be nearer than one in equal shares."""
+
+
+def default_criterion(scope: str) -> str:
+    """The name of the criterion where none is asked for."""
+    return compensated.name if scope == BALANCED else "l2"
 
 
 REPAIRS = ("none", "batch_norm", "bias", "reconstruct")

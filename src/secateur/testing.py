@@ -20,6 +20,7 @@ from secateur.channels.trace import trace
 from secateur.criteria.activation import mean_activation
 from secateur.criteria.base import Criterion, Need
 from secateur.criteria.calibrate import Calibration, calibrate, merge
+from secateur.criteria.compensated import compensated
 from secateur.criteria.gradient import taylor_gate, taylor_l1
 from secateur.criteria.score import score
 from secateur.criteria.scores import Scores
@@ -188,6 +189,7 @@ _NEIGHBOURS: Mapping[Need, Criterion] = {
     "gradients": taylor_l1,
     "gate_gradients": taylor_gate,
     "activations": mean_activation,
+    "reads": compensated,
 }
 
 
@@ -265,7 +267,7 @@ def _check_factor(
             with torch.no_grad():
                 for name in ("3.weight", "4.weight", "4.bias"):
                     scaled.get_parameter(name).mul_(factor)
-                if criterion.needs == "activations":
+                if criterion.needs in ("activations", "reads"):
                     scaled.get_parameter("3.weight").div_(factor)
         found = _scores(criterion, scaled, channels, batches, factor if gradients else 1.0)
         kept = _ranks_agree(scores.filters["3"], found.filters["3"])
@@ -292,7 +294,7 @@ def _check_stream(
     halves = merge(passed(batches[:1]), passed(batches[1:]))
     merged = _scores(criterion, model, channels, halves)
     _hold(criterion, _same(scores, merged), "two passes, merged, differ from one")
-    if criterion.needs == "activations":
+    if criterion.needs in ("activations", "reads"):
         whole = [(torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches]))]
         found = _scores(criterion, model, channels, whole)
         _hold(criterion, _same(scores, found), "scores depend on the size of batches")

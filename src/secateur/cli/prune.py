@@ -25,7 +25,7 @@ from secateur.cli.budget import (
     read_latency_table,
     read_ratios,
 )
-from secateur.cli.calibration import read_calibration, scores_of
+from secateur.cli.calibration import loss_of, read_calibration, scores_of
 from secateur.cli.criterion import find_criterion
 from secateur.cli.inputs import Inputs
 from secateur.cli.network import Arguments, Factory, Given, Weights, given_network
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from secateur.channels.groups import ChannelMap
+    from secateur.criteria.base import Criterion
     from secateur.criteria.scores import Scores
     from secateur.plan.budget import Budget
 
@@ -67,13 +68,19 @@ def prune(
     ratio: Ratios = None,
     ignore: Ignore = None,
     criterion: Annotated[
+        str | None,
+        typer.Option(
+            help="l1, gm, taylor_fo, …, or package.module:function; l2 by default, compensated "
+            "with --scope balanced.",
+            rich_help_panel=_CHOICE,
+        ),
+    ] = None,
+    scope: Annotated[
         str,
         typer.Option(
-            help="l1, gm, taylor_fo, …, or package.module:function.", rich_help_panel=_CHOICE
+            help="uniform, global, isomorphic, or balanced on --calibration.",
+            rich_help_panel=_CHOICE,
         ),
-    ] = "l2",
-    scope: Annotated[
-        str, typer.Option(help="uniform, global or isomorphic.", rich_help_panel=_CHOICE)
     ] = "uniform",
     normalisation: Annotated[
         str, typer.Option(help="none, mean, max, gaussian or sqrt_d.", rich_help_panel=_CHOICE)
@@ -123,15 +130,22 @@ def prune(
     from secateur.files import write_text
     from secateur.plan.budget import Budget
     from secateur.plan.picture import picture
-    from secateur.plan.select import selection
+    from secateur.plan.select import BALANCED, check_scope, selection
+    from secateur.pruning import default_criterion
     from secateur.surgery.dead import dead_channels
     from secateur.surgery.dead import remove_dead as without_dead
     from secateur.surgery.package import save
 
+    criterion = criterion or default_criterion(scope)
     chosen = find_criterion(criterion)
     if device is not None and device not in DEVICES:
         raise SecateurError(unknown_name("device", device, DEVICES))
-    select = selection(scope, normalisation)
+    check_scope(scope, normalisation)
+    if scope == BALANCED and calibration is None:
+        raise SecateurError(
+            "--scope balanced tries on data what every group costs; name a file with `input`, or "
+            "scenes, by --calibration, or choose --scope uniform"
+        )
     limits: dict[str, Any] = {
         "macs": macs,
         "params": params,
@@ -162,9 +176,14 @@ def prune(
         else:
             _say_reach(channels, budget, quiet=as_json)
             data: dict[str, Any] = {"calibration": calibration, "loss": loss, "seed": seed}
-            scored = partial(scores_of, given, channels, chosen, **data)
-            done = _cut_to(budget, channels, scored, select, shown.update)
-            if anew is not None:
+            if scope == BALANCED:
+                data["repair"] = repair or "reconstruct"
+                done = _cut_balanced(budget, channels, chosen, given, shown.update, **data)
+            else:
+                scored = partial(scores_of, given, channels, chosen, **data)
+                select = selection(scope, normalisation)
+                done = _cut_to(budget, channels, scored, select, shown.update)
+            if anew is not None and scope != BALANCED:
                 shown.update("repairing")
                 done = _repaired(done, anew, budget, method=repair or "reconstruct", seed=seed)
         shown.update("looking for dead channels")
@@ -206,6 +225,31 @@ def _cut_to(
     on_progress("planning, proving, cutting and verifying")
     done = prune_to_budget(channels, budget, partial(select, scores))
     return Cut(done, calibrated_on=data, alike=scores.constant)
+
+
+def _cut_balanced(
+    budget: Budget,
+    channels: ChannelMap,
+    criterion: Criterion,
+    given: Given,
+    on_progress: Callable[[str], None],
+    *,
+    calibration: str,
+    loss: str,
+    **how: Any,
+) -> Cut:
+    """Score, try every group, plan, cut, verify and repair."""
+    from secateur.pruning import prune_balanced
+
+    example = given.one_tensor("scope balanced")
+    inputs, targets, what = read_calibration(calibration, example)
+    parts = [inputs.tensor_split(-(-len(inputs) // 32))]
+    if targets is not None:
+        parts.append(targets.tensor_split(-(-len(inputs) // 32)))
+    batches = list(zip(*parts, strict=True))
+    how |= {"loss_fn": loss_of(loss), "on_progress": on_progress}
+    done = prune_balanced(channels, budget, criterion, batches, **how)
+    return Cut(done, calibrated_on=what)
 
 
 def _repaired(done: Cut, inputs: Tensor, budget: Budget, **how: Any) -> Cut:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from secateur.criteria.base import Criterion, Sums
+from secateur.criteria.compensated import readings_of
 from secateur.criteria.relation import Pairs
 from secateur.criteria.sites import Sites, filter_rows, input_rows
 from secateur.errors import CriterionError, brief
@@ -25,11 +26,15 @@ OF_NORMS = ("bn_scale", "bn_shift", "gate_gradients")
 
 @dataclass(frozen=True)
 class Found:
-    """One criterion's scores by site: filters of layers, norms, weights that read channels."""
+    """One criterion's scores by site: filters of layers, norms, weights that read channels.
+
+    `groups` are those of a criterion that scores channels, of which filters then have theirs.
+    """
 
     filters: dict[str, Values]
     norms: dict[str, Values]
     inputs: dict[str, Values]
+    groups: dict[str, Values] = field(default_factory=dict)
 
 
 def at_sites(
@@ -51,6 +56,8 @@ def at_sites(
         own = found[criterion.name]
         if criterion.needs == "nothing":
             _drawn(criterion, sites, seed, own)
+        elif criterion.needs == "reads":
+            _of_reads(criterion, sites, sums[criterion.name], own)
         elif criterion.update is not None:
             _of_sums(criterion, sites, sums[criterion.name], own)
         elif criterion.needs in OF_NORMS:
@@ -145,6 +152,21 @@ def _of_sums(criterion: Criterion, sites: Sites, sums: Mapping[str, Sums], own: 
         elif site in sites.norms:
             n_channels = sites.channels.shapes[f"{site}.weight"][0]
             own.norms[site] = checked(criterion, site, value, n_channels)
+
+
+def _of_reads(criterion: Criterion, sites: Sites, sums: Mapping[str, Sums], own: Found) -> None:
+    """Scores of groups, and of the layers whose filters all make channels of them."""
+    filters: dict[str, Values] = {}
+    for group in sites.channels.groups:
+        if not (readings := readings_of(group.name, sites, sums)):
+            continue
+        value = worked_out(criterion, group.name, readings)
+        own.groups[group.name] = checked(criterion, group.name, value, group.n_channels)
+        for member in group.members:
+            if member.role == "out" and (name := sites.layer_of.get(member.parameter)):
+                of_layer = filters.setdefault(name, np.full(sites.n_filters(name), np.nan))
+                of_layer[member.index] = own.groups[group.name][:, None]
+    own.filters.update({n: values for n, values in filters.items() if np.isfinite(values).all()})
 
 
 def _shares(own: Found) -> Found:

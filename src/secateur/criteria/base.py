@@ -18,12 +18,14 @@ Need = Literal[
     "gradients",
     "gate_gradients",
     "activations",
+    "reads",
 ]
 
 STREAMED: Mapping[Need, str] = {
     "gradients": "calibration batches (input, target) and loss_fn",
     "gate_gradients": "calibration batches (input, target) and loss_fn",
     "activations": "calibration batches, input or (input, target)",
+    "reads": "calibration batches, input or (input, target)",
 }
 """Needs that only data can fill, and what `score` is then to be given."""
 
@@ -54,7 +56,9 @@ class Criterion:
     what `needs` names and `formula(sums)` ends it:
     `gradients`: `gradient.WeightGradients` of the layer's filters;
     `gate_gradients`: `gradient.GateGradients` of its batch norm's scale and shift;
-    `activations`: what its channels are after the activation, (images, n, ...).
+    `activations`: what its channels are after the activation, (images, n, ...);
+    `reads`: a `reads.Read` of every layer that reads channels; its formula takes a
+    `compensated.Reading` of each layer that reads a group and gives one score a channel.
     `merge` makes one of the sums over two sets of batches. With `shares` the scores are divided by
     their sum over the network. `by_row` says that a filter's score depends on that filter alone, so
     that the filters of a layer may come in parts.

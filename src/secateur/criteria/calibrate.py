@@ -6,7 +6,7 @@ The network runs in evaluation mode, nothing is hooked, and afterwards it is as 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from secateur.channels.trace import call_arguments, untouched
 from secateur.criteria.base import STREAMED, Criterion, Sums
 from secateur.criteria.batches import LossFunction, check_inputs, divided, loss_of, moved
 from secateur.criteria.gradient import GateGradients, WeightGradients
+from secateur.criteria.reads import Read, Reads
 from secateur.criteria.sites import Members, Sites, filter_rows, input_rows
 from secateur.criteria.watch import Watch
 from secateur.errors import CriterionError, brief
@@ -154,6 +155,18 @@ class _Pass:
                 for name, layer in sites.layers.items()
             }
 
+        self._reading = {}
+        if self._of("reads"):
+            self._reading = {
+                named[member.parameter]: (
+                    member.parameter,
+                    sites.channels.shapes[member.parameter][member.dim],
+                )
+                for members in sites.readers.values()
+                for member in members
+                if member.parameter in named
+            }
+
     def _of(self, need: str) -> list[Criterion]:
         return [criterion for criterion in self._criteria if criterion.needs == need]
 
@@ -171,7 +184,8 @@ class _Pass:
             inputs, target = moved((inputs, target), device)
         check_inputs(inputs, self._named, number)
         with torch.set_grad_enabled(bool(self.differentiated)):
-            output = self._run(model, inputs, number)
+            with self._watching(inputs):
+                output = self._run(model, inputs, number)
             if self.differentiated and loss_fn is not None:
                 self._take_gradients(loss_of(loss_fn, output, target, number), number)
 
@@ -183,10 +197,7 @@ class _Pass:
                 "A dict holds the network's keyword arguments; a target goes beside: (dict, target)"
             )
         try:
-            if not self._watched:
-                return model(*args, **kwargs)
-            with Watch(self._watched, self._take_maps):
-                return model(*args, **kwargs)
+            return model(*args, **kwargs)
         except CriterionError:
             raise
         except Exception as error:
@@ -195,6 +206,20 @@ class _Pass:
                 f"the network failed on batch {number} of the calibration, input of shape "
                 f"{', '.join(map(str, shapes))}: {brief(error)}. {hint}"
             ) from error
+
+    @contextmanager
+    def _watching(self, inputs: Any) -> Iterator[None]:
+        with ExitStack() as stack:
+            if self._watched:
+                stack.enter_context(Watch(self._watched, self._take_maps))
+            if self._reading:
+                n = next(len(t) for t in tree_iter(inputs) if isinstance(t, Tensor) and t.ndim)
+                stack.enter_context(Reads(self._reading, n, self._take_reads))
+            yield
+
+    def _take_reads(self, weight: str, read: Read) -> None:
+        for criterion in self._of("reads"):
+            self._update(criterion, weight, read)
 
     def _take_maps(self, layer: str, maps: Tensor) -> None:
         for criterion in self._of("activations"):

@@ -172,7 +172,9 @@ def _of_groups(
         if criterion.needs == "nothing":
             draw = generator(seed, f"group {group.name}")
             scored[group.name] = criterion.formula(group.n_channels, draw).numpy()
-        elif parts := _parts(group, sites, found):
+        elif group.name in found.groups:
+            scored[group.name] = found.groups[group.name]
+        elif criterion.needs != "reads" and (parts := _parts(group, sites, found)):
             scored[group.name] = REDUCTIONS[reduction](np.stack(parts))
         else:
             left_out[group.name] = _lacks(criterion, sites, group)
@@ -183,6 +185,11 @@ def _lacks(criterion: Criterion, sites: Sites, group: ChannelGroup) -> str:
     """Why a group has no score, with the line that reads it, where that is known."""
     if criterion.needs in OF_NORMS:
         why = f"{criterion.name} has no batch norm to score here: none follows these channels"
+    elif criterion.needs == "reads":
+        return (
+            f"{criterion.name} has no layer to score here: no convolution or linear layer that was "
+            "seen to run reads these channels"
+        )
     else:
         seen = " that was seen to run" if criterion.update else ""
         why = (

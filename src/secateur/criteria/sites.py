@@ -78,6 +78,19 @@ class Sites:
             and member.parameter not in buffers
         }
 
+    @cached_property
+    def readers(self) -> dict[str, tuple[Member, ...]]:
+        """Members that read a group's channels by a parameter, by group, whatever `members`."""
+        buffers = set(self.channels.buffers)
+        return {
+            group.name: tuple(
+                member
+                for member in group.members
+                if member.role == "in" and member.parameter not in buffers
+            )
+            for group in self.channels.groups
+        }
+
     def sizes(self) -> dict[str, int]:
         """Numbers that one channel's filters hold, over all members that are scored, by group."""
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from secateur.criteria.activation import apoz, chip, entropy, hrank, mean_activation
+from secateur.criteria.compensated import compensated
 from secateur.criteria.gradient import (
     fisher,
     snip,
@@ -20,5 +21,6 @@ CRITERIA = {
         *(l1, l2, gm, fermat, bn_scale, bn_shift, lamp, cosine, random),
         *(taylor_l1, taylor_l2, taylor_fo, taylor_gate, snip, fisher),
         *(apoz, mean_activation, entropy, hrank, chip),
+        compensated,
     )
 }

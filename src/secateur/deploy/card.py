@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 from secateur.channels.tabular import Table, by_reason, notebook, paragraph, wrapped
@@ -13,6 +14,7 @@ from secateur.deploy.session import Input
 from secateur.deploy.turns import Comparison, Latency
 from secateur.plan.plan import PruningPlan
 from secateur.plan.wording import costs, reached_of_asked
+from secateur.surgery.reconstruction import Reconstruction
 from secateur.surgery.verification import Verification
 
 UNKNOWN = "unknown"
@@ -41,16 +43,28 @@ class File:
 
 @dataclass(frozen=True)
 class Cut:
-    """One cut of a network: its plan, and what was verified of it, None where that is not known."""
+    """One cut of a network: its plan, what was verified of it, and how it was repaired.
+
+    The latter two are None where that is not known.
+    """
 
     plan: PruningPlan
     verification: Verification | None = None
+    repair: Reconstruction | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The cut as plain data."""
         found = self.verification
         checked = found and asdict(found) | {"holds": found.holds, "exact": found.exact}
-        return {"plan": json.loads(self.plan.to_json()), "verification": checked}
+        repaired = self.repair and {
+            "kept": self.repair.kept,
+            "errors": {n: e if isfinite(e) else None for n, e in self.repair.errors.items()},
+            "forecast": self.repair.forecast,
+            "n_inputs": self.repair.n_inputs,
+            "n_held_out": self.repair.n_held_out,
+        }
+        plan = json.loads(self.plan.to_json())
+        return {"plan": plan, "verification": checked, "repair": repaired}
 
 
 @dataclass(frozen=True)
@@ -176,11 +190,13 @@ class Card:
         return [costs(cuts[0].plan.before, cuts[-1].plan.after, "dense", "cut"), every]
 
     def _remarks(self) -> list[str]:
-        """How cuts that are not exact were verified, and what the last one had to leave alone."""
+        """How cuts that are not exact were verified, repairs, and what the last cut left alone."""
         lines = []
         for k, cut in enumerate(self.origin.cuts, 1):
             if cut.verification is not None and not cut.verification.exact:
                 lines.append(f"cut {k}: {' '.join(str(cut.verification).split())}")
+            if cut.repair is not None:
+                lines.append(f"cut {k}, {' '.join(str(cut.repair).split())}")
         if self.origin.cuts:
             lines += by_reason("held back", self.origin.cuts[-1].plan.held_back)
         return lines

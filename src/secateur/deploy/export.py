@@ -83,7 +83,8 @@ def export(
     network = model.network if isinstance(model, Pruned) else model
     if isinstance(model, Pruned):
         uncut = uncut or model.steps[0].model
-        origin = replace(origin, cuts=tuple(Cut(s.plan, s.verification) for s in model.steps))
+        cuts = (Cut(s.plan, s.verification, s.reconstruction) for s in model.steps)
+        origin = replace(origin, cuts=tuple(cuts))
     whole = cost(trace(network, example_input))
     flat = Flat(network, example_input).inputs
     example = {name: tensor.detach().cpu().numpy() for name, tensor in flat.items()}

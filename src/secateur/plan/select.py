@@ -109,6 +109,9 @@ def manual(channels: ChannelMap, remove: Mapping[str, Sequence[int]]) -> Pruning
     )
 
 
+BALANCED = "balanced"
+"""A scope of `prune` alone, which has the inputs that it needs; see `plan.balanced`."""
+
 SCOPES: Mapping[str, Callable[[Scores, ChannelMap, Budget], PruningPlan]] = {
     "uniform": uniform,
     "global": global_,
@@ -124,20 +127,29 @@ def selection(
     Raises:
         PlanError: there is no such scope or normalisation, or they do not go together.
     """
-    if scope not in SCOPES:
-        raise PlanError(unknown_name("scope", scope, SCOPES))
-    if normalisation not in NORMALISATIONS:
-        raise PlanError(unknown_name("normalisation", normalisation, NORMALISATIONS))
+    check_scope(scope, normalisation)
     if scope != "uniform":
         among: Any = SCOPES[scope]
         chosen: Callable[..., PruningPlan] = partial(among, normalisation=normalisation)
         return chosen
-    if normalisation != "none":
+    return SCOPES[scope]
+
+
+def check_scope(scope: str, normalisation: str = "none") -> None:
+    """Refuse a scope or normalisation that there is not, or that do not go together.
+
+    Raises:
+        PlanError: naming it, and what there is.
+    """
+    if scope not in (*SCOPES, BALANCED):
+        raise PlanError(unknown_name("scope", scope, (*SCOPES, BALANCED)))
+    if normalisation not in NORMALISATIONS:
+        raise PlanError(unknown_name("normalisation", normalisation, NORMALISATIONS))
+    if normalisation != "none" and scope in ("uniform", BALANCED):
         raise PlanError(
-            f"normalisation {normalisation!r} makes groups comparable, and scope 'uniform' never "
+            f"normalisation {normalisation!r} makes groups comparable, and scope {scope!r} never "
             "compares them; choose scope 'global' or 'isomorphic'"
         )
-    return SCOPES[scope]
 
 
 @dataclass(frozen=True)

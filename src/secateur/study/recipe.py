@@ -95,9 +95,10 @@ class FineTuning(Training):
 OfWeights = Literal["l1", "l2", "gm", "fermat", "bn_scale", "bn_shift", "lamp", "cosine", "random"]
 OfGradients = Literal["taylor_l1", "taylor_l2", "taylor_fo", "taylor_gate", "snip", "fisher"]
 OfActivations = Literal["apoz", "mean_activation", "entropy", "hrank", "chip"]
+OfReads = Literal["compensated"]
 
-NEED_DATA = frozenset(get_args(OfGradients) + get_args(OfActivations))
-"""Criteria of gradients and activations."""
+NEED_DATA = frozenset(get_args(OfGradients) + get_args(OfActivations) + get_args(OfReads))
+"""Criteria of gradients, of activations and of what layers read."""
 
 
 class Pruning(Part):
@@ -105,14 +106,14 @@ class Pruning(Part):
 
     A ratio is the share of channels that is removed; `fewer_macs` are numbers above 1, by which the
     MACs are divided. Groups are left with multiples of `round_to` channels, which runtimes
-    compute faster. Criteria of gradients and activations look at `calibration` examples of the
-    training part, drawn by the run's seed; all of them where there are fewer. With `from_scratch`
-    each size that a uniform cut of the dense network comes to is also trained from new weights, as
-    the dense network was.
+    compute faster. Criteria that need data look at `calibration` examples of the training part,
+    drawn by the run's seed; all of them where there are fewer. With `from_scratch` each size that a
+    uniform cut of the dense network comes to is also trained from new weights, as the dense network
+    was.
     """
 
     criteria: Annotated[
-        tuple[Literal[OfWeights, OfGradients, OfActivations], ...],
+        tuple[Literal[OfWeights, OfGradients, OfActivations, OfReads], ...],
         Field(min_length=1),
         AfterValidator(each_once),
     ]

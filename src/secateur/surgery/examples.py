@@ -97,12 +97,12 @@ def _callable_with(inputs: Any) -> bool:
 
 
 def drawn(
-    batches: Iterable[Any], device: torch.device, seed: int, most: int
+    batches: Iterable[Any], device: torch.device, seed: int, most: int, share: float = 0.2
 ) -> tuple[list[Call], int]:
     """Calls with the first `most` distinct inputs of the batches, and how many these are.
 
     Inputs lie along the first dimension of a batch's first tensor and of all tensors as long; what
-    else there is goes with every one of them. A fifth, drawn by the seed, is held out.
+    else there is goes with every one of them. `share` of them, drawn by the seed, is held out.
 
     Raises:
         SurgeryError: these are no batches, or fewer than two of their inputs differ.
@@ -133,7 +133,7 @@ def drawn(
     order = torch.randperm(
         len(seen), generator=torch.Generator().manual_seed(seed % 2**63)
     ).tolist()
-    held = set(order[: max(1, len(seen) // 5)])
+    held = set(order[: max(1, int(share * len(seen) + 1e-9))])
     calls: list[Call] = []
     first = 0
     for number, (inputs, fresh) in enumerate(kept, start=1):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from secateur.channels.cost import Removal, kept_positions, owner_module
 from secateur.channels.groups import ChannelMap, Layer
+from secateur.channels.receptive_fields import Kernel, read_at, rows_of_weight
 
 _N_SPATIAL: Mapping[type[nn.Module], int] = {
     nn.Linear: 0,
@@ -237,25 +238,15 @@ def inputs_at(module: Any, x: Tensor, output: Tensor, at: Tensor) -> Tensor:
     if getattr(module, "padding_mode", "zeros") != "zeros":
         pads = [pad for pair in reversed(before) for pad in pair]
         x, before = F.pad(x, pads, mode=module.padding_mode), [(0, 0)] * n_dims
-    sizes, sizes_out = x.shape[2:], output.shape[-n_dims:]
-    where = torch.zeros(len(at), 1, dtype=torch.long, device=x.device)
-    inside = torch.ones(len(at), 1, dtype=torch.bool, device=x.device)
-    places_left = at
-    spots = []
-    for size in reversed(sizes_out):
-        spots.append(places_left % size)
-        places_left = places_left // size
-    for k, spot in enumerate(reversed(spots)):
-        read, valid = _read_along(module, k, spot, before[k][0], sizes[k])
-        where = (where[:, :, None] * sizes[k] + read[:, None, :]).flatten(1)
-        inside = (inside[:, :, None] & valid[:, None, :]).flatten(1)
-    n_positions = math.prod(sizes)
-    where = where + places_left[:, None] * n_positions
-    rows = x.flatten(2).mT.reshape(-1, x.shape[1])
-    rows = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])  # what lies outside
-    read = widened(rows[torch.where(inside, where, len(rows) - 1)])
-    grouped = read.reshape(*read.shape[:2], module.groups, -1)
-    return grouped.permute(2, 0, 1, 3).flatten(2)
+    kernel = Kernel(
+        module.kernel_size,
+        module.stride,
+        [pad for pad, _ in before],
+        module.dilation,
+        is_transposed(module),
+        module.groups,
+    )
+    return widened(read_at(kernel, x, output.shape[-n_dims:], at))
 
 
 def _padding(module: Any) -> list[tuple[int, int]]:
@@ -268,28 +259,13 @@ def _padding(module: Any) -> list[tuple[int, int]]:
     return [(pad, pad) for pad in module.padding]
 
 
-def _read_along(module: Any, k: int, spot: Tensor, before: int, size: int) -> tuple[Tensor, Tensor]:
-    """Along one dimension: where each element of the kernel reads, and whether that is inside."""
-    steps = torch.arange(module.kernel_size[k], device=spot.device) * module.dilation[k]
-    if is_transposed(module):
-        far = spot[:, None] + before - steps
-        read, valid = far // module.stride[k], far % module.stride[k] == 0
-    else:
-        read = spot[:, None] * module.stride[k] - before + steps
-        valid = torch.ones_like(read, dtype=torch.bool)
-    valid = valid & (read >= 0) & (read < size)
-    return read.clamp(0, size - 1), valid
-
-
 def weights_of(module: Any) -> Tensor:
     """The weights, (conv_groups, outputs, d), with d as in `inputs_at`."""
     weight: Any = module.weight.detach()
     made: Tensor = weight[None]
     if n_spatial(module) == 0:
         return made
-    parts = weight.unflatten(0, (module.groups, -1)).flatten(3)
-    order = (0, 2, 3, 1) if is_transposed(module) else (0, 1, 3, 2)
-    return torch.flatten(parts.permute(order), 2)
+    return rows_of_weight(weight, module.groups, transposed=is_transposed(module))
 
 
 def weight_of(module: Any, weights: Any) -> Tensor:

@@ -130,11 +130,11 @@ def reconstruct(
     if method != "batch_norm":
         best = walked(None)
         if method == "bias":  # shifts of all together may do harm that each alone would not
-            judge = partial(_error, calls=calls, survey=survey)
+            judge = partial(output_error, calls=calls, survey=survey)
             best = min(best, walked(judge), key=lambda one: judge(one[0]))
         candidates[method], layers, reasons = best
         left |= reasons
-    errors = {name: _error(network, calls, survey) for name, network in candidates.items()}
+    errors = {name: output_error(network, calls, survey) for name, network in candidates.items()}
     kept = min(errors, key=lambda name: errors[name])
     if kept == method and layers and n_inputs < _FEW:
         candidates[kept] = rebuild(pruned.network, {})
@@ -173,7 +173,7 @@ def _re_estimated(network: nn.Module, calls: Sequence[Call]) -> bool:
     return True
 
 
-def _error(network: nn.Module, calls: Sequence[Call], survey: Survey) -> float:
+def output_error(network: nn.Module, calls: Sequence[Call], survey: Survey) -> float:
     """Root mean square difference of outputs on held-out inputs, over that of the uncut network's.
 
     Infinite where the network gives no finite numbers, or other sizes.

@@ -53,6 +53,8 @@ class Reconstruction:
         n_held_out: how many of these were only looked at to judge.
         distance: of the inputs from the batch norms' running statistics in the uncut network, mean
             of |mean - running mean| / running sd; None without batch norms.
+        forecast: what the error of a repair was forecast to be before anything was cut, by probes
+            of every group; None if it was not.
     """
 
     layers: tuple[LayerRepair, ...]
@@ -62,6 +64,7 @@ class Reconstruction:
     n_inputs: int
     n_held_out: int
     distance: float | None = None
+    forecast: float | None = None
 
     @property
     def error_before(self) -> float:
@@ -87,6 +90,8 @@ class Reconstruction:
             f"then {_DONE[self.kept]} {said}: on {self.n_held_out} others the outputs differ from "
             f"the uncut network's by {self.error_after:.3g}" + (f" ({others})" if others else "")
         ]
+        if self.forecast is not None:
+            lines.append(f"before the cut {self.forecast:.3g} was forecast")
         if self.n_held_out < _FEW_JUDGES and self.kept != "cut":
             lines.append(
                 f"{self.n_held_out} inputs are few to judge by: real ones may fare worse; give 50 "
