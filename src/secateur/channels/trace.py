@@ -29,6 +29,7 @@ from secateur.channels.groups import ChannelMap
 from secateur.channels.labels import Pin
 from secateur.channels.lines import raising_place
 from secateur.channels.notes import Given
+from secateur.channels.recurrent import WholeLayers, is_recurrent
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.run import Run
 from secateur.channels.values import ListsAsTensors
@@ -112,7 +113,8 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> list[Tensor]:
         run.put_in_place()
         try:
             indices = ListsAsTensors() if run.with_values else nullcontext()
-            with run, _copied_as_views(), indices:
+            whole = WholeLayers(run.zeros, run.to_meta) if is_recurrent(modules) else nullcontext()
+            with run, _copied_as_views(), indices, whole:
                 out = model(*args, **kwargs)
         except Exception as error:
             run.place, run.in_sight = raising_place(error)
