@@ -59,18 +59,16 @@ def given_to(args: Sequence[Any], *, cell: bool) -> Given:
         own = Weights(ih, hh, tuple(b for b in biases if b is not None), None)
         return Given(x, _row(states), [own], 1, None, 0)
     packed = isinstance(args[3], list | tuple)
-    states, tensors, biased, _, _, _, both = args[1 + packed : 8 + packed]
-    states = _row(states)
-    projected = len(states) == 2 and states[0].shape[2] != states[1].shape[2]
-    size = 2 + 2 * bool(biased) + projected
+    states, tensors, biased, n_layers, _, _, both = args[1 + packed : 8 + packed]
+    directions = 2 if both else 1
+    size, n = len(tensors) // (n_layers * directions), 4 if biased else 2
     each = [tensors[k : k + size] for k in range(0, len(tensors), size)]
     weights = [
-        Weights(one[0], one[1], tuple(one[2 : 4 if biased else 2]), one[-1] if projected else None)
-        for one in each
+        Weights(one[0], one[1], tuple(one[2:n]), one[n] if len(one) > n else None) for one in each
     ]
     first = None if packed else int(bool(args[8]))
     batch = None if first is None else 1 - first
-    return Given(args[0], states, weights, 2 if both else 1, first, batch)
+    return Given(args[0], _row(states), weights, directions, first, batch)
 
 
 def _row(states: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
@@ -81,18 +79,20 @@ def layer_shape(*args: Any) -> tuple[Tensor, ...]:
     """Output and last states of all layers, laid out as torch does.
 
     Raises:
-        ValueError: the weights and states are not of one width.
+        ValueError: the weights do not fit each other or what comes in.
     """
     given = given_to(args, cell=False)
-    _check(given)
-    x, width = given.x, given.states[0].shape[2] * given.directions
+    x, widths = given.x, _widths(given)
     if given.step is None:
-        out = torch.empty((x.shape[0], width), dtype=x.dtype, device="meta")
+        out = torch.empty((x.shape[0], widths[0] * given.directions), dtype=x.dtype, device="meta")
     else:
-        sizes = x.shape[given.step], x.shape[1 - given.step], width
+        sizes = x.shape[given.step], x.shape[1 - given.step], widths[0] * given.directions
         out = torch.empty(sizes, dtype=x.dtype, device="meta")
         out = out.transpose(0, 1) if given.step else out
-    last = [torch.empty(h.shape, dtype=x.dtype, device="meta") for h in given.states]
+    last = [
+        torch.empty((*state.shape[:2], width), dtype=x.dtype, device="meta")
+        for state, width in zip(given.states, widths, strict=False)
+    ]
     return out, *last
 
 
@@ -100,34 +100,33 @@ def cell_shape(*args: Any) -> Any:
     """The new states of one frame.
 
     Raises:
-        ValueError: the weights and states are not of one width.
+        ValueError: the weights do not fit each other or what comes in.
     """
     given = given_to(args, cell=True)
-    _check(given)
-    made = [torch.empty(h.shape, dtype=given.x.dtype, device="meta") for h in given.states]
+    sizes = len(given.x), _widths(given)[0]
+    made = [torch.empty(sizes, dtype=given.x.dtype, device="meta") for _ in given.states]
     return tuple(made) if isinstance(args[1], list | tuple) else made[0]
 
 
-def _check(given: Given) -> None:
-    """Refuse what torch refuses, and a projection as wide as what it projects: torch sees none."""
-    hidden, cells = given.states[0].shape[-1], given.states[-1].shape[-1]
-    n_gates = 4 if len(given.states) == 2 else given.weights[0].ih.shape[0] // hidden
+def _widths(given: Given) -> tuple[int, int]:
+    """How much a layer puts out in one direction, and how many units it has, which are as many.
+
+    Or fewer, where there is a projection. A state need not be as wide here: `recurrent` sees to it.
+    """
+    first = given.weights[0]
+    units = first.hh.shape[1] if first.hr is None else first.hr.shape[1]
+    put_out, rows = first.hh.shape[1], len(first.ih)
     for k, own in enumerate(given.weights):
-        read = given.x.shape[-1] if k < given.directions else hidden * given.directions
-        of_projection = (hidden, cells) if own.hr is not None else None
-        if (
-            tuple(own.ih.shape) != (n_gates * cells, read)
-            or tuple(own.hh.shape) != (n_gates * cells, hidden)
-            or any(tuple(bias.shape) != (n_gates * cells,) for bias in own.biases)
-            or (own.hr is not None and tuple(own.hr.shape) != of_projection)
-        ):
+        read = given.x.shape[-1] if k < given.directions else put_out * given.directions
+        fits = tuple(own.ih.shape) == (rows, read) and tuple(own.hh.shape) == (rows, put_out)
+        fits = fits and all(tuple(bias.shape) == (rows,) for bias in own.biases)
+        if not fits or (own.hr is not None and tuple(own.hr.shape) != (put_out, units)):
             raise ValueError(
-                f"a recurrent layer has {cells} hidden units, and weights of shape "
-                f"{tuple(own.ih.shape)} and {tuple(own.hh.shape)} for {read} inputs and a state of "
-                f"{hidden}: all layers and directions have equally many units, and so has the state"
+                f"a recurrent layer reads {read} inputs with weights of {tuple(own.ih.shape)}, and "
+                f"its {put_out} hidden units with {tuple(own.hh.shape)}, beside {rows} rows of its "
+                "first weight: all layers and directions have equally many units"
             )
-        if own.hr is None and hidden != cells:
-            raise ValueError(f"a state of {hidden} units meets cells of {cells}")
+    return put_out, units
 
 
 def recurrent(call: Call) -> None:
@@ -152,6 +151,10 @@ def recurrent(call: Call) -> None:
         cells.append(units)
         for weight in (own.ih, own.hh, *(() if own.hr is None else (own.hr,))):
             _count(call, weight, times, examples)
+    for put_out, units in zip(hidden, cells, strict=True):
+        if put_out is not units and put_out is not None and units is not None:
+            if put_out.numel() >= units.numel():  # torch knows projections by their width
+                call.pin(put_out, "is projected to as many as before")
     call.run.producer.pop(id(call.outputs[0]), None)  # no norm's scales are its gates' rows
     for labels in (hidden, cells) if len(given.states) == 2 else (hidden,):
         call.run.equally_many.append(([one for one in labels if one is not None], call.source))
@@ -215,7 +218,7 @@ def _joined(call: Call, parts: Sequence[Tensor | None], given: Given) -> Tensor 
     """What both directions put out, one after the other; None where nothing of it can shrink."""
     if all(labels is None for labels in parts):
         return None
-    width = given.states[0].shape[-1]
+    width = given.weights[0].hh.shape[1]
     text = "is joined with units of fixed number"
     return torch.cat([call.fixed(width, text) if one is None else one for one in parts])
 
@@ -228,10 +231,13 @@ def _of_state(
     known = call.fields(state)
     rows = [row for row in labels if row is not None]
     field = None
-    if len(rows) == len(labels) and rows[0].numel() > 1:
+    if len(rows) == len(labels):
         size = (len(rows), 1, -1) if state.ndim == 3 else (1, -1)
         field = torch.stack(rows).view(size)
-    if id(state) not in call.run.zeros:
+    if id(state) in call.run.zeros:
+        if field is not None and state.shape[last] != field.shape[last]:
+            call.pin(field, f"meets a state of {state.shape[last]} zeros")
+    else:
         for at, own in ((last, field), (last - 1, examples)):
             wide = None if own is None else own if at == last else as_field(own, at, state.ndim)
             there = known.get(at)
@@ -256,20 +262,21 @@ def _count(call: Call, weight: Tensor, times: int, examples: Tensor | None) -> N
 
 
 def equal_widths(call: Call) -> list[tuple[str, list[Tensor | None]]]:
-    """Labels whose numbers must be equal in all layers and directions, under a name for each kind.
+    """Labels whose numbers are equal in all layers and directions, and a name for what they are.
 
-    They are the hidden units and, where there is one, what the projections put out.
+    In the order of the states: what is put out, and the hidden units where that is projected.
     """
-    given = given_to(call.args, cell=call.name.endswith("_cell"))
-    name = call.run.weight_name(given.weights[0].ih) or ""
-    found: list[tuple[str, list[Tensor | None]]] = []
-    units = [call.along(own.ih, 0) for own in given.weights]
-    n = given.states[-1].shape[-1]
-    found.append((f"{name} units", [None if u is None else u[:n] for u in units]))
-    projections = [call.along(own.hr, 0) for own in given.weights if own.hr is not None]
-    if projections:
-        found.append((f"{name} projections", projections))
-    return found
+    weights = given_to(call.args, cell=call.name.endswith("_cell")).weights
+    name = call.run.weight_name(weights[0].ih) or ""
+    units: list[Tensor | None] = []
+    for own in weights:
+        rows = call.along(own.ih, 0)
+        n = (own.hh if own.hr is None else own.hr).shape[1]
+        units.append(None if rows is None else rows[:n])
+    if weights[0].hr is None:
+        return [(f"{name} units", units)] * 2
+    projections = [call.along(own.hr, 0) for own in weights if own.hr is not None]
+    return [(f"{name} projections", projections), (f"{name} units", units)]
 
 
 class WholeLayers(TorchFunctionMode):
@@ -331,3 +338,10 @@ _STILL_ZERO = frozenset(
 def is_recurrent(modules: Iterable[nn.Module]) -> bool:
     """Whether any module is a recurrent layer or cell of torch's."""
     return any(isinstance(module, nn.RNNBase | nn.RNNCellBase) for module in modules)
+
+
+def unchecked(modules: Iterable[nn.Module]) -> None:
+    """Leave it to `recurrent` to say that a state is of another width than a layer's units."""
+    for module in modules:
+        if isinstance(module, nn.RNNBase):
+            module.__dict__["check_forward_args"] = lambda *_: None
