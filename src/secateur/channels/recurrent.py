@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from secateur.channels.call import Call
 from secateur.channels.labels import as_field
+from secateur.channels.walk import modules_of
 
 GATES: Mapping[str, int] = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 """How many gates a hidden unit has, by torch's name of the layer; a cell's is the same."""
@@ -330,7 +331,7 @@ _WHOLE = frozenset(getattr(torch, name) for name in NAMES)
 _STILL_ZERO = frozenset(
     """to type type_as float double half bfloat16 cuda cpu clone detach detach_ contiguous
     requires_grad_ expand expand_as repeat view reshape unsqueeze squeeze transpose permute select
-    index_select __getitem__ __get__""".split()
+    index_select zeros_like __getitem__ __get__""".split()
 )
 """Functions that make zeros of zeros, of the same last dimension."""
 
@@ -338,6 +339,16 @@ _STILL_ZERO = frozenset(
 def is_recurrent(modules: Iterable[nn.Module]) -> bool:
     """Whether any module is a recurrent layer or cell of torch's."""
     return any(isinstance(module, nn.RNNBase | nn.RNNCellBase) for module in modules)
+
+
+def weights_within(model: nn.Module) -> frozenset[str]:
+    """The parameters of all recurrent layers and cells of torch's."""
+    return frozenset(
+        f"{path}.{name}" if path else name
+        for path, module in modules_of(model)
+        if is_recurrent([module])
+        for name in module._parameters
+    )
 
 
 def unchecked(modules: Iterable[nn.Module]) -> None:
