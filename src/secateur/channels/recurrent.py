@@ -139,7 +139,8 @@ def recurrent(call: Call) -> None:
     cell = call.name.endswith("_cell")
     given = given_to(call.args, cell=cell)
     x, last = given.x, given.x.ndim - 1
-    call.pin_others(x, (last, given.batch), "is a step of a recurrent layer")
+    follow = (last,) if given.batch is None else (last, given.batch)
+    call.pin_others(x, follow, "is a step of a recurrent layer")
     examples = None if given.batch is None else call.along(x, given.batch)
     arriving, times = call.along(x, last), prod(x.shape[:last])
     hidden: list[Tensor | None] = []
@@ -153,16 +154,22 @@ def recurrent(call: Call) -> None:
         for weight in (own.ih, own.hh, *(() if own.hr is None else (own.hr,))):
             _count(call, weight, times, examples)
     for put_out, units in zip(hidden, cells, strict=True):
-        if put_out is not units and put_out is not None and units is not None:
-            if put_out.numel() >= units.numel():  # torch knows projections by their width
-                call.pin(put_out, "is projected to as many as before")
+        if put_out is units or put_out is None or units is None:
+            continue
+        if len(put_out) >= len(units):  # torch knows projections by their width
+            call.pin(torch.cat([put_out, units]), "is projected to as many as before")
     call.run.producer.pop(id(call.outputs[0]), None)  # no norm's scales are its gates' rows
     for labels in (hidden, cells) if len(given.states) == 2 else (hidden,):
         call.run.equally_many.append(([one for one in labels if one is not None], call.source))
     outputs = list(call.outputs)
     if not cell:
-        _set(call, outputs.pop(0), _joined(call, hidden[-given.directions :], given), given.batch,
-             examples)
+        _set(
+            call,
+            outputs.pop(0),
+            _joined(call, hidden[-given.directions :], given),
+            given.batch,
+            examples,
+        )
     for k, state in enumerate(given.states):
         labels = (hidden, cells)[k]
         field = _of_state(call, state, labels, examples)
@@ -248,7 +255,7 @@ def _of_state(
                 one = there if wide is None else wide
                 assert one is not None
                 call.pin(one, "meets a state of fixed size")
-        call.pin_others(state, (last, last - 1), "is the place of a layer in a state")
+        call.pin_others(state, (last, last - 1), "is the place of a layer", silent=True)
     return field
 
 
@@ -328,11 +335,10 @@ class WholeLayers(TorchFunctionMode):
 
 _WHOLE = frozenset(getattr(torch, name) for name in NAMES)
 
-_STILL_ZERO = frozenset(
-    """to type type_as float double half bfloat16 cuda cpu clone detach detach_ contiguous
+_OF_ZEROS = """to type type_as float double half bfloat16 cuda cpu clone detach detach_ contiguous
     requires_grad_ expand expand_as repeat view reshape unsqueeze squeeze transpose permute select
-    index_select zeros_like __getitem__ __get__""".split()
-)
+    index_select zeros_like __getitem__ __get__"""
+_STILL_ZERO = frozenset(_OF_ZEROS.split())
 """Functions that make zeros of zeros, of the same last dimension."""
 
 

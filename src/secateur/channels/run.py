@@ -123,7 +123,8 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.calls.clear()  # calls know their run: without them it goes at once
         of_tensors: tuple[Any, ...] = (self._fields, self._names, self._bare, self._shown)
         self.places_of.clear()
-        for table in (*of_tensors, self._reduced, self._moved, self._written, self._operators, self.zeros):
+        of_tensors += (self.zeros,)
+        for table in (*of_tensors, self._reduced, self._moved, self._written, self._operators):
             table.clear()
         self._network.forget()
         self._storages.forget()
@@ -388,6 +389,7 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         return bool(self._written) and id(tensor.untyped_storage()) in self._written
 
     def to_meta(self, tensor: Tensor) -> Tensor:
+        """What stands in for a tensor with numbers, or a new one of its shape."""
         if tensor.is_meta:
             return tensor
         if (known := self.stand_ins.get(id(tensor))) is not None:  # kept in a list, say

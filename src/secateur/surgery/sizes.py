@@ -100,9 +100,7 @@ def _units(call: Call) -> list[Want]:
     """Of all layers and directions, then of each state."""
     widths = equal_widths(call)
     wants = [Want(0 if u is None else len(u), u) for _, units in widths for u in units]
-    return wants + [
-        Want(0 if units[0] is None else len(units[0]), units[0]) for _, units in widths
-    ]
+    return wants + [Want(0 if units[0] is None else len(units[0]), units[0]) for _, units in widths]
 
 
 def _argument(args: Sequence[Any], named: Mapping[str, Any], name: str, position: int) -> Any:

@@ -234,15 +234,17 @@ def _changes(
 ) -> list[tuple[str, int, int]]:
     """The widths of a layer of torch's: the attribute, its number before the cut, and after it."""
     old = mirror(module)
-    name = f"{path}.weight" if path else "weight"
-    if old is None or name not in shapes or (rule := _rule(type(module))) is None:
+    leaves = ("weight", "weight_ih_l0", "weight_ih")
+    names = [f"{path}.{leaf}" if path else leaf for leaf in leaves]
+    name = next((name for name in names if name in shapes), None)
+    if old is None or name is None or (rule := _rule(type(module))) is None:
         return []
     shape, groups = torch.Size(shapes[name]), old.n_groups
     if groups > 1 and old.widths.get("in_channels") == groups:
         groups = shape[0] // (old.n_first // groups)
     now = {**rule(shape, groups), "groups": groups}
     before = {**old.widths, "groups": old.n_groups}
-    return [(key, n, now[key]) for key, n in before.items() if isinstance(n, int)]
+    return [(key, n, now[key]) for key, n in before.items() if isinstance(n, int) and key in now]
 
 
 def _fits(of: str, name: str) -> bool:
