@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import secateur as sc
 from contracts import (
@@ -29,6 +30,7 @@ from contracts import (
 )
 from secateur.channels.cost import cost
 from secateur.channels.trace import trace
+from secateur.errors import TraceError
 from secateur.surgery.cut import cut
 from secateur.surgery.restore import remember, restore
 
@@ -342,3 +344,27 @@ def test_what_is_left_of_a_layer_is_repaired(kind: str) -> None:
         "fc",
     }
     assert found.error_after <= found.error_before
+
+
+def test_packed_sequences_are_refused_with_a_way_out() -> None:
+    class Packed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru, self.fc = nn.GRU(3, 4, batch_first=True), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+            if lengths is None:
+                return self.fc(self.gru(x)[0])
+            packed = pack_padded_sequence(x, lengths, batch_first=True)
+            return self.fc(pad_packed_sequence(self.gru(packed)[0], batch_first=True)[0])
+
+    model, x = randomised(Packed()), torch.zeros(2, 5, 3, dtype=torch.float64)
+    lengths = torch.tensor([5, 3])
+    with pytest.raises(TraceError, match="packs a sequence .* call it without lengths"):
+        trace(model, (x, lengths))
+    channels = trace(model, x)
+    gone = {"gru.weight_ih_l0": (0, 3)}
+    small = cut(channels, plan_of(channels, gone)).network
+    silent = sc.mask(channels, plan_of(channels, gone))
+    x = torch.randn_like(x)
+    assert torch.allclose(small(x, lengths), silent(x, lengths), rtol=0, atol=EXACT)
