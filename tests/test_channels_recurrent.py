@@ -360,7 +360,7 @@ def test_packed_sequences_are_refused_with_a_way_out() -> None:
 
     model, x = randomised(Packed()), torch.zeros(2, 5, 3, dtype=torch.float64)
     lengths = torch.tensor([5, 3])
-    with pytest.raises(TraceError, match="packs a sequence .* call it without lengths"):
+    with pytest.raises(TraceError, match=r"packs a sequence .* call it without lengths"):
         trace(model, (x, lengths))
     channels = trace(model, x)
     gone = {"gru.weight_ih_l0": (0, 3)}
