@@ -159,31 +159,24 @@ def recurrent(call: Call) -> None:
         if len(put_out) >= len(units):  # torch knows projections by their width
             call.pin(torch.cat([put_out, units]), "is projected to as many as before")
     call.run.producer.pop(id(call.outputs[0]), None)  # no norm's scales are its gates' rows
-    for labels in (hidden, cells) if len(given.states) == 2 else (hidden,):
-        call.run.equally_many.append(([one for one in labels if one is not None], call.source))
+    for rows in (hidden, cells) if len(given.states) == 2 else (hidden,):
+        call.run.equally_many.append(([one for one in rows if one is not None], call.source))
     outputs = list(call.outputs)
     if not cell:
-        _set(
-            call,
-            outputs.pop(0),
-            _joined(call, hidden[-given.directions :], given),
-            given.batch,
-            examples,
-        )
+        out, labels = outputs.pop(0), _joined(call, hidden[-given.directions :], given)
+        field = None if labels is None else as_field(labels, out.ndim - 1, out.ndim)
+        _set(call, out, field, given.batch, examples)
     for k, state in enumerate(given.states):
-        labels = (hidden, cells)[k]
-        field = _of_state(call, state, labels, examples)
+        field = _of_state(call, state, (hidden, cells)[k], examples)
         if k < len(outputs):
-            fields = {} if field is None else {state.ndim - 1: field}
-            if examples is not None:
-                fields[state.ndim - 2] = as_field(examples, state.ndim - 2, state.ndim)
-            call.set(outputs[k], fields)
+            _set(call, outputs[k], field, state.ndim - 2, examples)
 
 
 def _set(
-    call: Call, out: Tensor, labels: Tensor | None, batch: int | None, examples: Tensor | None
+    call: Call, out: Tensor, units: Tensor | None, batch: int | None, examples: Tensor | None
 ) -> None:
-    fields = {} if labels is None else {out.ndim - 1: as_field(labels, out.ndim - 1, out.ndim)}
+    """Give an output the field of its units, and the labels of its examples along `batch`."""
+    fields = {} if units is None else {out.ndim - 1: units}
     if batch is not None and examples is not None:
         fields[batch] = as_field(examples, batch, out.ndim)
     call.set(out, fields)
