@@ -57,8 +57,7 @@ def view(call: Call) -> None:
             if not call.repeats or labels.numel() > 1:  # a sum over the one channel left is itself
                 call.pin(labels, "is viewed away")
             continue
-        whole = moved.shape[new : new + 1] == out.shape[new : new + 1]  # one left of each in a row
-        if new not in heirs and out.shape[new : new + 1] != (1,) and not whole:
+        if new not in heirs and out.shape[new : new + 1] != (1,):
             if new >= out.ndim or bool((labels != labels.flatten()[0]).any()):
                 raise ValueError(f"channels come to lie along dimension {heirs}, not {new}")
             moved = labels.flatten()[:1].reshape((1,) * out.ndim)  # one channel is left
