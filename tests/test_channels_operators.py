@@ -284,31 +284,6 @@ def test_group_norms_keep_the_size_of_their_groups_or_their_number() -> None:
         assert (small.norm.num_groups, small.norm.num_channels) == groups
 
 
-class _Recurrent(nn.Module):
-    def __init__(self, kind: type[nn.RNNBase]) -> None:
-        super().__init__()
-        self.conv1, self.conv2 = conv(1, 4), conv(4, 3)
-        self.rnn = kind(3, 5, batch_first=True, num_layers=2, bidirectional=True)
-        self.fc = nn.Linear(10, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv2(F.relu(self.conv1(x)))
-        return self.fc(self.rnn(x.mean(2).transpose(1, 2))[0].mean(1))
-
-
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
-def test_recurrent_layers_are_pinned_with_a_reason(kind: type[nn.RNNBase]) -> None:
-    model = randomised(_Recurrent(kind))
-    channels = trace(model, image())
-    assert set(channels.by_name) == {"conv1", "conv2"}
-    assert not channels.unknown
-    reasons = {p.reason for p in channels.pinned if p.parameter.startswith("rnn.weight_ih")}
-    assert reasons == {"is a gate of a recurrent layer in unsafe_split"}
-    assert all(p.source.startswith("test_channels_operators.py:") for p in channels.pinned[:3])
-    small = cut(channels, plan_of(channels, {"conv1": (0, 1), "conv2": (2,)})).network
-    assert small.rnn.input_size == 2
-
-
 def test_pooling_a_channels_last_image_sets_strides_only() -> None:
     model = between(
         lambda net, x: F.adaptive_avg_pool2d(x.contiguous(memory_format=torch.channels_last), 1)

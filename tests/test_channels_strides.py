@@ -119,11 +119,29 @@ def products(name: str, sizes: tuple[int, ...]) -> Iterator[tuple[Any, list[Any]
             yield getattr(ATEN, name).default, [*bias, x, weight]
 
 
+def recurrences(name: str, sizes: tuple[int, ...]) -> Iterator[tuple[Any, list[Any]]]:
+    """Layers over frames or examples first, in one direction or two; or a cell."""
+    if len(sizes) != (2 if name.endswith("cell") else 3):
+        return
+    gates = {"lstm": 4, "gru": 3}.get(name.removesuffix("_cell"), 1)
+    for x, both, first in product(layouts(sizes), (False, True), (False, True)):
+        own = [torch.ones(gates * 5, sizes[-1]), torch.ones(gates * 5, 5)]
+        if name.endswith("cell"):
+            state: Any = torch.ones(sizes[0], 5)
+            yield getattr(ATEN, name).default, [x, [state] * 2 if gates == 4 else state, *own]
+            continue
+        state = torch.ones(1 + both, x.shape[0 if first else 1], 5)
+        rest = [own * (1 + both), False, 1, 0.0, False, both, first]
+        yield getattr(ATEN, name).input, [x, [state] * 2 if gates == 4 else state, *rest]
+
+
 def drawn(name: str) -> Any:
     """What calls a shape function, by the operator's name."""
     of_name: dict[str, Any] = {"convolution": convolutions, "mean": means, "cat": joins}
     of_name |= {"mm": products, "addmm": products, "native_layer_norm": layer_norms}
     of_name |= dict.fromkeys(("add", "sub", "mul", "div"), of_two)
+    if name.removesuffix("_cell") in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
+        return recurrences
     if "batch_norm" in name:
         return batch_norms
     if "fake_quantize" in name:

@@ -186,13 +186,22 @@ SEQUENCES: dict[str, Paper] = {
     **{
         kind.__name__: Paper(
             wired(recurrent, mix=kind(4, 4, batch_first=True)),
-            {"conv1": {"conv1.weight 0": FOUR, "mix.weight_ih_l0 1": FOUR}},
-            {"mix.weight_hh_l0": reason},
+            {
+                "conv1": {"conv1.weight 0": FOUR, "mix.weight_ih_l0 1": FOUR},
+                "mix.weight_ih_l0": {
+                    "mix.weight_ih_l0 0": gates,
+                    "mix.weight_hh_l0 0": gates,
+                    "mix.bias_ih_l0 0": gates,
+                    "mix.bias_hh_l0 0": gates,
+                    "mix.weight_hh_l0 1": FOUR,
+                    "conv2.weight 1": FOUR,
+                },
+            },
         )
-        for kind, reason in (
-            (nn.LSTM, "is a gate of a recurrent layer in unsafe_split"),
-            (nn.GRU, "is a gate of a recurrent layer in unsafe_split"),
-            (nn.RNN, "meets a dimension of fixed size in addmm"),
+        for kind, gates in (
+            (nn.LSTM, "0,4,8,12 1,5,9,13 2,6,10,14 3,7,11,15"),
+            (nn.GRU, "0,4,8 1,5,9 2,6,10 3,7,11"),
+            (nn.RNN, FOUR),
         )
     },
     "triangle": Paper(

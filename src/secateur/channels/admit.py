@@ -213,6 +213,11 @@ def explained(model: nn.Module, error: Exception, where: str, failed: Call | Non
             f"{name}.forward depends on the values of its data, not only on shapes{at}: {text}; "
             f"{way}"
         )
+    if failed is not None and failed.name == "_pack_padded_sequence":
+        return TraceError(
+            f"{name}.forward packs a sequence{at}, whose lengths are numbers that shapes do not "
+            "tell; call it without lengths, or trace the network on padded batches"
+        )
     if "training" in text.lower():
         return TraceError(
             f"{name}.forward failed{at}: {text}; networks are traced in evaluation mode, so it "

@@ -21,7 +21,7 @@ from secateur.channels.groups import (
     Pinned,
     Product,
 )
-from secateur.channels.labels import Notebook
+from secateur.channels.labels import Notebook, Pin
 
 if TYPE_CHECKING:
     from secateur.channels.run import Run
@@ -35,6 +35,8 @@ def collect(run: Run) -> ChannelMap:
     component = notebook.components()
     tracks = _tracks(notebook, component)
     reason = _reasons(notebook, component)
+    if _pin_as_wide(run, component, reason):
+        reason = _reasons(notebook, component)
     parts = [component[labels.numpy()] for labels in notebook.parts]
     kind = _kinds([track.channels for track in tracks] + parts, reason < 0)
     groups, group_of = _groups(notebook, tracks, kind)
@@ -82,6 +84,17 @@ def _reasons(notebook: Notebook, component: Indices) -> Indices:
                 hit = component[pin.labels.numpy()]
                 reason[hit[reason[hit] < 0]] = k
     return reason
+
+
+def _pin_as_wide(run: Run, component: Indices, reason: Indices) -> bool:
+    """Pin what must have as many channels as something of which none can go; whether there is."""
+    n_pins = len(run.notebook.pins)
+    for rows, source in run.equally_many:
+        stays = [bool((reason[component[row.numpy()]] >= 0).all()) for row in rows]
+        if any(stays) and not all(stays):
+            text = "is as many as in another layer or direction, of which none can go"
+            run.notebook.pins += [Pin(row, text, source) for row in rows]
+    return len(run.notebook.pins) > n_pins
 
 
 def _kinds(tracks: list[Indices], free: NDArray[np.bool_]) -> Indices:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from secateur.channels.movement import TURNING
 from secateur.channels.notes import Operator
+from secateur.channels.recurrent import NAMES
 from secateur.channels.rules import COUNTED, IN_PLACE, Rule, unknown
 from secateur.channels.shapes import shape_rule
 
@@ -39,7 +40,8 @@ def operator_of(func: Any, rules: Mapping[str, Rule]) -> Operator:
     rule = rules.get(name, unknown)
     if full.endswith("_") and rule not in IN_PLACE:
         rule = unknown
-    draws = torch.Tag.nondeterministic_seeded in func.tags
+    # a recurrent layer draws between its layers, when it trains
+    draws = torch.Tag.nondeterministic_seeded in func.tags and name not in NAMES
     return Operator(name, rule, shape_rule(func), name in TURNING, name in COUNTED, draws)
 
 

@@ -58,6 +58,7 @@ from secateur.channels.movement import (
     view,
 )
 from secateur.channels.normalisation import batch_norm, group_norm, layer_norm, weight_norm
+from secateur.channels.recurrent import NAMES, recurrent
 
 Rule = Callable[[Call], None]
 
@@ -137,6 +138,7 @@ _KINDS: dict[Rule, str] = {
         fake_quantize_per_channel_affine_cachemask _fake_quantize_learnable_per_tensor_affine
         _fake_quantize_learnable_per_channel_affine""",
     observed: "_fused_moving_avg_obs_fq_helper",
+    recurrent: " ".join(NAMES),
 }
 
 RULES: Mapping[str, Rule] = {name: rule for rule, names in _KINDS.items() for name in names.split()}
@@ -149,5 +151,5 @@ MOVES: frozenset[Rule] = frozenset(
 )
 """Rules of operators that put elements elsewhere and change none."""
 
-COUNTED: frozenset[str] = frozenset({"convolution", "mm", "addmm", "bmm", "baddbmm"})
+COUNTED: frozenset[str] = frozenset({"convolution", "mm", "addmm", "bmm", "baddbmm", *NAMES})
 """Operators that cost multiply-accumulates, with or without a channel that can go."""

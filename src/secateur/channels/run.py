@@ -80,6 +80,7 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._moved: set[int] = set()
         self._reduced: dict[int, Tensor] = {}  # what channels were reduced to
         self._written: dict[int, Any] = {}  # storages of numbers that shapes were written into
+        self.zeros: dict[int, tuple[Tensor, Any]] = {}  # and the last size they were made with
         self.lifted: set[int] = set()
         self.producer: dict[int, int] = {}
         # what is written down; `rows` are labels that a layer's weight is applied to one by one
@@ -90,6 +91,7 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.products: list[tuple[Product, tuple[Tensor | None, ...]]] = []
         self.mixings: list[tuple[Tensor, Across]] = []
         self.unknown: dict[str, str] = {}
+        self.equally_many: list[tuple[list[Tensor], str]] = []  # labels, and the line
         self.places_of: dict[int, tuple[Tensor, Tensor]] = {}
         # parameters that were computed with before they were used, whether channels were drawn at
         # random, and the numbers that met channels
@@ -121,6 +123,7 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.calls.clear()  # calls know their run: without them it goes at once
         of_tensors: tuple[Any, ...] = (self._fields, self._names, self._bare, self._shown)
         self.places_of.clear()
+        of_tensors += (self.zeros,)
         for table in (*of_tensors, self._reduced, self._moved, self._written, self._operators):
             table.clear()
         self._network.forget()
@@ -266,7 +269,7 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
             if func._schema.is_mutable and not tensors[0].is_meta:
                 storage = tensors[0].untyped_storage()
                 self._written[id(storage)] = storage
-            args, kwargs = tree_map_only(Tensor, self._to_meta, (args, kwargs))
+            args, kwargs = tree_map_only(Tensor, self.to_meta, (args, kwargs))
             tensors = tensors_in(args, kwargs)
         if (operator := self._operators.get(func)) is None:
             operator = self._operators[func] = operator_of(func, self.rules)
@@ -385,7 +388,8 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
             return True
         return bool(self._written) and id(tensor.untyped_storage()) in self._written
 
-    def _to_meta(self, tensor: Tensor) -> Tensor:
+    def to_meta(self, tensor: Tensor) -> Tensor:
+        """What stands in for a tensor with numbers, or a new one of its shape."""
         if tensor.is_meta:
             return tensor
         if (known := self.stand_ins.get(id(tensor))) is not None:  # kept in a list, say

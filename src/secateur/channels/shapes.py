@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from secateur.channels.recurrent import GATES, cell_shape, layer_shape
 from secateur.channels.shapes_of_layers import (
     addmm,
     batch_norm,
@@ -263,5 +264,7 @@ SHAPES: Mapping[str, Shape] = {
     "aten::mm": mm,
     "aten::cat": cat,
     **{f"aten::{name}": rounded for name in _ROUNDED.split()},
+    **{f"aten::{name}": layer_shape for name in GATES},
+    **{f"aten::{name}_cell": cell_shape for name in GATES},
 }
 """Operator -> function of its arguments."""

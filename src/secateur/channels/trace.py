@@ -29,6 +29,7 @@ from secateur.channels.groups import ChannelMap
 from secateur.channels.labels import Pin
 from secateur.channels.lines import raising_place
 from secateur.channels.notes import Given
+from secateur.channels.recurrent import WholeLayers, is_recurrent, unchecked
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.run import Run
 from secateur.channels.values import ListsAsTensors
@@ -110,9 +111,12 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> list[Tensor]:
         if any(module.training for module in modules):
             model.eval()
         run.put_in_place()
+        if run.given:
+            unchecked(modules)
         try:
             indices = ListsAsTensors() if run.with_values else nullcontext()
-            with run, _copied_as_views(), indices:
+            whole = WholeLayers(run.zeros, run.to_meta) if is_recurrent(modules) else nullcontext()
+            with run, _copied_as_views(), indices, whole:
                 out = model(*args, **kwargs)
         except Exception as error:
             run.place, run.in_sight = raising_place(error)

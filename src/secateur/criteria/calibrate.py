@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_iter
 
 from secateur.channels.groups import ChannelMap
+from secateur.channels.recurrent import weights_within
 from secateur.channels.trace import call_arguments, untouched
 from secateur.criteria.base import STREAMED, Criterion, Sums
 from secateur.criteria.batches import LossFunction, check_inputs, divided, loss_of, moved
@@ -150,9 +151,11 @@ class _Pass:
         self.differentiated = {name: named[name] for name in wanted if name in named}
         self._watched = {}
         if self._of("activations"):
+            within = weights_within(sites.channels.network)  # what it gives are gates, no channels
             self._watched = {
                 named[layer.weight]: (name, sites.channels.shapes[layer.weight][layer.out_dim])
                 for name, layer in sites.layers.items()
+                if layer.weight not in within
             }
 
         self._reading = {}

@@ -145,6 +145,10 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             deviations = func(*tree_map_only(Tensor, self.deviation, args), **kwargs)
             for one, deviation in zip(_leaves(out), _leaves(deviations), strict=True):
                 self._deviations[id(one)] = one, deviation
+        elif name == "transpose_":  # as recurrent layers turn their output round
+            turned = self.deviation(args[0]).transpose(*args[1:])
+            out = func(*args, **kwargs)
+            self._deviations[id(args[0])] = args[0], turned
         else:
             out = self._computed(Operation(func, name, args, kwargs, self.deviation), rule)
         self._trace_parameters(name, args, tensors, out)
@@ -329,7 +333,7 @@ _MOVED: tuple[Rule | None, ...] = (
 )
 """Rules of operators that put numbers elsewhere and change none."""
 
-_MOVES = frozenset({"detach", "alias", "lift_fresh"})
+_MOVES = frozenset({"detach", "alias", "lift_fresh", "unsafe_split"})
 """Operators that move numbers nowhere, and share them."""
 
 _NOT_MOVED = frozenset({"index_select"})

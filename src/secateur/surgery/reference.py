@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_map_only
 from secateur.channels.arithmetic import convolution, matrix_product, trilinear, vector_product
 from secateur.channels.cost import Removal
 from secateur.channels.groups import ChannelMap
+from secateur.channels.recurrent import recurrent
 from secateur.channels.run import Run
 from secateur.channels.trace import Example, replay
 from secateur.channels.values import Values, on_cpu, tensors_among
@@ -28,7 +29,7 @@ from secateur.channels.values import Values, on_cpu, tensors_among
 Over = Literal["kept", "all"]
 """What operators across channels work on: the channels that are kept, or all of them."""
 
-_SUMS_WITH_WEIGHTS = (convolution, matrix_product, vector_product, trilinear)
+_SUMS_WITH_WEIGHTS = (convolution, matrix_product, vector_product, trilinear, recurrent)
 
 
 def silent_answer(

@@ -23,6 +23,7 @@ from secateur.channels.cost import Removal
 from secateur.channels.groups import ChannelMap
 from secateur.channels.lines import network_line
 from secateur.channels.normalisation import groups_go_whole
+from secateur.channels.recurrent import NAMES, equal_widths, given_to
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.run import Run
 from secateur.channels.trace import Example, replay, untouched
@@ -95,6 +96,13 @@ def _normalised_groups(call: Call) -> list[Want]:
     return [Want(groups)]
 
 
+def _units(call: Call) -> list[Want]:
+    """Of all layers and directions, then of each state."""
+    widths = equal_widths(call)
+    wants = [Want(0 if u is None else len(u), u) for _, units in widths for u in units]
+    return wants + [Want(0 if units[0] is None else len(units[0]), units[0]) for _, units in widths]
+
+
 def _argument(args: Sequence[Any], named: Mapping[str, Any], name: str, position: int) -> Any:
     return named[name] if name in named else args[position] if len(args) > position else None
 
@@ -162,6 +170,16 @@ def _norm_groups(_: Call, args: Sequence[Any], named: Mapping[str, Any]) -> list
     return [_argument(args, named, "num_groups", 1)]
 
 
+def _units_given(call: Call, _: Sequence[Any], __: Mapping[str, Any]) -> list[Any]:
+    """Equal widths are attributes of no module here; a state of zeros has that of its zeros."""
+    given: list[Any] = []
+    for name, units in equal_widths(call):
+        n = next((len(u) for u in units if u is not None), 0)
+        given += [Size(n, Attribute("", name, (), n), set())] * len(units)
+    states = given_to(call.args, cell=call.name.endswith("_cell")).states
+    return given + [call.run.zeros.get(id(state), (None, None))[1] for state in states]
+
+
 Given = Callable[[Call, Sequence[Any], Mapping[str, Any]], Sequence[Any]]
 _CONVOLUTIONS = "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
 _VIEWS: Mapping[str, Given] = {
@@ -180,6 +198,7 @@ TABLE: Mapping[str, tuple[Callable[[Call], list[Want]], Mapping[str, Given]]] = 
     "convolution": (_convolved, dict.fromkeys(_CONVOLUTIONS.split(), _groups)),
     "native_layer_norm": (_normalised, {"layer_norm": _norm_shape}),
     "native_group_norm": (_normalised_groups, {"group_norm": _norm_groups}),
+    **{name: (_units, {name: _units_given}) for name in NAMES},
 }
 """Operator -> what its sizes must be, and for every function of torch's that calls it, where these
 sizes stand in the function's arguments, in the same order."""

@@ -43,8 +43,8 @@ def _embedding(shape: torch.Size, _: int) -> dict[str, int]:
     return {"num_embeddings": shape[0], "embedding_dim": shape[1]}
 
 
-def _recurrent(shape: torch.Size, _: int) -> dict[str, int]:
-    return {"input_size": shape[1]}
+def _recurrent(n_gates: int) -> Callable[[torch.Size, int], dict[str, int]]:
+    return lambda shape, _: {"input_size": shape[1], "hidden_size": shape[0] // n_gates}
 
 
 def _prelu(shape: torch.Size, _: int) -> dict[str, int]:
@@ -70,7 +70,12 @@ _WIDTHS: dict[type[nn.Module], Callable[[torch.Size, int], Mapping[str, Any]]] =
     nn.RMSNorm: _layer_norm,
     nn.Embedding: _embedding,
     nn.PReLU: _prelu,
-    nn.RNNBase: _recurrent,
+    nn.RNN: _recurrent(1),
+    nn.GRU: _recurrent(3),
+    nn.LSTM: _recurrent(4),
+    nn.RNNCell: _recurrent(1),
+    nn.GRUCell: _recurrent(3),
+    nn.LSTMCell: _recurrent(4),
 }
 """Attributes that mirror the shape of a module's weight. Add a line for a type of your own."""
 
@@ -89,7 +94,7 @@ def mirror(module: nn.Module) -> Mirror | None:
     if (rule := _rule(type(module))) is None or (weight := _weight(module)) is None:
         return None
     groups = getattr(module, "num_groups" if isinstance(module, nn.GroupNorm) else "groups", 1)
-    return Mirror(rule(weight.shape, groups), len(weight), groups)
+    return Mirror({**rule(weight.shape, groups), **_projected(module)}, len(weight), groups)
 
 
 def mirrored(module: nn.Module) -> Collection[str]:
@@ -115,9 +120,15 @@ def follow(model: nn.Module, before: Sequence[Mirror | None]) -> None:
             setattr(module, "groups", groups)  # noqa: B010
         if isinstance(module, nn.GroupNorm) and groups_go_whole(old.n_first, groups):
             module.num_groups = len(weight) // per_group
-        for attribute, value in rule(weight.shape, groups).items():
+        for attribute, value in {**rule(weight.shape, groups), **_projected(module)}.items():
             if old.widths.get(attribute) != value:
                 setattr(module, attribute, value)
+
+
+def _projected(module: nn.Module) -> dict[str, int]:
+    """The width of what an LSTM's projections put out, if it has any."""
+    weight = getattr(module, "weight_hr_l0", None)
+    return {"proj_size": len(weight)} if isinstance(weight, Tensor) else {}
 
 
 def _rule(kind: Any) -> Callable[[torch.Size, int], Mapping[str, Any]] | None:
@@ -131,7 +142,7 @@ _OF_HOOKS = ("weight_v", "weight_orig")
 def _weight(module: nn.Module) -> Tensor | None:
     """The tensor whose shape a module's attributes mirror."""
     with evaluated(module):
-        for name in (*_OF_HOOKS, "weight", "running_mean", "weight_ih_l0"):
+        for name in (*_OF_HOOKS, "weight", "running_mean", "weight_ih_l0", "weight_ih"):
             if name in _OF_HOOKS and name not in module._parameters:
                 continue
             if isinstance(tensor := getattr(module, name, None), Tensor):
@@ -223,15 +234,17 @@ def _changes(
 ) -> list[tuple[str, int, int]]:
     """The widths of a layer of torch's: the attribute, its number before the cut, and after it."""
     old = mirror(module)
-    name = f"{path}.weight" if path else "weight"
-    if old is None or name not in shapes or (rule := _rule(type(module))) is None:
+    leaves = ("weight", "weight_ih_l0", "weight_ih")
+    names = [f"{path}.{leaf}" if path else leaf for leaf in leaves]
+    name = next((name for name in names if name in shapes), None)
+    if old is None or name is None or (rule := _rule(type(module))) is None:
         return []
     shape, groups = torch.Size(shapes[name]), old.n_groups
     if groups > 1 and old.widths.get("in_channels") == groups:
         groups = shape[0] // (old.n_first // groups)
     now = {**rule(shape, groups), "groups": groups}
     before = {**old.widths, "groups": old.n_groups}
-    return [(key, n, now[key]) for key, n in before.items() if isinstance(n, int)]
+    return [(key, n, now[key]) for key, n in before.items() if isinstance(n, int) and key in now]
 
 
 def _fits(of: str, name: str) -> bool:
