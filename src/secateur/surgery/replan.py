@@ -87,9 +87,11 @@ class _Search:
             if self._used(plan) <= 1:
                 closer = self._closer(plan, tight, loose)
                 cut = self.verified(closer)
-                if self._without_new(closer, cut.plan) and self._used(cut.plan) <= 1:
+                if self._without_new(closer, cut.plan) is None:
+                    continue
+                if self._used(cut.plan) <= 1:
                     return replace(cut, plan=self._stated(cut.plan))
-                continue
+                plan, chosen = cut.plan, spent(self.channels, self.budget, closer.remove)
             loose, tight = tight, self._tighter(tight, plan, chosen)
         raise BudgetError(f"no plan within the budget was found. {_TIGHT}")
 
