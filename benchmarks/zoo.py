@@ -93,7 +93,7 @@ def examine(name: str, *, permute: bool = False) -> dict[str, Any]:
     from secateur.channels.cost import cost
     from secateur.channels.trace import recorded, trace
     from secateur.errors import SecateurError, VerificationError
-    from secateur.surgery.prove import settled
+    from secateur.surgery.in_turn import settled
     from timm_without_torchvision import import_timm
 
     torch.set_num_threads(1)

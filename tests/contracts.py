@@ -81,6 +81,8 @@ def numbered_on(
     found: dict[str, tuple[int, ...]] = {}
     for group in channels.groups:
         layer, _, piece = group.name.partition(":")
+        if piece.startswith(("heads", "widths")):
+            continue
         first = 0
         for before in range(1, int(piece or 1)):
             first += channels.by_name[layer if before == 1 else f"{layer}:{before}"].n_channels

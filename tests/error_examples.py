@@ -29,7 +29,7 @@ from secateur.report.findings import find
 from secateur.scenes.datasets import esc10
 from secateur.study.recipe import read_recipe
 from secateur.study.store import Store
-from secateur.surgery.verify import verified
+from secateur.surgery.in_turn import verified
 from secateur.surgery.weights import load_weights
 from secateur.train.fit import Training
 

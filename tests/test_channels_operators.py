@@ -21,7 +21,7 @@ from contracts import (
 from secateur.channels.cost import cost
 from secateur.channels.trace import trace
 from secateur.surgery.cut import cut
-from secateur.surgery.verify import verified
+from secateur.surgery.in_turn import verified
 from toys import Net, between, conv, head, image, pooled
 
 

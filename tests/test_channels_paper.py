@@ -27,8 +27,8 @@ from secateur.channels.cost import cost, group_costs, layer_costs
 from secateur.channels.groups import ChannelMap, Member
 from secateur.channels.trace import trace
 from secateur.surgery.cut import cut
+from secateur.surgery.in_turn import verified
 from secateur.surgery.mask import mask
-from secateur.surgery.verify import verified
 from test_channels_operators import OPERATORS
 from toys import image
 from toys_sequences import SEQUENCES

@@ -19,7 +19,7 @@ from secateur.channels.trace import trace
 from secateur.errors import TraceError
 from secateur.plan.select import manual
 from secateur.surgery.cut import cut
-from secateur.surgery.verify import verified
+from secateur.surgery.in_turn import verified
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

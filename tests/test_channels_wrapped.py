@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import secateur as sc
 from contracts import check_permutation, plan_as_cut, plan_of, randomised, same_state, state_of
 from secateur.errors import TraceError
-from secateur.surgery.verify import verified
+from secateur.surgery.in_turn import verified
 from toys import Net
 
 # a deprecation within torch.export.unflatten

@@ -27,9 +27,9 @@ from secateur.networks.families import NETWORKS
 from secateur.networks.layers import ResidualNorm
 from secateur.networks.tf_sepnet import tf_sepnet
 from secateur.study.bases import measure
+from secateur.surgery.in_turn import verified
 from secateur.surgery.mask import mask
 from secateur.surgery.prune import prune_to_budget
-from secateur.surgery.verify import verified
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 

@@ -26,7 +26,7 @@ from secateur.errors import (
     PlanError,
     SurgeryError,
 )
-from secateur.surgery.verify import verified
+from secateur.surgery.in_turn import verified
 from toys import TOYS, image
 
 

@@ -29,10 +29,10 @@ from secateur.networks.families import NETWORKS
 from secateur.plan.budget import Budget
 from secateur.plan.select import global_, uniform
 from secateur.surgery.cut import cut
+from secateur.surgery.in_turn import verified
 from secateur.surgery.mask import mask
 from secateur.surgery.package import load, save
 from secateur.surgery.restore import remember, restore
-from secateur.surgery.verify import verified
 
 WITHOUT_DATA = [criterion for criterion in CRITERIA.values() if criterion.update is None]
 MELS = torch.zeros(2, 1, 32, 25, dtype=torch.float64)

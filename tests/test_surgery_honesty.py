@@ -19,8 +19,8 @@ from torch import Tensor, nn
 import secateur as sc
 from contracts import plan_as_cut, plan_of, randomised, same_state, state_of
 from secateur.errors import VerificationError
+from secateur.surgery.in_turn import verified
 from secateur.surgery.precise import apart, in_float64
-from secateur.surgery.verify import verified
 
 X = torch.randn(2, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 import secateur as sc
 from secateur.channels.trace import recorded
+from secateur.surgery.in_turn import verified
 from secateur.surgery.inputs import drawn, of_another_size, sizes_of
-from secateur.surgery.verify import verified
 
 
 def test_numbers_are_drawn_within_the_range_of_the_example() -> None:
@@ -47,8 +47,8 @@ def test_whole_numbers_are_drawn_among_all_rows_of_a_table() -> None:
 
 
 def other(model: nn.Module, example: Any) -> Any:
-    original, channels = recorded(model, example, sc.trace(model, example))
-    found = of_another_size(model, example, original, channels)
+    original, _ = recorded(model, example, sc.trace(model, example))
+    found = of_another_size(model, example, original)
     return None if found is None else sizes_of(found)
 
 

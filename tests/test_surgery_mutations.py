@@ -19,9 +19,9 @@ from secateur.channels.trace import trace
 from secateur.errors import TraceError, VerificationError
 from secateur.surgery.cut import cut
 from secateur.surgery.dead import CONSTANT, NEGLIGIBLE, dead_channels
+from secateur.surgery.in_turn import verified
 from secateur.surgery.readers import sites_of
 from secateur.surgery.rebuild import shrink
-from secateur.surgery.verify import verified
 from toys import Net, between, conv, image, plain
 
 

@@ -26,8 +26,8 @@ from secateur.channels.trace import trace
 from secateur.errors import ProofError, VerificationError
 from secateur.surgery import prove as prove_module
 from secateur.surgery.cut import cut
+from secateur.surgery.in_turn import verified
 from secateur.surgery.mask import mask
-from secateur.surgery.verify import verified
 from toys import Net, conv, image, plain, residual
 
 

@@ -27,7 +27,7 @@ from program_references import (
 from program_sequences import MultiheadModule, Recurrent
 from program_values import Plain
 from random_programs import KINDS, RandomProgram
-from secateur.surgery.verify import verified
+from secateur.surgery.in_turn import verified
 
 EXACT = 1e-10
 

@@ -16,8 +16,8 @@ from secateur.criteria.table import CRITERIA
 from secateur.plan.budget import Budget
 from secateur.plan.select import SCOPES
 from secateur.surgery.cut import cut
+from secateur.surgery.in_turn import verified
 from secateur.surgery.restore import remember, restore
-from secateur.surgery.verify import verified
 from secateur.surgery.weights import load_weights
 
 WITHOUT_DATA = [criterion for criterion in CRITERIA.values() if criterion.update is None]

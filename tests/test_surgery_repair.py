@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import secateur as sc
 from contracts import EXACT, difference, outputs, randomised
 from secateur.channels.repaired import sites
-from secateur.surgery.verify import verified
+from secateur.surgery.in_turn import verified
 
 new_norm = nn.utils.parametrizations.weight_norm
 new_spectral = nn.utils.parametrizations.spectral_norm

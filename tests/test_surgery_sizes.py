@@ -23,7 +23,7 @@ from contracts import (
     state_of,
 )
 from secateur.channels.cost import cost
-from secateur.channels.trace import trace
+from secateur.channels.trace import record, trace
 from secateur.errors import ProofError, SurgeryError
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.cut import cut
@@ -460,6 +460,6 @@ def test_numbers_hand_their_origin_on() -> None:
 def test_the_survey_leaves_the_network_as_it_was() -> None:
     model = net(two_pieces, {"sizes": [2, 4]}, conv1=conv(1, 6), conv2=conv(6, 2))
     model.norm = nn.InstanceNorm2d(6)
-    found = survey(model, image())
+    found = survey(model, image(), record(model, image()))
     assert len(found.uses) == 2
     assert type(model.sizes[0]) is int and not model.norm._forward_pre_hooks

@@ -25,7 +25,7 @@ from contracts import (
 )
 from secateur.channels.rules import RULES
 from secateur.errors import PlanError, TraceError, VerificationError
-from secateur.surgery.verify import verified
+from secateur.surgery.in_turn import verified
 from toys import Net, between, conv, head, image, pooled
 
 

@@ -26,7 +26,7 @@ from contracts import (
     state_of,
 )
 from secateur.errors import ProofError, VerificationError
-from secateur.surgery.verify import verified
+from secateur.surgery.in_turn import verified
 
 COMPUTED = "read by weights that the network computes"
 
@@ -165,12 +165,14 @@ def test_whole_numbers_are_drawn_anew() -> None:
         verified(model, wrong, plan, channels, TOKENS)
 
 
-def test_a_temperature_that_is_a_width_is_held_back_and_the_rest_is_cut() -> None:
+def test_a_temperature_that_is_a_width_is_kept_by_the_rows_of_queries() -> None:
     model = randomised(Attends(by_width=True))
     channels = sc.trace(model, TOKENS)
-    plan = plan_as_cut(channels, sc.manual(channels, {"q": [0, 3], "v": [1], "e": [2]}))
-    assert list(plan.held_back) == ["q"] and set(plan.remove) == {"v", "e"}
-    assert "is not the whole one with these channels silent" in plan.held_back["q"]
+    pruned = sc.cut(channels, sc.manual(channels, {"q": [0, 3], "v": [1], "e": [2]}))
+    assert pruned.verification.exact and not pruned.plan.held_back
+    kept = [1, 2, 4, 5, 6, 7]
+    assert torch.allclose(pruned.network.q.bias, model.q.bias[kept] * math.sqrt(6 / 8))
+    assert torch.equal(pruned.network.k.bias, model.k.bias[kept])
 
 
 class WidthAsValue(nn.Module):

@@ -114,6 +114,12 @@ def heard_on_the_way() -> nn.Module:
     return Net(forward, conv1=conv(1, 3), conv2=conv(3, 4), conv3=conv(4, 2))
 
 
+WIDTHS = {
+    "mix.in_proj_weight 0": "0,2,4,6,8,10 1,3,5,7,9,11",
+    "mix.out_proj.weight 1": "0,2 1,3",
+}
+"""The rows of queries, keys and values at one place in a head, and its columns."""
+
 HEADS = {
     "mix.in_proj_weight 0": "0,1,4,5,8,9 2,3,6,7,10,11",
     "mix.out_proj.weight 1": "0,1 2,3",
@@ -128,10 +134,14 @@ SEQUENCES: dict[str, Paper] = {
             "conv1": {"conv1.weight 0": FOUR, "qkv.weight 1": FOUR},
             "qkv": {"qkv.weight 0": "0,2,4,6 1,3,5,7"},
             "qkv:2": {"qkv.weight 0": "8,10 9,11", "proj.weight 1": "0,2 1,3"},
+            "qkv:heads": {
+                "qkv.weight 0": "0,1,4,5,8,9 2,3,6,7,10,11",
+                "proj.weight 1": "0,1 2,3",
+            },
             "proj": {"proj.weight 0": FOUR, "conv2.weight 1": FOUR},
         },
         mixing=(OF_MAPS,),
-        held=("qkv", "qkv:2"),
+        held=("qkv", "qkv:2", "qkv:heads"),
     ),
     "heads of fixed size": Paper(
         wired(fixed_heads, qkv=nn.Linear(4, 12), proj=nn.Linear(4, 4)),
@@ -159,10 +169,12 @@ SEQUENCES: dict[str, Paper] = {
         wired(by_module, mix=nn.MultiheadAttention(4, 2, batch_first=True)),
         {
             "conv1": {"conv1.weight 0": FOUR, "mix.in_proj_weight 1": FOUR},
-            "mix.in_proj_weight": HEADS,
+            "mix.in_proj_weight": WIDTHS,
+            "mix.in_proj_weight:heads": HEADS,
             "mix.out_proj": {"mix.out_proj.weight 0": FOUR, "conv2.weight 1": FOUR},
         },
-        held=("conv1", "mix.in_proj_weight"),
+        mixing=(OF_MAPS,),
+        held=("mix.in_proj_weight:heads",),  # where widths go too, down to one
     ),
     "encoder layer": Paper(
         wired(by_encoder, mix=nn.TransformerEncoderLayer(4, 2, 6, batch_first=True)),
@@ -175,13 +187,16 @@ SEQUENCES: dict[str, Paper] = {
                 "mix.linear2.weight 0": FOUR,
                 "conv2.weight 1": FOUR,
             },
-            "mix.self_attn.in_proj_weight": {
-                name.replace("mix.", "mix.self_attn."): rows for name, rows in HEADS.items()
+            **{
+                f"mix.self_attn.in_proj_weight{which}": {
+                    name.replace("mix.", "mix.self_attn."): rows for name, rows in own.items()
+                }
+                for which, own in (("", WIDTHS), (":heads", HEADS))
             },
             "mix.linear1": {"mix.linear1.weight 0": SIX, "mix.linear2.weight 1": SIX},
         },
-        mixing=("native_layer_norm over channels",),
-        held=("conv1", "mix.self_attn.in_proj_weight"),
+        mixing=(OF_MAPS, "native_layer_norm over channels"),
+        held=("mix.self_attn.in_proj_weight:heads",),
     ),
     **{
         kind.__name__: Paper(

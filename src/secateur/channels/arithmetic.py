@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import prod
 from typing import Literal
 
 from torch import Tensor
 
 from secateur.channels.call import Call
-from secateur.channels.labels import as_field
+from secateur.channels.labels import Fields, as_field, varying
 from secateur.channels.operands import Operand, dims_of, drop, met, operand, without
 
 
@@ -155,6 +156,8 @@ def matrix_product(call: Call) -> None:
         call.mixing(inner, "a product of feature maps over channels", silent=True)
     elif inner is not None and any(call.is_lifted(tensor) for tensor in (first, second)):
         call.mixing(inner, "a weight that is not zero where its parameter is", silent=True)
+    if not any(weights):
+        call.run.crossings += [*_crossings(call.fields(first)), *_crossings(call.fields(second))]
     out = call.outputs[0]
     if weights[0] != weights[1]:
         weight, out_dim, in_dim = second, k_first, k_second
@@ -207,6 +210,14 @@ def _note_product(call: Call, first: Tensor, second: Tensor) -> None:
         sides, sizes = [(first, 0), *sides], [first.shape[0], *sizes]
     along = [_first(call.fields(tensor).get(dim), dim) for tensor, dim in sides]
     call.product(tuple(sizes), tuple(along))
+
+
+def _crossings(fields: Fields) -> Iterator[Tensor]:
+    """Of a field that varies along other dimensions too, as one of widths in heads, these."""
+    for dim, labels in fields.items():
+        for k in varying(labels):
+            if k != dim and (vector := _first(labels, k)) is not None:
+                yield vector
 
 
 def _first(labels: Tensor | None, dim: int) -> Tensor | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from secateur.channels.groups import Layer, Product
 from secateur.channels.labels import Fields, Meeting, Pin
 from secateur.channels.lines import calling_module, network_line, place
+from secateur.channels.mixings import Across
 
 if TYPE_CHECKING:
     from secateur.channels.run import Run
@@ -166,7 +167,10 @@ class Call:
         if self.run.is_repaired(self.tensors, self.name):
             return
         weights = all(map(self.is_weight, self.tensors))
-        self.run.note_across(labels, self.name, reason, self.source, silent, weights)
+        across = Across(self.name, reason, self.source, silent, weights)
+        for made in self.outputs[:1]:
+            self.run.storages.note(made)
+        self.run.mixings.note(self.outputs, labels, across)
 
     def numbers_of(self, tensor: Tensor, labels: Tensor) -> None:
         """A tensor holds the places of channels: they are pinned if anything reads it."""

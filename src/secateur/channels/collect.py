@@ -50,7 +50,7 @@ def collect(run: Run) -> ChannelMap:
         shapes=run.shapes,
         buffers=tuple(run.buffers),
         aliases=run.aliases,
-        fingerprint=_fingerprint(run.shapes, groups),
+        fingerprint=fingerprint(run.shapes, groups),
     )
 
 
@@ -161,7 +161,7 @@ def _rows(kinds: Indices, channels: Indices, n_of_kind: Indices) -> Iterator[tup
         start = end
 
 
-def _fingerprint(shapes: Mapping[str, tuple[int, ...]], groups: Iterable[ChannelGroup]) -> str:
+def fingerprint(shapes: Mapping[str, tuple[int, ...]], groups: Iterable[ChannelGroup]) -> str:
     """SHA-256 of names, shapes and groups; positions that several members share count once."""
     digest = hashlib.sha256(repr(sorted(shapes.items())).encode())
     for group in groups:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Literal, get_args
@@ -80,17 +80,28 @@ def remaining_shapes(channels: ChannelMap, remove: Removal) -> dict[str, tuple[i
     shapes = {name: list(shape) for name, shape in channels.shapes.items()}
     for name, gone in remove.items():
         for member in channels.by_name[name].members:
-            shapes[member.parameter][member.dim] -= len(gone) * member.index.shape[1]
+            if (member.parameter, member.dim) not in channels.shared:
+                shapes[member.parameter][member.dim] -= len(gone) * member.index.shape[1]
+    if channels.shared:
+        for (name, dim), positions in kept_positions(channels, remove, channels.shared).items():
+            shapes[name][dim] = len(positions)
     return {name: tuple(shape) for name, shape in shapes.items()}
 
 
-def kept_positions(channels: ChannelMap, remove: Removal) -> dict[tuple[str, int], np.ndarray]:
-    """For every (parameter, dim) that shrinks: the positions along it that stay, ascending."""
+def kept_positions(
+    channels: ChannelMap, remove: Removal, only: Collection[tuple[str, int]] | None = None
+) -> dict[tuple[str, int], np.ndarray]:
+    """For every (parameter, dim) that shrinks: the positions along it that stay, ascending.
+
+    With `only`, for those among them.
+    """
     gone: dict[tuple[str, int], list[np.ndarray]] = {}
     for name, indices in remove.items():
         rows = np.asarray(indices, dtype=np.int64)
         taken: dict[int, np.ndarray] = {}  # of positions that several members share, once
         for member in channels.by_name[name].members:
+            if only is not None and (member.parameter, member.dim) not in only:
+                continue
             key = id(member.index)
             if key not in taken:
                 taken[key] = member.index[rows].ravel()

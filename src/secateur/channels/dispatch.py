@@ -13,6 +13,7 @@ from secateur.channels.notes import Operator
 from secateur.channels.recurrent import NAMES
 from secateur.channels.rules import COUNTED, IN_PLACE, Rule, unknown
 from secateur.channels.shapes import shape_rule
+from secateur.channels.values import Values
 
 
 class Dispatch:
@@ -21,6 +22,10 @@ class Dispatch:
     Torch wraps a mode's own `__torch_dispatch__` for its compiler, and loading that takes most of a
     second; an inherited one it leaves alone.
     """
+
+    stand_ins: dict[int, Tensor]
+    written: dict[int, Any]
+    values: Values | None
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -31,6 +36,23 @@ class Dispatch:
     def dispatch(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Run one operator with these arguments."""
         raise NotImplementedError
+
+    def is_followed(self, tensor: Tensor) -> bool:
+        """Whether a tensor with numbers has a stand-in, or shapes were written into it."""
+        if id(tensor) in self.stand_ins:
+            return True
+        return bool(self.written) and id(tensor.untyped_storage()) in self.written
+
+    def to_meta(self, tensor: Tensor) -> Tensor:
+        """What stands in for a tensor, or a new one of its shape."""
+        if tensor.is_meta:
+            return tensor
+        if (known := self.stand_ins.get(id(tensor))) is not None:  # kept in a list, say
+            return known
+        meta = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+        if self.values is not None:
+            self.values.note(meta, tensor)
+        return meta
 
 
 def operator_of(func: Any, rules: Mapping[str, Rule]) -> Operator:

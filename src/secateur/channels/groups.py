@@ -36,11 +36,17 @@ class Member:
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Channels that touch the same parameters: removing channel j removes row j of every member."""
+    """Channels that touch the same parameters: removing channel j removes row j of every member.
+
+    A row of a weight may be of one head, and have one place in its head: heads and widths share
+    positions. Then they are of different readings, the first or the second; groups of one reading,
+    and those of both, `reading` 0, share none.
+    """
 
     name: str
     n_channels: int
     members: tuple[Member, ...]
+    reading: int = 0
 
 
 @dataclass(frozen=True)
@@ -190,6 +196,12 @@ class ChannelMap:
         return {group.name: group for group in self.groups}
 
     @cached_property
+    def shared(self) -> frozenset[tuple[str, int]]:
+        """The (parameter, dimension)s along which groups share positions."""
+        second = [group for group in self.groups if group.reading == 2]
+        return frozenset((m.parameter, m.dim) for group in second for m in group.members)
+
+    @cached_property
     def by_weight(self) -> dict[str, Layer]:
         """First use of every contraction weight, in the order of use."""
         first: dict[str, Layer] = {}
@@ -249,6 +261,7 @@ def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
                     Member(m["parameter"], m["dim"], m["role"], _index(m["index"]))
                     for m in group["members"]
                 ),
+                int(group["reading"]),
             )
             for group in raw["groups"]
         ),

@@ -12,6 +12,7 @@ from torch import Tensor
 from secateur.channels.call import Call
 from secateur.channels.labels import Fields, as_field, regroup
 from secateur.channels.operands import dims_of, drop, met, operand, without
+from secateur.channels.splits import Split
 
 _DIM_OF = {
     "slice": ("dim", 1),
@@ -49,7 +50,11 @@ def view(call: Call) -> None:
         moved, heirs = regrouped[dim] = regroup(labels, dim, tuple(x.shape), tuple(out.shape))
         varies = [size > 1 for size in moved.shape]
         likely = sorted(heirs, key=lambda k: (varies[k], asked[k : k + 1] == [-1], out.shape[k], k))
-        places[dim] = call.decide(likely[-1] if likely else -1, x.ndim, out.ndim, dim)
+        at = call.run.n_operators, dim
+        choice = call.run.choices.get(at, likely[-1] if likely else -1)
+        places[dim] = call.decide(choice, x.ndim, out.ndim, dim)
+        if sum(varies[k] for k in heirs) > 1:
+            call.run.splits.append(Split(at, moved, heirs, places[dim]))
     fields: dict[int, Tensor] = {}
     for dim in _free_first(call, before, places):
         labels, new, (moved, heirs) = before[dim], places[dim], regrouped[dim]
@@ -58,9 +63,11 @@ def view(call: Call) -> None:
                 call.pin(labels, "is viewed away")
             continue
         if new not in heirs and out.shape[new : new + 1] != (1,):
-            if new >= out.ndim or bool((labels != labels.flatten()[0]).any()):
+            alike = x.shape[dim] > 1 and bool((labels == labels.flatten()[0]).all())
+            if new >= out.ndim or (x.shape[dim] > 1 and not alike):
                 raise ValueError(f"channels come to lie along dimension {heirs}, not {new}")
-            moved = labels.flatten()[:1].reshape((1,) * out.ndim)  # one channel is left
+            if alike:
+                moved = labels.flatten()[:1].reshape((1,) * out.ndim)  # one channel is left
         if new in fields:  # the first of several dimensions that become one can shrink
             text = "is flattened together with other channels"
             call.pin(labels, text, silent=call.is_weight(x))

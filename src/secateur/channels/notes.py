@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from secateur.channels.labels import Notebook
 from secateur.channels.rules import Rule
+from secateur.channels.splits import Choices
 
 Situation = tuple[str | int, ...]
 """A line of the network's code, and numbers that tell calls on it apart."""
@@ -20,8 +21,8 @@ Situation = tuple[str | int, ...]
 class Number(NamedTuple):
     """Numbers among the arguments of an element-wise operator that meets channels.
 
-    Or what channels were reduced to. `call` is the run's latest call then, `source` the line, where
-    the numbers are not those that were expected.
+    Or what channels were reduced to. `call` is the run's call, or the one that reduced, `source`
+    the line, where the numbers are not those that were expected.
     """
 
     operator: str
@@ -38,7 +39,7 @@ class Given:
     and `shapes` the parameters' own. What else has to change with them, `change` changes in place
     before the run. `notebook` knows the owners of the original's labels and is otherwise empty;
     `decisions` are the original's, in order for each situation, and so are the `numbers` that met
-    channels.
+    channels. `choices` are other ones than the original's, by a second run of it.
     """
 
     labels: Mapping[tuple[str, int], Tensor]
@@ -48,16 +49,14 @@ class Given:
     notebook: Notebook
     decisions: Mapping[Situation, Sequence[int]]
     numbers: Sequence[Number]
+    choices: Choices = field(default_factory=dict)
 
 
-class Across(NamedTuple):
-    """An operator across channels: see `groups.Mixing`."""
-
-    operator: str
-    reason: str
-    source: str
-    silent: bool
-    weights: bool
+def repeating(
+    decisions: Mapping[Situation, Sequence[int]], choices: Choices | None = None
+) -> Given:
+    """What a run starts from that makes these decisions, of a network as it is."""
+    return Given({}, {}, {}, lambda: None, Notebook(), decisions, (), choices or {})
 
 
 class Operator(NamedTuple):

@@ -12,15 +12,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from secateur.channels.arithmetic import meet
+from secateur.channels.attention import open_up
 from secateur.channels.call import Call
 from secateur.channels.dispatch import Dispatch, numbers_in, operator_of, tensors_in
 from secateur.channels.groups import Layer, Product
 from secateur.channels.labels import Fields, Notebook, Pin, as_field
 from secateur.channels.lines import network_line, place
+from secateur.channels.mixings import Mixings
 from secateur.channels.movement import turned
-from secateur.channels.notes import Across, Given, Number, Operator, Situation
+from secateur.channels.notes import Given, Number, Operator, Situation
 from secateur.channels.repaired import directions
 from secateur.channels.rules import MOVES, Rule
+from secateur.channels.splits import Choices, Split
 from secateur.channels.stand_ins import StandIns
 from secateur.channels.storages import Storages
 from secateur.channels.values import Values
@@ -55,6 +58,7 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.with_values = with_values
         self._change = given.change if given else None
         self.decided: Mapping[Situation, Sequence[int]] = given.decisions if given else {}
+        self.choices: Choices = given.choices if given else {}
         self._note_places = note_places
         # the network: modules by path and paths by identity, tensors and what stands in for them
         with torch.inference_mode(False):  # in it operators would not be taken apart
@@ -73,13 +77,13 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         # those that are not zero where their parameter is, and the layer that puts each out;
         # and what lies in one storage, to know a tensor again that Python made anew
         self._fields: dict[int, tuple[Tensor, Fields]] = {}
-        self._storages = Storages()
+        self.storages = Storages()
         self._names: dict[int, str] = {}
         self._bare: dict[int, tuple[str, tuple[int, ...]]] = {}
         self._shown: list[Tensor] = []
         self._moved: set[int] = set()
-        self._reduced: dict[int, Tensor] = {}  # what channels were reduced to
-        self._written: dict[int, Any] = {}  # storages of numbers that shapes were written into
+        self._reduced: dict[int, tuple[Tensor, int]] = {}  # of channels, and by which call
+        self.written: dict[int, Any] = {}  # storages of numbers that shapes were written into
         self.zeros: dict[int, tuple[Tensor, Any]] = {}  # and the last size they were made with
         self.lifted: set[int] = set()
         self.producer: dict[int, int] = {}
@@ -89,10 +93,15 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.layers: list[Layer] = []
         self.rows: dict[int, Tensor] = {}
         self.products: list[tuple[Product, tuple[Tensor | None, ...]]] = []
-        self.mixings: list[tuple[Tensor, Across]] = []
+        self.mixings = Mixings()
         self.unknown: dict[str, str] = {}
         self.equally_many: list[tuple[list[Tensor], str]] = []  # labels, and the line
         self.places_of: dict[int, tuple[Tensor, Tensor]] = {}
+        # views that split channels, what varied in products too, and the run for that
+        self.n_operators = 0
+        self.splits: list[Split] = []
+        self.crossings: list[Tensor] = []
+        self.second: Run | None = None
         # parameters that were computed with before they were used, whether channels were drawn at
         # random, and the numbers that met channels
         self.computed: set[str] = set()
@@ -116,24 +125,25 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         for name, meta in self.tensors.items():
             self._names[id(meta)] = name
             self._bare[id(meta)] = name, tuple(range(meta.ndim))
-            self._storages.note(meta)
+            self.storages.note(meta)
 
     def forget(self) -> None:
         """Let go of the network and of all that went through it; labels and meetings stay."""
         self.calls.clear()  # calls know their run: without them it goes at once
-        of_tensors: tuple[Any, ...] = (self._fields, self._names, self._bare, self._shown)
-        self.places_of.clear()
-        of_tensors += (self.zeros,)
-        for table in (*of_tensors, self._reduced, self._moved, self._written, self._operators):
+        kept: tuple[Any, ...] = self._fields, self._names, self._bare, self._shown, self.places_of
+        kept += self.splits, self.crossings, self.zeros, self._reduced, self._moved, self.written
+        for table in (*kept, self._operators):
             table.clear()
         self._network.forget()
-        self._storages.forget()
+        self.storages.forget()
         if self.values is not None:
             self.values.forget()
 
     def put_in_place(self) -> None:
         """Give the modules their stand-ins; `untouched` gives them their own tensors back."""
         self._network.put_in_place()
+        for module in self.modules.values():
+            open_up(module)
         if self._change is not None:
             self._change()
 
@@ -195,7 +205,7 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Remember a tensor's fields (and the tensor, so that its identity stays its own)."""
         self._fields[id(tensor)] = (tensor, fields)
         if fields:
-            self._storages.note(tensor)
+            self.storages.note(tensor)
 
     def recognise(self, tensor: Tensor) -> None:
         """Know a tensor again that no operator made: another object over the same elements.
@@ -205,7 +215,8 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         """
         if id(tensor) in self._fields or id(tensor) in self._bare or not tensor.is_meta:
             return
-        if (other := self._storages.alike(tensor)) is not None:
+        self.mixings.read(self.storages.sharing(tensor))
+        if (other := self.storages.alike(tensor)) is not None:
             if (name := self._names.get(id(other))) is not None:
                 self._names[id(tensor)] = name
             if (bare := self._bare.get(id(other))) is not None:
@@ -214,7 +225,7 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
             if (known := self._fields.get(id(other))) is not None:
                 self._fields[id(tensor)] = tensor, known[1]
             return
-        for other in (others := self._storages.sharing(tensor)):
+        for other in (others := self.storages.sharing(tensor)):
             for labels in self.fields_of(other).values():
                 self.pin(labels, "is reached through a tensor that no operator made")
         if others:
@@ -236,10 +247,6 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in tensors:
             if (known := self.places_of.get(id(tensor))) is not None:
                 self.pin(known[1], "is numbered")
-
-    def note_across(self, labels: Tensor, *across: Any) -> None:
-        """Note that an operator works across channels."""
-        self.mixings.append((labels.reshape(-1), Across(*across)))
 
     def is_repaired(self, tensors: Sequence[Tensor], operator: str) -> bool:
         """Whether an operator is part of a weight norm or spectral norm of torch's.
@@ -265,10 +272,10 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run one operator on shapes, then apply its rule."""
         tensors = tensors_in(args, kwargs)
         real = [t for t in tensors if not t.is_meta]
-        if real and (len(real) < len(tensors) or any(map(self._is_followed, real))):
+        if real and (len(real) < len(tensors) or any(map(self.is_followed, real))):
             if func._schema.is_mutable and not tensors[0].is_meta:
                 storage = tensors[0].untyped_storage()
-                self._written[id(storage)] = storage
+                self.written[id(storage)] = storage
             args, kwargs = tree_map_only(Tensor, self.to_meta, (args, kwargs))
             tensors = tensors_in(args, kwargs)
         if (operator := self._operators.get(func)) is None:
@@ -293,6 +300,8 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any],
         tensors: list[Tensor],
     ) -> Any:
+        self.n_operators += 1
+        self.mixings.read(tensors)
         for tensor in tensors:
             if id(tensor) not in self._fields and id(tensor) not in self._bare:
                 self.recognise(tensor)
@@ -359,18 +368,26 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
                         self.lifted.add(id(made))
                     self._fields.setdefault(id(made), (made, {}))
             if any(map(self.fields_of, tensors)) and not any(map(self.fields_of, outputs)):
-                self._reduced.update({id(made): made for made in outputs})
-        elif operator.rule is meet and any(id(t) in self._reduced for t in tensors):
-            self._note_numbers(operator.name, args, kwargs)
-            self._reduced.update({id(made): made for made in tensors_in((out,), {})})
+                self._reduced.update({id(made): (made, len(self.calls) - 1) for made in outputs})
+        elif operator.rule is meet or operator.rule in MOVES:
+            known = [self._reduced[id(t)][1] for t in tensors if id(t) in self._reduced]
+            if known:
+                if operator.rule is meet:
+                    self._note_numbers(operator.name, args, kwargs, known[0])
+                self._reduced.update(
+                    {id(made): (made, known[0]) for made in tensors_in((out,), {})}
+                )
 
-    def _note_numbers(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _note_numbers(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], call: int = -1
+    ) -> None:
         """Note numbers that met channels, and the line where the original's were others."""
         if numbers := numbers_in(args, kwargs):
             at, source = len(self.numbers), ""
             if self._expected[at : at + 1] and self._expected[at].numbers != numbers:
                 source = network_line(self.module_names)
-            self.numbers.append(Number(name, numbers, len(self.calls) - 1, source))
+            call = call if call >= 0 else len(self.calls) - 1
+            self.numbers.append(Number(name, numbers, call, source))
 
     def _show(self, name: str, tensor: Tensor, args: tuple[Any, ...], out: Tensor) -> bool:
         """Whether the output is a parameter again that has no labels yet, turned perhaps."""
@@ -381,20 +398,3 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._names[id(out)] = parameter
         self._shown.append(out)  # so that its identity stays its own
         return True
-
-    def _is_followed(self, tensor: Tensor) -> bool:
-        """Whether a tensor with numbers has a stand-in, or shapes were written into it."""
-        if id(tensor) in self.stand_ins:
-            return True
-        return bool(self._written) and id(tensor.untyped_storage()) in self._written
-
-    def to_meta(self, tensor: Tensor) -> Tensor:
-        """What stands in for a tensor with numbers, or a new one of its shape."""
-        if tensor.is_meta:
-            return tensor
-        if (known := self.stand_ins.get(id(tensor))) is not None:  # kept in a list, say
-            return known
-        meta = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-        if self.values is not None:
-            self.values.note(meta, tensor)
-        return meta

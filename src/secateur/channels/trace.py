@@ -28,10 +28,12 @@ from secateur.channels.collect import collect
 from secateur.channels.groups import ChannelMap
 from secateur.channels.labels import Pin
 from secateur.channels.lines import raising_place
-from secateur.channels.notes import Given
+from secateur.channels.notes import Given, repeating
 from secateur.channels.recurrent import WholeLayers, is_recurrent, unchecked
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.run import Run
+from secateur.channels.splits import other_choices
+from secateur.channels.together import together
 from secateur.channels.values import ListsAsTensors
 from secateur.channels.walk import tensors_of, tensors_within
 from secateur.errors import TraceError
@@ -60,9 +62,23 @@ def trace(
     """
     with without_collections():
         run = record(model, example_input, rules)
-        channels = collect(run)
+        channels = mapped(run, model, example_input)
         run.forget()
+        if run.second is not None:
+            run.second.forget()
     return replace(channels, recording=run, model=model, example_input=example_input)
+
+
+def mapped(run: Run, model: nn.Module, example_input: Example) -> ChannelMap:
+    """The channel map of a recorded run, in which heads are channels and so are their widths.
+
+    Where views split channels into both, the network runs once more, for the other of the two.
+    """
+    channels = collect(run)
+    if not (choices := other_choices(run.splits, run.crossings)):
+        return channels
+    run.second = record(model, example_input, run.rules, repeating({}, choices))
+    return together(channels, collect(run.second))
 
 
 def record(
@@ -95,7 +111,8 @@ def recorded(
         if not known.takes_parts and now == known.shapes:
             return known, channels
     run = record(model, example_input, known.rules if isinstance(known, Run) else RULES)
-    return run, replace(collect(run), recording=run, model=model, example_input=example_input)
+    channels = mapped(run, model, example_input)
+    return run, replace(channels, recording=run, model=model, example_input=example_input)
 
 
 def replay(run: Run, model: nn.Module, example_input: Example) -> list[Tensor]:
@@ -133,6 +150,8 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> list[Tensor]:
         run.recognise(tensor)
         for labels in run.fields_of(tensor).values():
             run.pin(labels, "is an output of the network")
+    run.mixings.read(answer)
+    run.mixings.settle()
     _pin_kernels(run)
     run.notebook.pin_unreached()
     return answer

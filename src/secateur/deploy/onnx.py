@@ -259,8 +259,8 @@ def _attempts(
     found: tuple[Tensor, ...] | None = None
     if dynamic == "auto":
         try:
-            run, channels = recorded(flat.network, example_input)
-            other = of_another_size(flat.network, example_input, run, channels)
+            run, _ = recorded(flat.network, example_input)
+            other = of_another_size(flat.network, example_input, run)
         except TraceError:
             other = None
         if other is not None and (found := _runs(flat, other)) is not None:

@@ -27,6 +27,9 @@ FORMAT = "secateur.plan/1"
 Numbers = int | tuple["Numbers", ...]
 """A whole number, a row of them, a row of rows."""
 
+Rescaled = Mapping[str, tuple[tuple[int, float, tuple[int, ...]], ...]]
+"""Parameter -> (dimension, factor, positions along it before the cut) that are multiplied."""
+
 
 @dataclass(frozen=True)
 class PruningPlan:
@@ -37,6 +40,8 @@ class PruningPlan:
     `held_back` lists groups that were wanted but could not be scored or cut, with the reason;
     `limited` those that a rule of the budget left alone or gave another count, with the rule.
     `attributes` are sizes in the network's code that the cut changes, `module:name` to the value;
+    `rescaled` are parts of parameters that the cut multiplies by a number, so that attention which
+    is scaled by the width of its heads keeps its temperature;
     `made_biases` names the biases that a repair of the cut gave to layers that had none, which the
     costs do not count.
     """
@@ -52,6 +57,7 @@ class PruningPlan:
     limited: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, Numbers] = field(default_factory=dict)
     made_biases: tuple[str, ...] = ()
+    rescaled: Rescaled = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Before and after, asked and reached, what was limited or held back: a table to read."""
@@ -108,6 +114,8 @@ class PruningPlan:
             raw["before"], raw["after"] = Cost(**raw["before"]), Cost(**raw["after"])
             changed = raw.pop("attributes", {})
             raw["made_biases"] = tuple(map(str, raw.pop("made_biases", ())))
+            rescaled = raw.pop("rescaled", {})
+            raw["rescaled"] = {name: as_rescaled(rows) for name, rows in rescaled.items()}
             return cls(
                 **raw, attributes={name: as_numbers(value) for name, value in changed.items()}
             )
@@ -135,6 +143,15 @@ class PruningPlan:
                 raise PlanError(f"group {name!r} has channels 0 to {n - 1}, each once; got {gone}")
             if len(gone) == n:
                 raise PlanError(f"the plan would empty group {name!r}; keep at least one of {n}")
+
+
+def as_rescaled(rows: Any) -> tuple[tuple[int, float, tuple[int, ...]], ...]:
+    """What of one parameter is multiplied, from JSON.
+
+    >>> as_rescaled([[0, 0.5, [1, 2]]])
+    ((0, 0.5, (1, 2)),)
+    """
+    return tuple((int(dim), float(factor), tuple(map(int, at))) for dim, factor, at in rows)
 
 
 def as_numbers(value: Any) -> Numbers:

@@ -12,11 +12,11 @@ from secateur.channels.trace import recorded
 from secateur.channels.walk import tensors_of
 from secateur.errors import SurgeryError, VerificationError
 from secateur.plan.plan import PruningPlan
-from secateur.surgery.prove import Settled, prove, settled
+from secateur.surgery import in_turn
+from secateur.surgery.prove import Settled
 from secateur.surgery.pruned import Pruned
 from secateur.surgery.rebuild import shrink
 from secateur.surgery.verification import Verification
-from secateur.surgery.verify import verified
 
 
 def cut(
@@ -54,12 +54,12 @@ def cut(
     check_values(model)
     plan.check(channels)
     if hold_back:
-        found = settled(model, plan, example_input, run, channels)
+        found = in_turn.settled(model, plan, example_input, run, channels)
         _say_held_back(plan, found.plan)
     else:
-        proved = prove(model, plan, example_input, run, channels)
+        proved = in_turn.proved(model, plan, example_input, run, channels)
         small = shrink(model, proved, channels)
-        checked = verified(model, small, proved, channels, example_input)
+        checked = in_turn.verified(model, small, proved, channels, example_input)
         found = Settled(proved, small, checked)
     return as_pruned(found, channels, earlier)
 
@@ -91,7 +91,7 @@ def verify(pruned: Pruned) -> Verification:
     """
     whole, small, plan = pruned.model, pruned.network, pruned.plan
     try:
-        return verified(whole, small, plan, pruned.channels, pruned.example_input)
+        return in_turn.verified(whole, small, plan, pruned.channels, pruned.example_input)
     except VerificationError as error:
         was = tensors_of(shrink(whole, plan, pruned.channels))
         changed = [name for name, t in tensors_of(small).items() if not _same(was.get(name), t)]

@@ -10,10 +10,10 @@ from secateur.channels.rules import RULES, Rule
 from secateur.channels.trace import Example, trace
 from secateur.errors import PlanError
 from secateur.plan.plan import PruningPlan
+from secateur.surgery.in_turn import verified
 from secateur.surgery.package import add_biases
 from secateur.surgery.pruned import Pruned
 from secateur.surgery.rebuild import shrink
-from secateur.surgery.verify import verified
 
 
 def replayed(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from secateur.channels.collect import collect
-from secateur.channels.groups import ChannelMap
+from secateur.channels.notes import repeating
 from secateur.channels.run import Run
 from secateur.channels.trace import Example, record
 from secateur.errors import TraceError
@@ -77,9 +77,7 @@ def _drawn(tensor: Tensor, n_rows: int | None, generator: torch.Generator) -> Te
     return torch.randint(low, high + 1, tensor.shape, generator=generator, dtype=tensor.dtype)
 
 
-def of_another_size(
-    model: nn.Module, example_input: Example, original: Run, channels: ChannelMap
-) -> Example | None:
+def of_another_size(model: nn.Module, example_input: Example, original: Run) -> Example | None:
     """An example whose sizes differ along every dimension that may vary, or None if none may.
 
     A dimension may vary if the network runs on shapes with another size of it and its channel map
@@ -96,13 +94,15 @@ def of_another_size(
 
     def traced(sizes: Mapping[Place, int]) -> Run | None:
         try:
-            return record(model, example(sizes), original.rules)
+            return record(model, example(sizes), original.rules, repeating(original.decisions))
         except TraceError:
             return None
 
+    own = collect(original).fingerprint
+
     def same_map(sizes: Mapping[Place, int]) -> bool:
         run = traced(sizes)
-        return run is not None and collect(run).fingerprint == channels.fingerprint
+        return run is not None and collect(run).fingerprint == own
 
     classes = list(_classes(leaves))
     likely = [one for one in classes if not any(_is_of_channels(place, leaves) for place in one[0])]

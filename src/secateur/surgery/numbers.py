@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from secateur.channels.attention import converted_back
 from secateur.channels.walk import modules_of
 from secateur.errors import SurgeryError
 from secateur.plan.plan import Numbers, as_numbers
@@ -48,6 +49,8 @@ def set_numbers(model: nn.Module, numbers: Mapping[str, Mapping[str, Numbers]]) 
         for name, value in attributes.items():
             if name in own and as_numbers(own[name]) != value:
                 setattr(modules[path], name, like(own[name], value))
+    for module in modules.values():
+        converted_back(module)
 
 
 def set_attributes(model: nn.Module, attributes: Mapping[str, Numbers]) -> None:

@@ -14,13 +14,14 @@ from secateur.channels.call import Call
 from secateur.channels.cost import Removal, kept_positions, remaining_shapes
 from secateur.channels.groups import ChannelMap
 from secateur.channels.labels import meeting_pairs
-from secateur.channels.notes import Given
+from secateur.channels.notes import Given, repeating
 from secateur.channels.run import TAKES_PARTS, Run
 from secateur.channels.trace import Example, replay, without_collections
 from secateur.channels.walk import modules_of
 from secateur.errors import TraceError
 from secateur.plan.plan import Numbers
 from secateur.surgery.numbers import set_attributes
+from secateur.surgery.temperature import Rescaling, remedy
 from secateur.surgery.widths import follow, mirror
 from secateur.surgery.witness import Witness
 
@@ -32,13 +33,14 @@ class Objection:
     """One place where a plan does not line up: what is wrong, whose groups, and where.
 
     `place` is the operator and the lines of the network's code, where an operator raised. With
-    `one_of` not all of the groups need be to blame.
+    `one_of` not all of the groups need be to blame. A `remedy` makes up for what is wrong.
     """
 
     text: str
     groups: tuple[str, ...]
     place: tuple[str, ...] = ()
     one_of: bool = False
+    remedy: tuple[Rescaling, ...] = ()
 
 
 @without_collections()
@@ -89,7 +91,8 @@ def groups_of_places(
 ) -> Mapping[tuple[str, ...], tuple[str, ...]]:
     """Which groups every place in the network's code works on."""
     witness = Witness(original, channels, {group.name: (0,) for group in channels.groups})
-    run = Run(model, original.rules, None, note_places=True, with_values=original.with_values)
+    again = repeating(original.decisions)
+    run = Run(model, original.rules, again, note_places=True, with_values=original.with_values)
     replay(run, model, example_input)
     labels: dict[tuple[str, ...], list[Labels]] = {}
     for call, lines in zip(run.calls, run.places, strict=True):
@@ -140,7 +143,7 @@ def _misalignments(run: Run, original: Run, witness: Witness) -> list[Objection]
             text = f"after the cut a prunable dimension {pin.reason} at {pin.source}"
             groups = witness.groups(own) or witness.groups_before(run, pin.call)
             found.append(Objection(text, groups))
-    return list(_apart(found))
+    return found if all(one.remedy for one in found) else list(_apart(found))
 
 
 def _other_numbers(run: Run, original: Run, witness: Witness) -> Iterable[Objection]:
@@ -158,7 +161,8 @@ def _other_numbers(run: Run, original: Run, witness: Witness) -> Iterable[Object
                 f"after the cut {now.operator} at {now.source} computes with {one:.6g}, not "
                 f"{other:.6g}: a width is used as a value there"
             )
-            yield Objection(text, witness.groups_at(run, now.call), one_of=True)
+            cure = remedy(run, now, before)
+            yield Objection(text, witness.groups_at(run, now.call), one_of=True, remedy=cure)
 
 
 def _wrong_pieces(

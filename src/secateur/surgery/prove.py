@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 from typing import get_args
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
-from secateur.channels.cost import Dtype, Removal, cost, remaining_shapes
+from secateur.channels.cost import Dtype, Removal, cost, kept_positions, remaining_shapes
 from secateur.channels.groups import ChannelMap
+from secateur.channels.notes import repeating
 from secateur.channels.run import Run
 from secateur.channels.trace import Example, record
 from secateur.errors import ProofError
-from secateur.plan.plan import Numbers, PruningPlan
+from secateur.plan.plan import Numbers, PruningPlan, Rescaled
 from secateur.plan.reach import RATIO_OF, share_gone, share_gone_of
 from secateur.surgery.objections import Objection, groups_of_places, objections
 from secateur.surgery.rebuild import shrink
 from secateur.surgery.sizes import Survey, survey, told_its_width
+from secateur.surgery.temperature import Rescaling, factors
 from secateur.surgery.verification import TOLERANCE, Verification
 from secateur.surgery.verify import Check
 from secateur.surgery.widths import names_of_widths
@@ -70,9 +74,10 @@ def settled(
     proof = Proof(model, example_input, original, channels)
     check = Check(model, channels, original, example_input)
     found = _verified(proof, check, plan) if lines_up else _cut(proof, check, plan)
-    if not found.verification.holds and found.plan.attributes:  # a number was more than a size
-        proof = replace(proof, sizes=False)
-        found = _cut(proof, check, plan)
+    for less in (replace(proof, values=False), replace(proof, sizes=False, values=False)):
+        if not found.verification.holds and (found.plan.attributes or found.plan.rescaled):
+            proof = less  # a number was more than a size
+            found = _cut(proof, check, plan)
     if found.verification.holds:
         return found
     permuted = found.verification.relative_error <= TOLERANCE
@@ -136,59 +141,109 @@ def prove(
     Raises:
         ProofError: naming the operator and the line of the network's code that does not line up.
     """
-    attributes, found = Proof(model, example_input, original, channels).of(plan)
-    for objection in found:
+    found = Proof(model, example_input, original, channels).of(plan)
+    for objection in found.objections:
         names = ", ".join(map(repr, objection.groups)) or "the groups this line works on"
         raise ProofError(
             f"{objection.text}; ignore {names}, write sizes from the tensors' own shapes, "
             "or let cut hold them back"
         )
-    return replace(plan, attributes=attributes)
+    return replace(plan, attributes=found.attributes, rescaled=found.rescaled)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a plan has to change beside shapes, and what stands against it nevertheless."""
+
+    attributes: Mapping[str, Numbers]
+    rescaled: Rescaled
+    objections: list[Objection]
+
+
+def _before_the_cut(
+    rescaled: Iterable[Rescaling], kept: Mapping[tuple[str, int], NDArray[np.int64]]
+) -> Rescaled:
+    """Rescalings as a plan has them, of positions as they are before the cut."""
+    found: dict[str, list[tuple[int, float, tuple[int, ...]]]] = {}
+    for one in rescaled:
+        stays = kept.get((one.parameter, one.dim))
+        at = one.positions if stays is None else stays[one.positions]
+        row = one.dim, one.factor, tuple(at.tolist())
+        found.setdefault(one.parameter, []).append(row)
+    return {name: tuple(rows) for name, rows in found.items()}
 
 
 @dataclass
 class Proof:
-    """What plans of one network are proved with; whether sizes in attributes may change."""
+    """What plans of one network are proved with.
+
+    Whether `sizes` in attributes may change, and those too whose `values` are computed with.
+    """
 
     model: nn.Module
     example: Example
     original: Run
     channels: ChannelMap
     sizes: bool = True
+    values: bool = True
 
-    def of(self, plan: PruningPlan) -> tuple[Mapping[str, Numbers], list[Objection]]:
+    def of(self, plan: PruningPlan) -> Fit:
         """The attributes that a plan has to change, and the objections that there still are.
 
         They follow from what goes alone: those that the plan came with may be of more than that.
         """
         if not self.sizes:
-            return {}, self._objections(plan.remove, {})
+            return self._fit(plan.remove, {})
         told, _ = names_of_widths(self.model, remaining_shapes(self.channels, plan.remove))
         if told:  # unless the network's code computes with one of them
-            attributes, found = self._surveyed(plan.remove, told)
-            if not found:
-                return attributes, found
+            found = self._surveyed(plan.remove, told)
+            if not found.objections:
+                return found
         return self._surveyed(plan.remove, {})
 
-    def _surveyed(
-        self, remove: Removal, told: Mapping[str, Numbers]
-    ) -> tuple[Mapping[str, Numbers], list[Objection]]:
+    def _surveyed(self, remove: Removal, told: Mapping[str, Numbers]) -> Fit:
         """The same with these attributes, and what the survey adds where it is needed."""
         attributes = told
         if "survey" in vars(self) or told_its_width(self.model):
             attributes = {**told, **self.survey.attributes(self.channels, remove)}
+        found = self._fit(remove, attributes)
+        for values in (False, True)[: 1 + self.values]:
+            if not found.objections:
+                break
+            of_survey = self.survey.attributes(self.channels, remove, values=values)
+            if (changed := {**told, **of_survey}) != attributes:
+                attributes, other = changed, self._fit(remove, changed)
+                found = other if not values or not other.objections else found
+        return found
+
+    def _fit(self, remove: Removal, attributes: Mapping[str, Numbers]) -> Fit:
+        """What these attributes come to: numbers that are made up for are no objection."""
         found = self._objections(remove, attributes)
-        if found:
-            changed = {**told, **self.survey.attributes(self.channels, remove)}
-            if changed != attributes:
-                attributes, found = changed, self._objections(remove, changed)
-        return attributes, found
+        if self.values and found and all(objection.remedy for objection in found):
+            rescaled = factors([one for objection in found for one in objection.remedy])
+            if rescaled is not None:
+                kept = kept_positions(self.channels, remove)
+                return Fit(attributes, _before_the_cut(rescaled, kept), [])
+        return Fit(attributes, {}, found)
+
+    @cached_property
+    def second(self) -> Proof | None:
+        """What is proved of groups of the second reading, if there is one."""
+        run = self.original.second
+        return None if run is None else replace(self, original=run)
 
     @cached_property
     def survey(self) -> Survey:
         """Where the network's code gives sizes."""
-        given = self.model, self.example, self.original.rules
-        return survey(*given, with_values=self.original.with_values)
+        return survey(self.model, self.example, self.original)
+
+    def balanced(self, remove: Removal) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+        """What is left of a removal when sizes that must be equal are, and for which lines."""
+        for values in (True, False)[1 - self.values :]:
+            evened, lines = self.survey.balanced(self.channels, remove, values=values)
+            if evened != remove:
+                break
+        return evened, lines
 
     @cached_property
     def users(self) -> Mapping[tuple[str, ...], tuple[str, ...]]:
@@ -211,7 +266,8 @@ class Proof:
         given = self.model, remove, self.example
         found = objections(*given, self.original, self.channels, attributes)
         if found and not self.original.calls:  # which are needed to say who is to blame
-            self.original = record(self.model, self.example, self.original.rules)
+            again = repeating(self.original.decisions)
+            self.original = record(self.model, self.example, self.original.rules, again)
             found = objections(*given, self.original, self.channels, attributes)
         return found
 
@@ -227,11 +283,12 @@ def lined_up(proof: Proof, plan: PruningPlan) -> PruningPlan:
     uneven: dict[str, str] = {}
     places: Counter[tuple[str, ...]] = Counter()
     for round_ in count():
-        attributes, found = proof.of(replace(plan, remove=remove))
+        fit = proof.of(replace(plan, remove=remove))
+        found = fit.objections
         if not found or not remove:
             break
         if proof.sizes and round_ < _PATIENCE:
-            evened, lines = proof.survey.balanced(proof.channels, remove)
+            evened, lines = proof.balanced(remove)
             uneven |= lines
             if evened != remove:
                 remove = evened
@@ -251,7 +308,8 @@ def lined_up(proof: Proof, plan: PruningPlan) -> PruningPlan:
             held_back |= dict.fromkeys(remove, found[0].text)
             remove.clear()
     after = cost(proof.channels, remove)
-    if (remove, attributes, after) == (plan.remove, plan.attributes, plan.after):
+    changed = remove, fit.attributes, fit.rescaled, after
+    if changed == (plan.remove, plan.attributes, plan.rescaled, plan.after):
         return plan
     limited = dict(plan.limited)
     for name, line in uneven.items():
@@ -264,14 +322,15 @@ def lined_up(proof: Proof, plan: PruningPlan) -> PruningPlan:
         plan,
         remove=remove,
         after=after,
-        reached=_reached(plan, proof.channels, remove),
+        reached=reached(plan, proof.channels, remove),
         held_back=held_back,
         limited=limited,
-        attributes=attributes,
+        attributes=fit.attributes,
+        rescaled=fit.rescaled,
     )
 
 
-def _reached(plan: PruningPlan, channels: ChannelMap, remove: Removal) -> dict[str, float]:
+def reached(plan: PruningPlan, channels: ChannelMap, remove: Removal) -> dict[str, float]:
     """What a plan reached, with another removal; an estimated latency stands as it was."""
     before, after = cost(channels), cost(channels, remove)
     now: dict[str, float] = {

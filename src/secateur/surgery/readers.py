@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from secateur.channels.cost import Removal, kept_positions, owner_module
 from secateur.channels.groups import ChannelMap, Layer
 from secateur.channels.receptive_fields import Kernel, read_at, rows_of_weight
+from secateur.plan.plan import Rescaled
 
 _N_SPATIAL: Mapping[type[nn.Module], int] = {
     nn.Linear: 0,
@@ -74,11 +75,15 @@ def seen_by(module: nn.Module, reader: nn.Module, args: Any, kwargs: Any, output
 
 @dataclass(frozen=True)
 class Site:
-    """A reader of the uncut network: outputs that stay, whether inputs go, its own batch norm."""
+    """A reader of the uncut network: outputs that stay, whether inputs go, its own batch norm.
+
+    `factor` is what the cut multiplies its outputs by, those that stay.
+    """
 
     kept: Tensor | None
     lost: bool
     norm: str | None
+    factor: Tensor | None = None
 
 
 def sites_of(model: nn.Module, remove: Removal, channels: ChannelMap) -> dict[str, Site]:
@@ -108,6 +113,18 @@ def sites_of(model: nn.Module, remove: Removal, channels: ChannelMap) -> dict[st
         norm = _own_norm(channels.by_weight.get(weight), modules, channels)
         sites[name] = Site(outputs, weight in lost, norm)
     return sites
+
+
+def multiplied(sites: Mapping[str, Site], rescaled: Rescaled) -> dict[str, Site]:
+    """The same with the factors by which a cut multiplies their outputs."""
+    found = dict(sites)
+    for name, site in sites.items():
+        for dim, factor, at in rescaled.get(name, rescaled.get(f"{name}.weight", ())):
+            if dim == 0 and site.kept is not None:
+                own = torch.ones(len(site.kept)) if site.factor is None else site.factor
+                mine = torch.isin(site.kept, torch.tensor(at))
+                site = found[name] = replace(site, factor=torch.where(mine, own * factor, own))
+    return found
 
 
 def without_bias(network: nn.Module, sites: Mapping[str, Site]) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from secateur.channels.attention import converted, converted_back
 from secateur.channels.cost import kept_positions
 from secateur.channels.groups import ChannelMap
 from secateur.channels.repaired import Site, sites
@@ -57,9 +58,22 @@ def rebuild(
         ) from error
     for site in computed:
         _compute_anew(site, made.get_submodule(site.module))
+    for path, module in modules_of(made):
+        if _changed(model.get_submodule(path), module):
+            converted(module)
     follow(made, mirrors)
     set_attributes(made, attributes or {})
+    for _, module in modules_of(made):
+        converted_back(module)
     return made
+
+
+def _changed(before: nn.Module, after: nn.Module) -> bool:
+    """Whether an attention's own tensors, or its output's, have other shapes than before."""
+    if not isinstance(before, nn.MultiheadAttention):
+        return False
+    shapes = [[tensor.shape for tensor in module.parameters()] for module in (before, after)]
+    return shapes[0] != shapes[1]
 
 
 def _compute_anew(site: Site, module: nn.Module) -> None:
@@ -72,11 +86,25 @@ def _compute_anew(site: Site, module: nn.Module) -> None:
     setattr(module, site.name, weight)
 
 
+def rescaled(
+    tensor: Tensor, rows: Sequence[tuple[int, float, tuple[int, ...]]], *, back: bool = False
+) -> Tensor:
+    """A copy, parts of which are multiplied by a number, or divided by it."""
+    made = tensor.double()
+    for dim, factor, at in rows:
+        scale = torch.ones(made.shape[dim], dtype=torch.float64, device=made.device)
+        scale[list(at)] = 1 / factor if back else factor
+        made = made * scale.view([-1 if k == dim else 1 for k in range(made.ndim)])
+    return made.to(tensor.dtype)
+
+
 def shrink(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> nn.Module:
     """A copy of a network without the channels of a plan; nothing is proved."""
     named = tensors_of(model)
     tensors: dict[str, Tensor] = {}
     kept = kept_positions(channels, plan.remove)
+    for name, rows in plan.rescaled.items():
+        tensors[name] = rescaled(named[name].detach(), rows)
     for (name, dim), positions in kept.items():
         old = tensors.get(name, named[name].detach())
         part = old.index_select(dim, torch.from_numpy(positions).to(old.device))

@@ -93,6 +93,7 @@ def reconstruct(
     calls, n_inputs = drawn(batches, device, seed, most)
     full = rebuild(pruned.model, {})
     sites = readers.sites_of(pruned.model, pruned.plan.remove, pruned.channels)
+    sites = readers.multiplied(sites, pruned.plan.rescaled)
     bare = [] if make_biases else readers.without_bias(full, sites)
     sites = {name: site for name, site in sites.items() if name not in bare}
     survey = survey_of(full, calls, sites)

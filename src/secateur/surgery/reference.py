@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_map_only
 from secateur.channels.arithmetic import convolution, matrix_product, trilinear, vector_product
 from secateur.channels.cost import Removal
 from secateur.channels.groups import ChannelMap
+from secateur.channels.notes import repeating
 from secateur.channels.recurrent import recurrent
 from secateur.channels.run import Run
 from secateur.channels.trace import Example, replay
@@ -55,7 +56,7 @@ def silent_answer(
     Raises:
         TraceError: the network does not run on this example.
     """
-    run = Run(model, original.rules, None, with_values=True)
+    run = Run(model, original.rules, repeating(original.decisions), with_values=True)
     run.values = numbers = _Silent(run, removed_positions(channels, remove), over)
     answer = replay(run, model, example)
     found = [numbers.known(tensor) for tensor in answer]

@@ -17,7 +17,8 @@ from secateur.errors import BudgetError
 from secateur.plan.budget import Budget
 from secateur.plan.plan import PruningPlan
 from secateur.plan.reach import asked, limits, reached, spent
-from secateur.surgery.prove import Proof, Settled, lined_up, settled
+from secateur.surgery.in_turn import lined_up, settled
+from secateur.surgery.prove import Proof, Settled
 
 Selection = Callable[[ChannelMap, Budget], PruningPlan]
 """Makes a plan of a channel map and a budget: a scope with its scores."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from secateur.channels.cost import kept_positions, owner_module
 from secateur.channels.groups import ChannelMap
 from secateur.errors import SurgeryError
-from secateur.plan.plan import Numbers, PruningPlan
+from secateur.plan.plan import Numbers, PruningPlan, Rescaled
 from secateur.surgery.numbers import set_numbers, whole_numbers
 from secateur.surgery.readers import is_transposed, n_spatial
-from secateur.surgery.rebuild import rebuild
+from secateur.surgery.rebuild import rebuild, rescaled
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,15 @@ class Removed:
         kept: parameter or buffer -> for every dimension that shrinks the positions that stay.
         widths: module -> its attributes that are whole numbers or rows of them, before the cut
             (`out_channels`, `groups`, …), since some cannot be read off the shapes.
+        rescaled: parameter -> what of it the cut multiplied by a number; `whole` has it as it was.
     """
 
     values: Mapping[str, Tensor]
     shapes: Mapping[str, tuple[int, ...]]
     kept: Mapping[str, Mapping[int, tuple[int, ...]]]
     widths: Mapping[str, Mapping[str, Numbers]]
+    rescaled: Rescaled = field(default_factory=dict)
+    whole: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def remember(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> Removed:
@@ -53,6 +56,8 @@ def remember(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> Remov
         shapes={name: channels.shapes[name] for name in kept},
         kept=kept,
         widths={name: found for name, m in model.named_modules() if (found := whole_numbers(m))},
+        rescaled=plan.rescaled,
+        whole={name: tensors[name].detach().clone() for name in plan.rescaled},
     )
 
 
@@ -82,11 +87,20 @@ def restore(small: nn.Module, removed: Removed) -> nn.Module:
         stays = _stays(full, kept)
         full[stays] = part.flatten()
         full[~stays] = values.to(part)
-        tensors[name] = full
+        tensors[name] = _multiplied_back(full, stays, name, removed)
     tensors |= _made_biases(small, removed, have)
     made = rebuild(small, tensors)
     set_numbers(made, removed.widths)
     return made
+
+
+def _multiplied_back(full: Tensor, stays: Tensor, name: str, removed: Removed) -> Tensor:
+    """A parameter without the factors that a cut gave it; bit for bit where it is as it was cut."""
+    if (rows := removed.rescaled.get(name)) is None:
+        return full
+    whole = removed.whole[name].to(full)
+    undone = torch.where(stays, rescaled(full, rows, back=True), full)
+    return torch.where(stays & (full == rescaled(whole, rows)), whole, undone)
 
 
 def _made_biases(

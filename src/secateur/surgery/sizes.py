@@ -23,8 +23,8 @@ from secateur.channels.cost import Removal
 from secateur.channels.groups import ChannelMap
 from secateur.channels.lines import network_line
 from secateur.channels.normalisation import groups_go_whole
+from secateur.channels.notes import repeating
 from secateur.channels.recurrent import NAMES, equal_widths, given_to
-from secateur.channels.rules import RULES, Rule
 from secateur.channels.run import Run
 from secateur.channels.trace import Example, replay, untouched
 from secateur.errors import TraceError
@@ -207,9 +207,10 @@ sizes stand in the function's arguments, in the same order."""
 class Survey(TorchFunctionMode):
     """One run of a network that notes where its code gives sizes, and where they are from."""
 
-    def __init__(self, model: nn.Module, rules: Mapping[str, Rule], with_values: bool) -> None:
+    def __init__(self, model: nn.Module, original: Run) -> None:
         super().__init__()
-        self.run = Run(model, rules, None, with_values=with_values)
+        given = repeating(original.decisions)
+        self.run = Run(model, original.rules, given, with_values=original.with_values)
         self.uses: list[Use] = []
         self.values: dict[tuple[str, str], Any] = {}
         self.valued: set[Attribute] = set()
@@ -266,10 +267,15 @@ class Survey(TorchFunctionMode):
             want = Want(value, self.run.fields_of(x).get(dim), dim)
             self.uses.append(Use(Attribute(path, name, (), value), want, f"module {path}"))
 
-    def attributes(self, channels: ChannelMap, remove: Removal) -> Mapping[str, Numbers]:
-        """The attributes that a plan changes, `module:name` -> their values after it."""
+    def attributes(
+        self, channels: ChannelMap, remove: Removal, *, values: bool = False
+    ) -> Mapping[str, Numbers]:
+        """The attributes that a plan changes, `module:name` -> their values after it.
+
+        With `values` those too that are computed with.
+        """
         alive = Balance(self.run.notebook, channels, remove).alive
-        assigned = solved(self.uses, self.valued, alive)
+        assigned = solved(self.uses, set() if values else self.valued, alive)
         found: dict[str, Numbers] = {}
         for (path, name), value in self.values.items():
             changed = sized(value, partial(_after, assigned, path, name))
@@ -278,11 +284,14 @@ class Survey(TorchFunctionMode):
         return found
 
     def balanced(
-        self, channels: ChannelMap, remove: Removal
+        self, channels: ChannelMap, remove: Removal, *, values: bool = False
     ) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
-        """What is left of a removal when sizes that must be equal are, and for which lines."""
+        """What is left of a removal when sizes that must be equal are, and for which lines.
+
+        With `values` attributes may change that are computed with.
+        """
         balance = Balance(self.run.notebook, channels, remove)
-        balance.settle(self.uses, self.valued)
+        balance.settle(self.uses, set() if values else self.valued)
         return balance.remove, balance.lines
 
 
@@ -292,18 +301,17 @@ def _after(
     return assigned.get(Attribute(path, name, at, number), number)
 
 
-def survey(
-    model: nn.Module,
-    example_input: Example,
-    rules: Mapping[str, Rule] = RULES,
-    *,
-    with_values: bool = False,
-) -> Survey:
+def survey(model: nn.Module, example_input: Example, original: Run) -> Survey:
     """Find out which attributes of a network its code uses as sizes; the model is untouched.
 
     Where the network cannot run with marked numbers, nothing is found.
+
+    Args:
+        model: the network.
+        example_input: what it is called with.
+        original: a recorded run of it, whose choices are made again.
     """
-    found = Survey(model, rules, with_values)
+    found = Survey(model, original)
     with untouched(model.modules()):
         found.mark(model)
         hooks = [

@@ -15,7 +15,7 @@ from secateur.channels.cost import owner_module
 from secateur.channels.groups import ChannelMap, Mixing
 from secateur.channels.repaired import sites
 from secateur.channels.run import Run
-from secateur.channels.trace import Example, recorded, untouched
+from secateur.channels.trace import Example, untouched
 from secateur.channels.walk import modules_of, tensors_of
 from secateur.errors import VerificationError
 from secateur.plan.plan import PruningPlan
@@ -39,18 +39,18 @@ def verified(
     plan: PruningPlan,
     channels: ChannelMap,
     example_input: Example,
+    original: Run,
 ) -> Verification:
     """Compare `small` with the whole `model` in which the channels of a plan are silent.
 
     Both run in float64 with one seed, on numbers drawn in the example's range and, where the
     network runs with other sizes than the example's, on one of those as well.
 
+    `original` is a recorded run of the model, of the reading that the plan's groups are of.
+
     Raises:
-        PlanError: the plan was made for another network.
         VerificationError: they differ.
     """
-    original, channels = recorded(model, example_input, channels)
-    plan.check(channels)
     found = Check(model, channels, original, example_input).of(plan, small)
     if not found.holds:
         raise VerificationError(
@@ -108,7 +108,7 @@ class Check:
         """An example of another size, looked for once for a recorded run."""
         run = self.original
         if not run.looked_for_size:
-            run.of_another_size = of_another_size(self.model, self.example, run, self.channels)
+            run.of_another_size = of_another_size(self.model, self.example, run)
             run.looked_for_size = True
         other: Example | None = run.of_another_size
         return other
@@ -154,12 +154,12 @@ class Check:
         )
 
     def _in_float64(self, plan: PruningPlan, small: nn.Module) -> nn.Module:
-        """The cut network in float64, what `repair` made of magnitudes as it was before rounding.
+        """The cut network in float64, with what a cut scales as it was before rounding.
 
         So where they differ from that by no more than their own precision rounds.
         """
         cut, own = in_float64(small), tensors_of(small)
-        scales = [name for site in sites(self.model) for name in site.scales]
+        scales = [name for site in sites(self.model) for name in site.scales] + [*plan.rescaled]
         if not scales:
             return cut
         exact = tensors_of(shrink(self._exact, plan, self.channels))

@@ -113,6 +113,8 @@ class Walk:
             rows = readers.outputs_at(module, out, self._places(name, call, use, module, out))
             kept = self.sites[name].kept
             rows = rows if kept is None else rows[:, kept.to(rows.device)]
+            if (factor := self.sites[name].factor) is not None:
+                rows = rows * factor.to(rows)
             self.targets[name, call, use] = readers.without_channels(module, out), rows
 
         last = [sum(self.survey.uses[name][k] for name in taken) for k in range(len(self.calls))]

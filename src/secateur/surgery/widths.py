@@ -51,6 +51,10 @@ def _prelu(shape: torch.Size, _: int) -> dict[str, int]:
     return {"num_parameters": shape[0]}
 
 
+def _attention(shape: torch.Size, _: int) -> dict[str, int]:
+    return {"embed_dim": shape[1]}
+
+
 _WIDTHS: dict[type[nn.Module], Callable[[torch.Size, int], Mapping[str, Any]]] = {
     nn.Conv1d: _convolution,
     nn.Conv2d: _convolution,
@@ -76,6 +80,7 @@ _WIDTHS: dict[type[nn.Module], Callable[[torch.Size, int], Mapping[str, Any]]] =
     nn.RNNCell: _recurrent(1),
     nn.GRUCell: _recurrent(3),
     nn.LSTMCell: _recurrent(4),
+    nn.MultiheadAttention: _attention,
 }
 """Attributes that mirror the shape of a module's weight. Add a line for a type of your own."""
 
@@ -100,7 +105,7 @@ def mirror(module: nn.Module) -> Mirror | None:
 def mirrored(module: nn.Module) -> Collection[str]:
     """Attributes that follow the shapes of the module's own tensors."""
     found = mirror(module)
-    return {*found.widths, "groups", "num_groups"} if found is not None else ()
+    return {*found.widths, "groups", "num_groups", "kdim", "vdim"} if found is not None else ()
 
 
 def follow(model: nn.Module, before: Sequence[Mirror | None]) -> None:
@@ -120,6 +125,9 @@ def follow(model: nn.Module, before: Sequence[Mirror | None]) -> None:
             setattr(module, "groups", groups)  # noqa: B010
         if isinstance(module, nn.GroupNorm) and groups_go_whole(old.n_first, groups):
             module.num_groups = len(weight) // per_group
+        if isinstance(module, nn.MultiheadAttention):
+            own = module.k_proj_weight, module.v_proj_weight
+            module.kdim, module.vdim = ((weight if w is None else w).shape[1] for w in own)
         for attribute, value in {**rule(weight.shape, groups), **_projected(module)}.items():
             if old.widths.get(attribute) != value:
                 setattr(module, attribute, value)
@@ -138,11 +146,21 @@ def _rule(kind: Any) -> Callable[[torch.Size, int], Mapping[str, Any]] | None:
 _OF_HOOKS = ("weight_v", "weight_orig")
 """What a hook computes the weight from before every call: of its shape, and never stale."""
 
+_NAMES = (
+    "weight",
+    "running_mean",
+    "weight_ih_l0",
+    "weight_ih",
+    "in_proj_weight",
+    "q_proj_weight",
+)
+"""What else it may be called."""
+
 
 def _weight(module: nn.Module) -> Tensor | None:
     """The tensor whose shape a module's attributes mirror."""
     with evaluated(module):
-        for name in (*_OF_HOOKS, "weight", "running_mean", "weight_ih_l0", "weight_ih"):
+        for name in (*_OF_HOOKS, *_NAMES):
             if name in _OF_HOOKS and name not in module._parameters:
                 continue
             if isinstance(tensor := getattr(module, name, None), Tensor):
