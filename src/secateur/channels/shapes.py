@@ -220,7 +220,7 @@ def rounded(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
 _ROUNDED = """fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask
     _fake_quantize_per_tensor_affine_cachemask_tensor_qparams"""
 _ELEMENTWISE = """relu relu6 hardswish hardtanh hardsigmoid sigmoid silu gelu tanh leaky_relu elu
-    mish softplus neg abs exp sqrt rsqrt erf sin cos log log1p log_sigmoid pow"""
+    mish softplus neg abs exp sqrt rsqrt erf sin cos log log1p pow"""
 _CLAMPS = "clamp clamp_min clamp_max"
 _OF_TWO = "add sub mul div rsub _prelu_kernel maximum minimum"
 _COMPARED = "eq ne lt le gt ge"
