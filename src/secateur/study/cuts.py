@@ -212,8 +212,8 @@ def _repaired(
         "repair": cell.repair,
         "repair_kept": found.kept,
         "repair_inputs": found.n_inputs,
-        "error_cut": _finite(found.error_before),
-        "error_repaired": _finite(found.error_after),
+        "output_error_cut": _finite(found.error_before),
+        "output_error_repaired": _finite(found.error_after),
     }
 
 

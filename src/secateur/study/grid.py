@@ -122,8 +122,9 @@ def is_control(method: str) -> bool:
 
 
 def repairs_in(rows: Iterable[Row]) -> tuple[str, ...]:
-    """Repairs of the cuts in rows, by name; "none" of those that were not repaired."""
-    return tuple(sorted({row.get("repair", "none") for row in rows if row["kind"] == "pruned"}))
+    """Repairs of the cuts in rows: "none" where there is none, then the others by name."""
+    found = {row.get("repair", "none") for row in rows if row["kind"] == "pruned"}
+    return tuple(sorted(found, key=lambda repair: (repair != "none", repair)))
 
 
 def by_method(rows: Iterable[Row]) -> tuple[Row, ...]:
