@@ -126,6 +126,21 @@ def test_calibration_names_the_cells_that_look_at_data_and_no_others() -> None:
     assert old.id == few[0].id and "calibration" not in old.content()
 
 
+def test_a_repair_adds_cells_and_changes_none() -> None:
+    old = units(recipe())
+    both, fewer = (
+        units(recipe(pruning=pruning(repair=["reconstruct", "none"], repair_inputs=n)))
+        for n in (250, 50)
+    )
+    assert [unit.base.id for unit in both] == [unit.base.id for unit in old]
+    assert len(set(ids(both))) == len(ids(both)) == len(old) * (1 + 2 * 4)
+    assert set(ids(old)) == set(ids(both)) & set(ids(fewer))
+    for cell in both[0].pruned:
+        assert (cell.repair == "none") == (cell.id in ids(old)) == ("repair" not in cell.content())
+        assert cell.repair_inputs == (None if cell.repair == "none" else 250)
+    assert str(both[0].pruned[0]).startswith("l1 uniform 0.3 then reconstruct of ")
+
+
 def test_ids_depend_on_neither_order_nor_words_nor_paths() -> None:
     other = recipe(
         name="another",

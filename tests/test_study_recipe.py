@@ -364,6 +364,24 @@ def test_a_recipe_is_frozen() -> None:
             "pruning.ratios.1: 1 is not allowed; give a number above 0 and below 1",
         ),
         (
+            {"pruning": {"criteria": ["l1"], "ratios": [0.5], "repair": "reconstrukt"}},
+            "pruning.repair.0: no choice 'reconstrukt'; there are batch_norm, bias, none, "
+            "reconstruct; did you mean 'reconstruct'?",
+        ),
+        (
+            {"pruning": {"criteria": ["l1"], "ratios": [0.5], "repair": True}},
+            "pruning.repair: True is not allowed; give a list of at least 1, each one of none, "
+            "batch_norm, bias, reconstruct",
+        ),
+        (
+            {"pruning": {"criteria": ["l1"], "ratios": [0.5], "repair": ["bias", "bias"]}},
+            "pruning.repair: bias is given twice; give each once",
+        ),
+        (
+            {"pruning": {"criteria": ["l1"], "ratios": [0.5], "repair_inputs": 1}},
+            "pruning.repair_inputs: 1 is not allowed; give a whole number of at least 2",
+        ),
+        (
             {"features": {"f_max": 30000}},
             "features: f_min 50 and f_max 30000 do not fit rate 44100; give f_min < f_max <= 22050",
         ),
@@ -415,7 +433,7 @@ def test_missing_parts_are_named() -> None:
         f"networks: missing; give a list of at least 1, each a mapping with a kind ({KINDS})",
         "sparsity: missing; give a mapping with the keys penalty, total_shrink, ramp, bn_init",
         "pruning: missing; give a mapping with the keys criteria, scopes, ratios, fewer_macs, "
-        "round_to, reduction, normalisation, calibration, from_scratch",
+        "round_to, reduction, normalisation, calibration, repair, repair_inputs, from_scratch",
     ]
 
 
@@ -498,6 +516,7 @@ def test_the_fields_are_those_of_the_library() -> None:
     from secateur.criteria.table import CRITERIA
     from secateur.plan.normalise import NORMALISATIONS
     from secateur.plan.select import SCOPES
+    from secateur.pruning import REPAIRS
     from secateur.scenes.chain import AUGMENTATIONS, arguments_of
     from secateur.scenes.logmel import LogMel
     from secateur.scenes.presets import PRESETS
@@ -518,4 +537,15 @@ def test_the_fields_are_those_of_the_library() -> None:
     assert set(properties["criteria"]["items"]["enum"]) == set(CRITERIA)
     assert {name for name, criterion in CRITERIA.items() if criterion.update} == NEED_DATA
     assert set(properties["scopes"]["items"]["enum"]) == set(SCOPES)
+    assert properties["repair"]["items"]["enum"] == list(REPAIRS)
     assert set(properties["normalisation"]["enum"]) == set(NORMALISATIONS)
+
+
+def test_a_repair_alone_is_a_list_of_one() -> None:
+    def repairs(**given: Any) -> tuple[str, ...]:
+        pruning = {"criteria": ["l1"], "ratios": [0.5]} | given
+        return recipe_from(plain(pruning=pruning)).pruning.repair
+
+    assert repairs() == ("none",)
+    assert repairs(repair="reconstruct") == repairs(repair=["reconstruct"]) == ("reconstruct",)
+    assert repairs(repair=["none", "bias"]) == ("none", "bias")

@@ -16,7 +16,7 @@ from secateur.study.comparison import (
     sample,
 )
 from secateur.study.fairness import Fairness, fairness
-from secateur.study.grid import CONTROL, Block, Table
+from secateur.study.grid import CONTROL, Block, Table, is_control
 from secateur.study.methods import MethodDifference, scratch_differences
 from secateur.study.ranking import Difference, Ranking, ranking
 from secateur.study.tradeoff import Row
@@ -97,7 +97,7 @@ def compare(
             for block in fair
             for reference in REFERENCES
             for row in bd_rates(block, reference)
-            if row.criterion != CONTROL
+            if not is_control(row.criterion)
         ),
         prunable=tuple(gains[epsilon]),
         claims={

@@ -15,7 +15,7 @@ from secateur.analysis.similarity import RankCorrelation, summary
 from secateur.analysis.skewness import POOLED
 from secateur.analysis.tables import GLOBAL
 from secateur.report.findings import MAIN_EPSILON, Findings
-from secateur.study.claims import CONTROL
+from secateur.study.grid import criterion_of, is_control, repair_of
 from secateur.study.methods import MethodDifference
 from secateur.study.tradeoff import (
     Row,
@@ -186,12 +186,15 @@ def accuracy_curves(findings: Findings) -> Data:
 
 
 def differences(findings: Findings) -> Data:
-    """Differences from the control, for each ratio and over all, before and after fine-tuning."""
+    """Differences from the control, for each ratio and over all, before and after fine-tuning.
+
+    A method is held against the control that was repaired as it was.
+    """
     return [
         from_control(row, measure)
         for measure, rows in findings.differences.items()
         for row in rows
-        if row.reference == CONTROL
+        if is_control(row.reference) and repair_of(row.criterion) == repair_of(row.reference)
     ]
 
 
@@ -201,7 +204,7 @@ def from_control(row: MethodDifference, measure: str) -> dict[str, Any]:
         "network": row.network,
         "scope": row.scope,
         "criterion": row.criterion,
-        "reference": row.reference,
+        "reference": criterion_of(row.reference),
         "measure": measure,
         "ratio": ALL_RATIOS if row.ratio is None else f"{row.ratio:g}",
         "mean": row.mean,

@@ -17,7 +17,7 @@ from secateur.study.claims import (
     sparsity_claim,
     ws_regression,
 )
-from secateur.study.grid import blocks, tables
+from secateur.study.grid import blocks, by_method, method_name, repairs_in, tables
 from secateur.study.methods import Measure, MethodDifference, method_differences
 from secateur.study.regression import Against, lines, lines_by_method
 from secateur.study.tradeoff import Curve, PrunableRatio, Row, curves, prunable_rows
@@ -45,6 +45,7 @@ _NEEDED = {
 class Findings:
     """A study's rows by kind, and what was computed from them.
 
+    The criterion of a row is its method, a criterion and a repair, where `repairs` are several.
     `expected` is the number of rows the recipe asks for, None where it cannot be told. `prunable`
     and `regressions` are keyed by epsilon, the latter also by what the line is drawn against;
     `differences` by the measure (`accuracy`, `accuracy_cut`), over all ratios and for each.
@@ -70,6 +71,7 @@ class Findings:
     claims: tuple[Claim, ...]
     claims_at: Mapping[float, tuple[Claim, ...]]
     comparison: Comparison
+    repairs: tuple[str, ...] = ()
 
     @property
     def by_macs(self) -> bool:
@@ -89,8 +91,10 @@ class Findings:
 
     @property
     def criteria(self) -> tuple[str, ...]:
-        """Criteria in the order the recipe gives them, then any other."""
-        asked = self.recipe.get("pruning", {}).get("criteria", ())
+        """Criteria in the order the recipe gives them, then any other; of each, its repairs."""
+        criteria = self.recipe.get("pruning", {}).get("criteria", ())
+        named = self.repairs if len(self.repairs) > 1 else ("none",)
+        asked = [method_name(criterion, repair) for criterion in criteria for repair in named]
         return _in_order(asked, {row["criterion"] for row in self.pruned})
 
     @property
@@ -123,6 +127,7 @@ def find(recipe: Mapping[str, Any], rows: Iterable[Row]) -> Findings:
         )
     for row in rows:
         _check(row)
+    repairs, rows = repairs_in(rows), by_method(rows)
     kinds = {kind: tuple(row for row in rows if row["kind"] == kind) for kind in _NEEDED}
     cells = tables(rows)
     fair = blocks(cells)
@@ -179,6 +184,7 @@ def find(recipe: Mapping[str, Any], rows: Iterable[Row]) -> Findings:
         ),
         claims_at=claims_at,
         comparison=comparison,
+        repairs=repairs,
     )
 
 
@@ -189,7 +195,8 @@ def _check(row: Row) -> None:
             f"row {row.get('id')!r} has kind {kind!r}; there are {', '.join(_NEEDED)}. "
             "Was it written by another version?"
         )
-    missing = [name for name in _NEEDED[kind].split() if name not in row]
+    needed = _NEEDED[kind].split() + (["accuracy_repaired"] if "repair" in row else [])
+    missing = [name for name in needed if name not in row]
     if missing:
         raise ReportError(
             f"{kind} row {row.get('id')!r} lacks {', '.join(missing)}; was it written by another "
@@ -203,7 +210,8 @@ def _expected(recipe: Mapping[str, Any]) -> int | None:
         repetitions = len(recipe["runs"]) if recipe.get("runs") else recipe["seeds"]
         pruning = recipe["pruning"]
         levels = len(pruning["ratios"]) + len(pruning.get("fewer_macs", ()))
-        cuts = len(pruning["criteria"]) * len(pruning["scopes"]) * levels
+        methods = len(pruning["criteria"]) * len(pruning.get("repair", ("none",)))
+        cuts = methods * len(pruning["scopes"]) * levels
         shared = recipe["sparsity"]["total_shrink"]
         bases = sum(len(own.get("total_shrink") or shared) for own in recipe["networks"])
         controls = len(recipe["networks"]) * levels if pruning.get("from_scratch") else 0

@@ -146,6 +146,7 @@ def _cell(cell: Mapping[str, Any]) -> str:
         "scope",
         "ratio",
         "fewer_macs",
+        "repair",
         "of",
     )
     shown = {name: cell[name] for name in wanted if name in cell}

@@ -9,6 +9,7 @@ import numpy as np
 
 from secateur.report.figures import Data
 from secateur.report.findings import Findings
+from secateur.study.grid import criterion_of
 
 Channels = frozenset[tuple[str, int]]
 
@@ -31,6 +32,8 @@ def removed(findings: Findings) -> Data:
     for (network, strength, scope, ratio, _), own in cuts.items():
         names = [name for name in findings.criteria if name in own]
         for first, second in combinations(names, 2):
+            if criterion_of(first) == criterion_of(second):
+                continue  # they differ in what was repaired, not in what went
             either = own[first] | own[second]
             if either:  # two cuts that removed nothing have nothing to share
                 shared = len(own[first] & own[second]) / len(either)

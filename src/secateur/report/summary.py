@@ -9,6 +9,7 @@ from secateur.report import figures
 from secateur.report.findings import MAIN_EPSILON, Findings
 from secateur.report.wording import count, listed, loss, number, percent
 from secateur.study.claims import MIN_SEEDS
+from secateur.study.grid import criterion_of, repair_of
 
 NOTHING_TESTED = (
     "No strength produced inactive channels: this study has tested nothing about sparsity. "
@@ -25,6 +26,7 @@ _GRID = {
     "pruning · scopes",
     "pruning · ratios",
     "pruning · fewer macs",
+    "pruning · repair",
     "pruning · from scratch",
     "deployment · calibration",
     "fine tuning · epochs",
@@ -35,7 +37,7 @@ _GRID = {
 
 def sentences(findings: Findings) -> tuple[str, ...]:
     """What was run, how accurate and how sparse the networks are, in three or four sentences."""
-    said = [_what_was_run(findings)]
+    said = [_what_was_run(findings), *_what_was_repaired(findings)]
     dense = [row for row in figures.base_networks(findings) if row["strength"] == 0]
     if dense:
         parts = [f"{row['network']} {percent(row['accuracy'])}" for row in dense]
@@ -93,12 +95,15 @@ def main_lines(recipe: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 def _what_was_run(findings: Findings) -> str:
     levels = {row["ratio_asked"] for row in findings.pruned}
     kind = ("budget of MACs", "budgets of MACs") if findings.by_macs else ("ratio", None)
+    criteria = {criterion_of(name) for name in findings.criteria}
+    several = len(findings.repairs) > 1
+    repairs = f"{count(len(findings.repairs), 'repair')}, " if several else ""
     parts = [
         f"{count(len(findings.bases), 'base network')} "
         f"({count(len(findings.networks), 'family', 'families')}, "
         f"{count(len(findings.strengths), 'strength')}, {count(findings.n_seeds, 'seed')})",
         f"{count(len(findings.pruned), 'pruned network')} "
-        f"({count(len(findings.criteria), 'criterion', 'criteria')}, "
+        f"({count(len(criteria), 'criterion', 'criteria')}, {repairs}"
         f"{count(len(findings.scopes), 'scope')}, {count(len(levels), *kind)})",
     ]
     if findings.scratch:
@@ -107,6 +112,22 @@ def _what_was_run(findings: Findings) -> str:
     if findings.deployed:
         said += f", and {len(findings.deployed):,} of them as files for a device"
     return f"{said}."
+
+
+def _what_was_repaired(findings: Findings) -> Iterator[str]:
+    made = [repair for repair in findings.repairs if repair != "none"]
+    if not made:
+        return
+    after = "their accuracy right after the cut is that after the repair"
+    if len(findings.repairs) == 1:
+        yield f"All cuts were repaired before fine-tuning ({made[0]}); {after}."
+    else:
+        name = next(name for name in findings.criteria if repair_of(name) != "none")
+        yield (
+            "Cuts were repaired in several ways before fine-tuning, and what is called a criterion "
+            f"is one with its repair, such as {name}; {after}. Averages over criteria are over all "
+            "of these."
+        )
 
 
 def _how_sparse(findings: Findings) -> Iterator[str]:

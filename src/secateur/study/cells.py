@@ -56,7 +56,8 @@ class BaseCell:
 class PrunedCell:
     """One cut of a trained network, and its fine-tuning; `base` is the id of its `BaseCell`.
 
-    `calibration` is the number of examples the criterion looks at, None where it needs no data.
+    `calibration` is the number of examples the criterion looks at, None where it needs no data, and
+    `repair_inputs` that of the repair, None where there is none.
     """
 
     base: str
@@ -68,6 +69,8 @@ class PrunedCell:
     fine_tuning: FineTuning
     augmentations: tuple[Augmentation, ...]
     calibration: int | None = None
+    repair: str = "none"
+    repair_inputs: int | None = None
 
     @cached_property
     def id(self) -> str:
@@ -79,10 +82,13 @@ class PrunedCell:
         content = {"kind": "pruned"} | _content(self)
         if self.calibration is None:
             del content["calibration"]
+        if self.repair == "none":
+            del content["repair"], content["repair_inputs"]
         return content
 
     def __str__(self) -> str:
-        return f"{self.criterion} {self.scope} {self.level} of {self.base}"
+        then = "" if self.repair == "none" else f" then {self.repair}"
+        return f"{self.criterion} {self.scope} {self.level}{then} of {self.base}"
 
 
 @dataclass(frozen=True)
@@ -192,8 +198,12 @@ def _unit(recipe: Recipe, fold: int, seed: int, network: Network, strength: floa
             fine_tuning=recipe.fine_tuning,
             augmentations=augmentations,
             calibration=pruning.calibration if criterion in NEED_DATA else None,
+            repair=repair,
+            repair_inputs=None if repair == "none" else pruning.repair_inputs,
         )
-        for criterion, scope, level in product(pruning.criteria, pruning.scopes, pruning.levels())
+        for criterion, scope, level, repair in product(
+            pruning.criteria, pruning.scopes, pruning.levels(), pruning.repair
+        )
     )
     controls = pruning.from_scratch and strength == 0
     scratch = tuple(ScratchCell(base.id, level) for level in pruning.levels() if controls)

@@ -15,7 +15,7 @@ import numpy as np
 
 from secateur.study.equivalence import p_beyond, p_equivalent, passable_margin
 from secateur.study.grid import CONTROL as CONTROL
-from secateur.study.grid import Row
+from secateur.study.grid import Row, is_control, repair_of
 from secateur.study.methods import SCRATCH
 from secateur.study.ranking import Difference
 from secateur.study.regression import (
@@ -162,10 +162,15 @@ def methods_claim(
     Two one-sided tests a pair at 5 %: every 90 % interval inside +- margin. Not supported when one
     pair differs by more than `margin`, at 5 % corrected by Holm over all pairs. Given differences
     for each ratio, it is judged at each: a mean over ratios would hide that criteria part where
-    much is cut. The controls are left out.
+    much is cut. The controls are left out, and so are pairs that differ in their repair.
     """
     statement = f"The criterion matters little (less than {100 * margin:g} points of {of})"
-    pairs = [d for d in differences if not {CONTROL, SCRATCH} & {d.criterion, d.reference}]
+    pairs = [
+        d
+        for d in differences
+        if not any(is_control(name) or name == SCRATCH for name in (d.criterion, d.reference))
+        and repair_of(d.criterion) == repair_of(d.reference)
+    ]
     ranked = [d for d in pairs if d.error is not None and d.n_seeds >= MIN_SEEDS]
     if not pairs:
         return Claim(statement, NOT_TESTED, "no two criteria were tried on the same base networks")

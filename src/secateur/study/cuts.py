@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from secateur.scenes.split import Split
 from secateur.study.bases import NETWORK, augment_of, tested, training_of
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from secateur.channels.groups import ChannelMap
     from secateur.plan.budget import Budget
     from secateur.plan.plan import PruningPlan
+    from secateur.surgery.pruned import Pruned
+    from secateur.surgery.reconstruction import Method
     from secateur.train.distil import Distillation
 
 
@@ -33,7 +36,9 @@ def prune_and_tune(
 ) -> dict[str, Any]:
     """Cut the base as the cell says, re-estimate batch norm, measure, fine-tune, measure again.
 
-    The network that results is kept in the folder `keep`, if one is given.
+    A repair is made of the cut as it was before batch norm was re-estimated, and what is fine-tuned
+    is then the repaired network, whose own statistics are left alone. The network that results is
+    kept in the folder `keep`, if one is given.
     """
     import torch.nn.functional as F
 
@@ -62,11 +67,21 @@ def prune_and_tune(
         return among(scores[cell.criterion], channels, budget, cell.normalisation)
 
     pruned = prune_to_budget(channels, budget_of(cell.level, channels), select)
-    small, plan = pruned.network, pruned.plan
-    reestimate_batch_norm(small, data.x_train)
-    after_cut = tested(small, data)
-    cut_seconds = time.perf_counter() - started
-    tuned, tune_seconds = after_cut, 0.0
+    cut, cut_seconds = pruned.network, time.perf_counter() - started
+    of_repair: dict[str, Any] = {}
+    repair_seconds: dict[str, float] = {}
+    tuned: dict[str, Any] = {}
+    if cell.repair != "none":
+        began = time.perf_counter()
+        pruned, of_repair = _repaired(cell, pruned, base_cell.seed, data)
+        tuned = tested(pruned.network, data)
+        of_repair["accuracy_repaired"] = tuned["accuracy"]
+        repair_seconds["repair"] = time.perf_counter() - began
+    started = time.perf_counter()
+    reestimate_batch_norm(cut, data.x_train)
+    after_cut = tested(cut, data)
+    cut_seconds += time.perf_counter() - started
+    small, tuned, tune_seconds = pruned.network, tuned or after_cut, 0.0
     if cell.fine_tuning.epochs:
         history = fit(
             small,
@@ -91,11 +106,12 @@ def prune_and_tune(
         "fold": base_cell.fold,
         "criterion": cell.criterion,
         "scope": cell.scope,
-        **_size(cell.level, plan),
+        **_size(cell.level, pruned),
         "accuracy_cut": after_cut["accuracy"],
+        **of_repair,
         **tuned,
-        "removed": {name: list(gone) for name, gone in plan.remove.items()},
-        "seconds": {"cut": cut_seconds, "fine-tune": tune_seconds},
+        "removed": {name: list(gone) for name, gone in pruned.plan.remove.items()},
+        "seconds": {"cut": cut_seconds, **repair_seconds, "fine-tune": tune_seconds},
     }
 
 
@@ -138,7 +154,7 @@ def train_from_scratch(
         "strength": base_cell.total_shrink,
         "seed": base_cell.seed,
         "fold": base_cell.fold,
-        **_size(cell.level, pruned.plan),
+        **_size(cell.level, pruned),
         **tested(small, data),
         "seconds": {"train": history.seconds},
     }
@@ -156,11 +172,14 @@ def budget_of(level: Level, channels: ChannelMap) -> Budget:
     return Budget(macs=macs, round_to=multiple)
 
 
-def _size(level: Level, plan: PruningPlan) -> dict[str, Any]:
+def _size(level: Level, pruned: Pruned) -> dict[str, Any]:
+    """What was asked and reached, and what is left, with the biases that a repair made."""
+    plan = pruned.plan
+    made = sum(pruned.network.get_parameter(name).numel() for name in plan.made_biases)
     return {
         "ratio_asked": level.asked,
         "ratio_reached": plan.reached["pruning_ratio"],
-        "params": plan.after.params,
+        "params": plan.after.params + made,
         "macs": plan.after.macs,
         "channels": plan.after.channels,
     }
@@ -173,6 +192,33 @@ def _distillation(cell: PrunedCell, base: nn.Module) -> Distillation | None:
     if asked is None:
         return None
     return distillation(base, temperature=asked.temperature, weight=asked.weight)
+
+
+def _repaired(
+    cell: PrunedCell, pruned: Pruned, seed: int, data: Split
+) -> tuple[Pruned, dict[str, Any]]:
+    """Repair a cut on clips of the training part without labels; what of it goes into the row."""
+    import torch
+
+    from secateur.surgery.reconstruct import reconstruct
+
+    n = cell.repair_inputs or 0
+    batches = torch.split(data.x_train[drawn(data, n, seed)], _CALIBRATION_BATCH)
+    method = cast("Method", cell.repair)
+    repaired = reconstruct(pruned, batches, method=method, seed=seed, most=n)
+    found = repaired.reconstruction
+    assert found is not None
+    return repaired, {
+        "repair": cell.repair,
+        "repair_kept": found.kept,
+        "repair_inputs": found.n_inputs,
+        "output_error_cut": _finite(found.error_before),
+        "output_error_repaired": _finite(found.error_after),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 _CALIBRATION_BATCH = 32

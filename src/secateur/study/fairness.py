@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
-from secateur.study.grid import CONTROL, Row
+from secateur.study.grid import Row, by_method, is_control, repair_of
 from secateur.study.resampling import MIN_SEEDS
 
 FULL = "like for like, with both controls"
@@ -51,13 +51,13 @@ def fairness(rows: Iterable[Row], recipe: Mapping[str, Any] | None = None) -> Fa
 
     All rows of a study's folder come from one recipe, whose fine-tuning is that of every method.
     """
-    rows = list(rows)
+    rows = by_method(rows)
     bases = {row["id"]: row for row in rows if row["kind"] == "base"}
     pruned = [row for row in rows if row["kind"] == "pruned" and row["base"] in bases]
     cuts = {(r["base"], r["criterion"], r["scope"], r["ratio_asked"]) for r in pruned}
     criteria = sorted({criterion for _, criterion, _, _ in cuts})
     own = {name: {base for base, c, _, _ in cuts if c == name} for name in criteria}
-    methods = [name for name in criteria if name != CONTROL]
+    methods = [name for name in criteria if not is_control(name)]
     shared = set.intersection(*own.values()) if own else set()
     same, differs = [], []
     levels = {(scope, ratio) for _, _, scope, ratio in cuts}
@@ -130,8 +130,10 @@ def _controls(
 ) -> None:
     scratch = {row["network"] for row in rows if row["kind"] == "scratch"}
     there, absent = "a control is {}", "without the control of {}"
-    (same if CONTROL in criteria else differs).append(
-        (there if CONTROL in criteria else absent).format("random pruning")
+    repairs = {repair_of(name) for name in criteria if is_control(name)}
+    controlled = bool(criteria) and repairs == {repair_of(name) for name in criteria}
+    (same if controlled else differs).append(
+        (there if controlled else absent).format("random pruning")
     )
     networks = {row["network"] for row in rows if row["kind"] == "base"}
     lacking = sorted(networks - scratch)

@@ -3,6 +3,9 @@
 Rows are read once; everything that compares works on these arrays. Control rows of kind `scratch`
 are the sizes of uniform cuts trained from new weights; they lie beside every uniform cut of the
 same network, seed, fold and ratio asked, whatever its strength and criterion: the size is the same.
+
+Where cuts were repaired in several ways, a method is a criterion and a repair (`by_method`), and is
+what is called the criterion in all that is compared.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ Row = Mapping[str, Any]
 
 CONTROL = "random"
 """The criterion that knows nothing; every other one is compared with it."""
+
+_THEN = " + "
 
 FIELDS = ("ratio_reached", "accuracy", "accuracy_cut", "macs", "params")
 
@@ -88,9 +93,60 @@ class Block:
     inactive: Floats
 
 
+def method_name(criterion: str, repair: str) -> str:
+    """What cuts by a criterion are called that were then repaired.
+
+    >>> method_name("l1", "none"), method_name("l1", "reconstruct")
+    ('l1', 'l1 + reconstruct')
+    """
+    return criterion if repair == "none" else criterion + _THEN + repair
+
+
+def criterion_of(method: str) -> str:
+    """The criterion of a method; a criterion is one itself.
+
+    >>> criterion_of("l1 + reconstruct"), criterion_of("l1")
+    ('l1', 'l1')
+    """
+    return method.partition(_THEN)[0]
+
+
+def repair_of(method: str) -> str:
+    """The repair of a method, "none" where its name has none."""
+    return method.partition(_THEN)[2] or "none"
+
+
+def is_control(method: str) -> bool:
+    """Whether it is random pruning, whatever was repaired after."""
+    return criterion_of(method) == CONTROL
+
+
+def repairs_in(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Repairs of the cuts in rows: "none" where there is none, then the others by name."""
+    found = {row.get("repair", "none") for row in rows if row["kind"] == "pruned"}
+    return tuple(sorted(found, key=lambda repair: (repair != "none", repair)))
+
+
+def by_method(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Rows in which `criterion` is the method, with its repair where rows hold several repairs.
+
+    Of a repaired cut `accuracy_cut`, what it has before fine-tuning, is that after the repair. Rows
+    that are so already stay as they are.
+    """
+    rows = tuple(rows)
+    several = len(repairs_in(rows)) > 1
+    return tuple(_of_method(row, several) if "repair" in row else row for row in rows)
+
+
+def _of_method(row: Row, several: bool) -> Row:
+    plain = {name: value for name, value in row.items() if name != "repair"}
+    name = method_name(row["criterion"], row["repair"]) if several else row["criterion"]
+    return plain | {"criterion": name, "accuracy_cut": row["accuracy_repaired"]}
+
+
 def tables(rows: Iterable[Row]) -> tuple[Table, ...]:
     """The cells of a study's grid, sorted."""
-    rows = rows if isinstance(rows, Sequence) else list(rows)
+    rows = by_method(rows)
     bases = {row["id"]: row for row in rows if row["kind"] == "base"}
     dense = {
         (row["network"], row["seed"], row["fold"]): row
@@ -157,7 +213,7 @@ def _table(
 
 def _block(network: str, scope: str, own: Sequence[Table]) -> Block:
     names = {table.cell.criterion for table in own}
-    criteria = tuple(sorted(names, key=lambda name: (name == CONTROL, name)))
+    criteria = tuple(sorted(names, key=lambda name: (is_control(name), name)))
     strengths = tuple(sorted({table.cell.strength for table in own}))
     ratios = tuple(sorted({ratio for table in own for ratio in table.ratios}))
     there = {(t.cell.criterion, t.cell.strength): t for t in own if t.ratios == ratios}

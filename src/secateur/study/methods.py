@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from secateur.study.grid import CONTROL, Table
+from secateur.study.grid import Table, is_control
 from secateur.study.measures import Floats
 from secateur.study.resampling import (
     MIN_SEEDS,
@@ -71,7 +71,7 @@ def method_differences(
     found: list[MethodDifference] = []
     for (network, scope), own in _by_scope(cells).items():
         stack = _stack(own, measure)
-        names = sorted(stack.accuracy, key=lambda name: (name == CONTROL, name))
+        names = sorted(stack.accuracy, key=lambda name: (is_control(name), name))
         pairs = list(combinations(names, 2))
         if pairs:
             gains = np.stack([stack.accuracy[one] - stack.accuracy[other] for one, other in pairs])

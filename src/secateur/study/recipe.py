@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from secateur.errors import RecipeError
 from secateur.study.augmentations import Augmentation, MaskBands, TimeRoll, kinds_once
@@ -96,9 +96,14 @@ OfWeights = Literal["l1", "l2", "gm", "fermat", "bn_scale", "bn_shift", "lamp", 
 OfGradients = Literal["taylor_l1", "taylor_l2", "taylor_fo", "taylor_gate", "snip", "fisher"]
 OfActivations = Literal["apoz", "mean_activation", "entropy", "hrank", "chip"]
 OfReads = Literal["compensated"]
+Repair = Literal["none", "batch_norm", "bias", "reconstruct"]
 
 NEED_DATA = frozenset(get_args(OfGradients) + get_args(OfActivations) + get_args(OfReads))
 """Criteria of gradients, of activations and of what layers read."""
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 class Pruning(Part):
@@ -107,9 +112,10 @@ class Pruning(Part):
     A ratio is the share of channels that is removed; `fewer_macs` are numbers above 1, by which the
     MACs are divided. Groups are left with multiples of `round_to` channels, which runtimes
     compute faster. Criteria that need data look at `calibration` examples of the training part,
-    drawn by the run's seed; all of them where there are fewer. With `from_scratch` each size that a
-    uniform cut of the dense network comes to is also trained from new weights, as the dense network
-    was.
+    drawn by the run's seed; all of them where there are fewer. Every cut is made once for each
+    `repair`, one or a list, which comes before fine-tuning and looks at `repair_inputs` examples,
+    drawn likewise, and at no label. With `from_scratch` each size that a uniform cut of the dense
+    network comes to is also trained from new weights, as the dense network was.
     """
 
     criteria: Annotated[
@@ -128,6 +134,13 @@ class Pruning(Part):
     reduction: Literal["sum", "mean", "max", "first"] = "sum"
     normalisation: Literal["none", "mean", "max", "gaussian", "sqrt_d"] = "none"
     calibration: Count = 256
+    repair: Annotated[
+        tuple[Repair, ...],
+        Field(min_length=1),
+        BeforeValidator(_listed),
+        AfterValidator(each_once),
+    ] = ("none",)
+    repair_inputs: Annotated[int, Field(ge=2), NUMBER] = 250
     from_scratch: bool = False
 
     @model_validator(mode="after")
@@ -270,6 +283,9 @@ def recipe_schema() -> dict[str, Any]:
     chosen = schema["properties"]["augmentations"]
     names = {"enum": sorted(chosen["items"]["discriminator"]["mapping"]), "type": "string"}
     chosen["items"] = {"anyOf": [names, chosen["items"]]}  # a name alone stands for its defaults
+    repair = schema["$defs"]["Pruning"]["properties"]["repair"]
+    several = {name: repair.pop(name) for name in ("type", "items", "minItems")}
+    repair["anyOf"] = [several["items"], several]  # one stands for a list of one
     schema.pop("required", None)  # an included recipe may give what is missing here
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 

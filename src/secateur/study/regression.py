@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from secateur.study.grid import CONTROL, Block
+from secateur.study.grid import Block, is_control
 from secateur.study.measures import TOLERANCE, Floats, first_crossing
 from secateur.study.resampling import ALPHA, bootstrap_error, draws
 
@@ -115,7 +115,7 @@ def lines_by_method(
         )
         for block in found
         for name in block.criteria
-        if name != CONTROL
+        if not is_control(name)
     }
 
 
@@ -193,14 +193,14 @@ def _line(
     seeds = tuple(sorted(set.intersection(*(set(block.seeds) for block in own))))
     strengths = tuple(sorted(set.intersection(*(set(block.strengths) for block in own))))
     empty = np.zeros(0)
-    chosen = [name for block in own for name in block.criteria if name != CONTROL]
+    chosen = [name for block in own for name in block.criteria if not is_control(name)]
     if not seeds or not chosen:
         return Line(family, against, (), seeds, 0, empty, empty, empty)
     weights = draws(len(seeds), seed=seed)
     found, below = [], np.zeros(len(strengths), dtype=bool)
     for block in own:
         part = narrow(block, seeds, strengths)
-        kept = [k for k, name in enumerate(part.criteria) if name != CONTROL]
+        kept = [k for k, name in enumerate(part.criteria) if not is_control(name)]
         if kept:
             found.append(ratios_of(part, epsilon, weights, reference)[kept])
         base = part.values["accuracy"][0, :, :, 0].mean(axis=1)

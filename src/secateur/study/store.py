@@ -47,6 +47,7 @@ _GRID = {
     ("pruning", "fewer_macs"),
     ("pruning", "from_scratch"),
     ("pruning", "round_to"),
+    ("pruning", "repair"),
     ("deployment",),
     ("deployment", "calibration"),
     ("runs",),

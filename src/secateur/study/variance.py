@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from scipy import optimize, stats
 
-from secateur.study.grid import CONTROL, Block
+from secateur.study.grid import Block, is_control
 from secateur.study.measures import TOLERANCE, Floats
 from secateur.study.regression import narrow, ratios_of
 from secateur.study.resampling import ALPHA
@@ -68,7 +68,7 @@ def prunable_by_seed(
         return "not every family has every scope"
     seeds = _shared([block.seeds for block in blocks])
     strengths = _shared([block.strengths for block in blocks])
-    criteria = _shared([[c for c in block.criteria if c != CONTROL] for block in blocks])
+    criteria = _shared([[c for c in block.criteria if not is_control(c)] for block in blocks])
     if len(seeds) < 2:
         return f"{len(seeds)} seed has every cell of every family; 2 are needed"
     if not strengths or not criteria:
