@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from pathlib import Path
@@ -16,7 +17,6 @@ from attention_toys import TOYS, Encoder, Packed, made
 from secateur.channels.attention import MultiheadAttention, converted, converted_back
 from secateur.channels.cost import cost
 from secateur.surgery.permute import permuted
-from secateur.surgery.restore import Removed, remember, restore
 
 
 def answer(model: nn.Module, example: Any) -> Tensor:
@@ -164,7 +164,7 @@ def test_a_causal_hint_needs_a_mask() -> None:
         attention(x, x, x, is_causal=True)
 
 
-def test_the_temperature_is_kept_by_what_makes_queries_and_keys(tmp_path: Path) -> None:
+def test_the_temperature_is_kept_by_what_makes_queries_and_keys() -> None:
     model, example = made(Packed, "by torch")(), TOYS["packed, scaled by torch"][1]
     channels = sc.trace(model, example)
     pruned = sc.cut(channels, sc.manual(channels, {"qkv": [0, 3]}))
@@ -181,9 +181,6 @@ def test_the_temperature_is_kept_by_what_makes_queries_and_keys(tmp_path: Path) 
         small += 1
     whole = pruned.restore()
     assert torch.allclose(whole.qkv.bias[kept], model.qkv.bias[kept] + 1 / factor)
-    path = remember(model, pruned.plan, channels).save(tmp_path / "gone.safetensors")
-    again = restore(pruned.network, Removed.load(path))
-    assert torch.equal(again.qkv.bias, whole.qkv.bias)
 
 
 def test_a_repair_keeps_the_temperature() -> None:
@@ -220,3 +217,90 @@ def test_heads_have_a_score_each(criterion: Any) -> None:
     channels = sc.trace(model, example)
     (scores,) = sc.score(channels, [criterion]).values()
     assert len(scores.of("m.in_proj_weight:heads")) == 4
+
+
+class Causal(nn.Module):
+    """Attention that is told its mask is a causal one, which torch then does not look at."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.a, self.o = nn.Linear(6, 16), nn.Linear(16, 3)
+        self.m = nn.MultiheadAttention(16, 4, batch_first=True, **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype)
+        return self.o(self.m(x, x, x, attn_mask=mask, is_causal=True, need_weights=False)[0])
+
+
+@pytest.mark.parametrize("options", [{}, {"add_zero_attn": True}, {"add_bias_kv": True}])
+def test_a_causal_mask_hides_what_torch_hides(options: dict[str, bool]) -> None:
+    """Learned and zero keys come last, and so are hidden from all queries before."""
+    torch.manual_seed(0)
+    model, x = Causal(**options).double().eval(), torch.randn(2, 7, 6).double()
+    pruned = sc.prune(model, x, ratio=0.5)
+    zeroed = copy.deepcopy(model)
+    parameters = dict(zeroed.named_parameters())
+    for name, gone in pruned.plan.remove.items():
+        for member in pruned.channels.by_name[name].members:
+            rows = torch.as_tensor(member.index[list(gone)].ravel())
+            parameters[member.parameter].data.index_fill_(member.dim, rows, 0.0)
+    assert pruned.verification.exact
+    torch.testing.assert_close(pruned.network(x), zeroed(x), rtol=0, atol=1e-12)
+
+
+class Cross(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.o = nn.Linear(6, 32), nn.Linear(6, 32), nn.Linear(32, 3)
+        self.m = nn.MultiheadAttention(32, 4, batch_first=True)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        y = self.b(y)
+        return self.o(self.m(self.a(x), y, y)[0])
+
+
+@pytest.mark.parametrize("asked", [{"macs": "25%"}, {"macs": "50%"}, {"ratio": 0.7}])
+def test_what_goes_with_a_head_and_a_width_costs_once(asked: dict[str, Any]) -> None:
+    model, x = Cross().eval(), (torch.randn(2, 7, 6), torch.randn(2, 7, 6))
+    pruned = sc.prune(model, x, **asked)
+    assert pruned.plan.after == sc.cost(sc.trace(pruned.network, x))
+
+
+class Padded(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(16, 4, 24, batch_first=True)
+        self.a, self.e, self.o = nn.Linear(6, 16), nn.TransformerEncoder(layer, 2), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor, hidden: Tensor | None = None) -> Tensor:
+        return self.o(self.e(self.a(x), src_key_padding_mask=hidden))
+
+
+def test_a_cut_encoder_is_given_padding() -> None:
+    """Nested tensors, which torch would use, cannot be had with heads of another width."""
+    padding = torch.zeros(2, 7, dtype=torch.bool)
+    padding[0, 4:] = True
+    whole, x = Padded().eval(), torch.randn(2, 7, 6)
+    pruned = sc.prune(whole, x, macs="60%")
+    with torch.no_grad():
+        assert pruned.network(x, padding).shape == (2, 7, 3)
+    assert whole.e.use_nested_tensor and pruned.restore().e.use_nested_tensor
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        {"attn_mask": torch.zeros(7, 7, dtype=torch.uint8)},
+        {"attn_mask": torch.zeros(1, 7)},
+        {"key_padding_mask": torch.zeros(2, 7, dtype=torch.int64)},
+        {"key_padding_mask": torch.zeros(1, 7, dtype=torch.bool)},
+    ],
+)
+def test_masks_that_torch_refuses_are_refused(masks: dict[str, Tensor]) -> None:
+    attention, x = nn.MultiheadAttention(4, 2, batch_first=True), torch.zeros(2, 7, 4)
+    with pytest.raises((RuntimeError, AssertionError)):
+        attention(x, x, x, **masks)
+    converted(attention)
+    with pytest.raises(RuntimeError, match=next(iter(masks))):
+        attention(x, x, x, **masks)

@@ -16,7 +16,6 @@ from secateur.errors import PackageError, StorageError
 from secateur.plan.plan import PruningPlan
 from secateur.surgery.cut import cut
 from secateur.surgery.package import load, read, save
-from secateur.surgery.restore import Removed
 from secateur.surgery.weights import load_weights
 from toys import TOYS, depthwise, image, plain, tied
 
@@ -45,21 +44,14 @@ def test_the_plan_travels_with_the_network(tmp_path: Path) -> None:
         assert PruningPlan.from_json(json.dumps(json.loads(file.metadata()["plans"])[0])) == plan
 
 
-def test_a_damaged_plan_or_memory_of_a_cut_is_refused(tmp_path: Path) -> None:
+def test_a_damaged_plan_is_refused(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     tensors = dict(plain().state_dict())
-    kept = {"format": "secateur.removed/1"}
     for text in ("{", "[3]", '{"shapes": 3, "kept": {}, "widths": {}}'):
         save_file(tensors, tmp_path / "net.safetensors", {"plans": text})
         with pytest.raises(PackageError, match=r"net.safetensors: its plans cannot be read"):
             load(tmp_path / "net.safetensors", plain)
-        save_file(tensors, tmp_path / "gone.safetensors", kept | {"removed": text})
-        with pytest.raises(PackageError, match=r"gone.safetensors: what it says .* is damaged"):
-            Removed.load(tmp_path / "gone.safetensors")
-    save_file(tensors, tmp_path / "gone.safetensors", kept)
-    with pytest.raises(PackageError, match=r"is damaged \(KeyError\('removed'\)\)"):
-        Removed.load(tmp_path / "gone.safetensors")
 
 
 def test_the_plan_in_the_file_is_held_against_the_factory(tmp_path: Path) -> None:

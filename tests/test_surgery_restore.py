@@ -12,6 +12,7 @@ from contracts import outputs, plan_as_cut, plan_of, random_plan, randomised, sa
 from secateur.channels.trace import trace
 from secateur.errors import PlanError, SurgeryError
 from secateur.networks.families import NETWORKS
+from secateur.pruning import prune
 from secateur.surgery.cut import cut
 from secateur.surgery.restore import remember, restore
 from toys import TOYS, Net, conv, depthwise, image, plain, tied
@@ -121,3 +122,25 @@ def test_an_empty_plan_removes_nothing() -> None:
     assert not removed.values
     again = restore(model, removed)
     assert same_state(again, state_of(model))
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+    ],
+)
+def test_what_made_up_for_channels_of_a_computed_weight_is_undone(norm: Any) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), norm(nn.Linear(8, 3))).eval()
+    pruned = prune(model, torch.randn(2, 4), ratio=0.5)
+    assert same_state(pruned.restore(), state_of(model))
+    # trained since: a magnitude that was doubled is twice what it was
+    name = next((n for n, _ in model.named_parameters() if n.endswith(("original0", "_g"))), None)
+    if name is not None:
+        with torch.no_grad():
+            pruned.network.get_parameter(name).mul_(2)
+        grown = pruned.restore().get_parameter(name)
+        torch.testing.assert_close(grown, 2 * model.get_parameter(name))

@@ -39,15 +39,19 @@ class MultiheadAttention(nn.MultiheadAttention):
         """As of `nn.MultiheadAttention`; `is_causal` says that `attn_mask` is a causal one.
 
         Raises:
-            RuntimeError: it is said to be causal, and there is no `attn_mask`.
+            RuntimeError: it is said to be causal, and there is no `attn_mask`; or a mask is neither
+                of truth values nor of floating point numbers, or of another shape than torch's.
         """
         if is_causal and attn_mask is None:
             raise RuntimeError("is_causal is a hint about attn_mask, which is missing; give one")
+        causal = is_causal and key_padding_mask is None and not need_weights
+        attn_mask = None if causal else attn_mask  # torch does not look at it then
         batched = query.dim() == 3
         if not batched or not self.batch_first:
             query, key, value = _batch_first(query, key, value, batched=batched)
         q, k, v = _projected(self, query, key, value)
         k, v, n_more = _longer(self, k, v)
+        _check(self, attn_mask, key_padding_mask, q, k.shape[1] - n_more, batched=batched)
         mask = _mask(self, attn_mask, key_padding_mask, len(q), n_more, q.dtype, batched=batched)
         heads = self.num_heads, self.head_dim
         q, k, v = (_unflattened(x, -1, *heads).transpose(1, 2) for x in (q, k, v))
@@ -59,7 +63,8 @@ class MultiheadAttention(nn.MultiheadAttention):
             weights = weights.mean(1) if average_attn_weights else weights
             weights = weights if batched else weights.squeeze(0)
         else:
-            out = F.scaled_dot_product_attention(q, k, v, mask, dropout, scale=self.scale)
+            given = mask, dropout, causal
+            out = F.scaled_dot_product_attention(q, k, v, *given, scale=self.scale)
         out = self.out_proj(out.transpose(1, 2).flatten(2))
         if not batched:
             return out.squeeze(0), weights
@@ -102,6 +107,32 @@ def _longer(own: nn.MultiheadAttention, k: Tensor, v: Tensor) -> tuple[Tensor, T
     if own.add_zero_attn:
         k, v = (torch.cat([x, torch.zeros_like(x[:, :1])], 1) for x in (k, v))
     return k, v, k.shape[1] - n_keys
+
+
+def _check(
+    own: nn.MultiheadAttention,
+    attn_mask: Tensor | None,
+    key_padding_mask: Tensor | None,
+    q: Tensor,
+    n_keys: int,
+    *,
+    batched: bool,
+) -> None:
+    """Refuse masks that torch refuses: numbers would be added that were meant as truth values."""
+    n_examples, n_queries = q.shape[:2]
+    each = (n_queries, n_keys), (n_examples * own.num_heads, n_queries, n_keys)
+    padding = ((n_examples, n_keys),) if batched else ((n_keys,),)
+    for name, mask, shapes in (
+        ("attn_mask", attn_mask, each),
+        ("key_padding_mask", key_padding_mask, padding),
+    ):
+        if mask is None:
+            continue
+        if mask.dtype != torch.bool and not mask.is_floating_point():
+            raise RuntimeError(f"{name} is of {mask.dtype}; give truth values, or numbers to add")
+        if tuple(mask.shape) not in shapes:
+            allowed = " or ".join(map(str, shapes))
+            raise RuntimeError(f"{name} is of shape {tuple(mask.shape)}; it must be {allowed}")
 
 
 def _mask(
@@ -161,3 +192,11 @@ def converted_back(module: nn.Module) -> None:
         cast("nn.Module", module).__class__ = nn.MultiheadAttention
         module._qkv_same_embed_dim = module.in_proj_weight is not None
         del module.scale
+
+
+def unnested(module: nn.Module) -> None:
+    """Keep an encoder from nested tensors if an attention in it cannot take them, in place."""
+    if isinstance(module, nn.TransformerEncoder) and module.use_nested_tensor:
+        own = [one for one in module.modules() if isinstance(one, nn.MultiheadAttention)]
+        if any(type(one) is MultiheadAttention or one.num_heads % 2 for one in own):
+            module.use_nested_tensor = False

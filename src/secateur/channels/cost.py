@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import prod
 from typing import Literal, get_args
 
@@ -131,7 +132,7 @@ def cost(channels: ChannelMap, remove: Removal | None = None) -> Cost:
     return Cost(
         params=sum(prod(shape) for name, shape in shapes.items() if name not in buffers),
         macs=sum(_positions(la, remove) * prod(shapes[la.weight]) for la in _counted(channels))
-        + sum(_product_macs(product, remove) for product in channels.products),
+        + sum(_product_macs(channels, product, remove) for product in channels.products),
         channels=sum(g.n_channels for g in channels.groups) - sum(map(len, remove.values())),
     )
 
@@ -153,7 +154,7 @@ def layer_costs(channels: ChannelMap, remove: Removal | None = None) -> tuple[La
     for weight, count in weight_macs(channels, remove).items():
         macs[owner_module(weight)] = macs.get(owner_module(weight), 0) + count
     for product in channels.products:
-        macs[product.name] = macs.get(product.name, 0) + _product_macs(product, remove)
+        macs[product.name] = macs.get(product.name, 0) + _product_macs(channels, product, remove)
     return tuple(LayerCost(name, params.get(name, 0), count) for name, count in macs.items())
 
 
@@ -207,7 +208,8 @@ def _group_cost(
         left = (layer.positions - gone) * prod(shapes.get(layer.weight, full[layer.weight]))
         macs += layer.positions * prod(full[layer.weight]) - left
     everything = {group.name: range(group.n_channels)}
-    macs += sum(_product_macs(p, {}) - _product_macs(p, everything) for p in products)
+    for product in products:
+        macs += _product_macs(channels, product, {}) - _product_macs(channels, product, everything)
     return Cost(params, macs, group.n_channels)
 
 
@@ -232,9 +234,18 @@ def _positions(layer: Layer, remove: Removal) -> int:
     return layer.positions - gone
 
 
-def _product_macs(product: Product, remove: Removal) -> int:
-    sizes = [
-        size - sum(n * len(remove.get(group, ())) for group, n in along.items())
-        for size, along in zip(product.sizes, product.per_channel, strict=True)
-    ]
-    return prod(sizes) // product.examples
+def _product_macs(channels: ChannelMap, product: Product, remove: Removal) -> int:
+    along = zip(product.sizes, product.per_channel, strict=True)
+    return prod(_left(channels, *one, remove) for one in along) // product.examples
+
+
+def _left(channels: ChannelMap, size: int, along: Mapping[str, int], remove: Removal) -> int:
+    """What is left of a dimension; what goes with a head and with a width of it goes once."""
+    gone = {name: n * len(remove.get(name, ())) for name, n in along.items()}
+    left = size - sum(gone.values())
+    for pair in combinations(along, 2):
+        if frozenset(pair) in channels.crossing:
+            one, other = pair
+            covered = along[one] * channels.by_name[one].n_channels
+            left += gone[one] * gone[other] // covered
+    return left

@@ -202,6 +202,12 @@ class ChannelMap:
         return frozenset((m.parameter, m.dim) for group in second for m in group.members)
 
     @cached_property
+    def crossing(self) -> frozenset[frozenset[str]]:
+        """Pairs of a group of widths and one of heads that share positions."""
+        first, second = ([g for g in self.groups if g.reading == k] for k in (1, 2))
+        return frozenset(frozenset((a.name, b.name)) for a in first for b in second if _cross(a, b))
+
+    @cached_property
     def by_weight(self) -> dict[str, Layer]:
         """First use of every contraction weight, in the order of use."""
         first: dict[str, Layer] = {}
@@ -249,6 +255,15 @@ class ChannelMap:
 
 _NOT_KEPT = ("recording", "model", "example_input")
 """Fields that go into no file."""
+
+
+def _cross(one: ChannelGroup, other: ChannelGroup) -> bool:
+    places = {(m.parameter, m.dim): m.index for m in one.members}
+    return any(
+        np.isin(m.index, places[m.parameter, m.dim]).any()
+        for m in other.members
+        if (m.parameter, m.dim) in places
+    )
 
 
 def _parsed(raw: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from secateur.channels.attention import converted, converted_back
+from secateur.channels.attention import converted, converted_back, unnested
 from secateur.channels.cost import kept_positions
 from secateur.channels.groups import ChannelMap
 from secateur.channels.repaired import Site, sites
@@ -65,6 +65,8 @@ def rebuild(
     set_attributes(made, attributes or {})
     for _, module in modules_of(made):
         converted_back(module)
+    for _, module in modules_of(made):
+        unnested(module)
     return made
 
 

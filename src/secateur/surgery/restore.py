@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from secateur.channels.cost import kept_positions, owner_module
 from secateur.channels.groups import ChannelMap
+from secateur.channels.repaired import directions
+from secateur.channels.walk import tensors_of
 from secateur.errors import SurgeryError
 from secateur.plan.plan import Numbers, PruningPlan, Rescaled
 from secateur.surgery.numbers import set_numbers, whole_numbers
 from secateur.surgery.readers import is_transposed, n_spatial
-from secateur.surgery.rebuild import rebuild, rescaled
+from secateur.surgery.rebuild import rebuild, rescaled, shrink
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class Removed:
         widths: module -> its attributes that are whole numbers or rows of them, before the cut
             (`out_channels`, `groups`, …), since some cannot be read off the shapes.
         rescaled: parameter -> what of it the cut multiplied by a number; `whole` has it as it was.
+        made_up: parts of computed weights that the cut gave other numbers: what stays of them, as
+            it was and as it was cut.
+        nested: whether encoders of torch's use nested tensors.
     """
 
     values: Mapping[str, Tensor]
@@ -37,6 +42,8 @@ class Removed:
     widths: Mapping[str, Mapping[str, Numbers]]
     rescaled: Rescaled = field(default_factory=dict)
     whole: Mapping[str, Tensor] = field(default_factory=dict)
+    made_up: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    nested: Mapping[str, bool] = field(default_factory=dict)
 
 
 def remember(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> Removed:
@@ -58,7 +65,32 @@ def remember(model: nn.Module, plan: PruningPlan, channels: ChannelMap) -> Remov
         widths={name: found for name, m in model.named_modules() if (found := whole_numbers(m))},
         rescaled=plan.rescaled,
         whole={name: tensors[name].detach().clone() for name in plan.rescaled},
+        made_up=_made_up_for(model, plan, channels, kept),
+        nested={
+            name: module.use_nested_tensor
+            for name, module in model.named_modules()
+            if isinstance(module, nn.TransformerEncoder)
+        },
     )
+
+
+def _made_up_for(
+    model: nn.Module,
+    plan: PruningPlan,
+    channels: ChannelMap,
+    kept: Mapping[str, Mapping[int, tuple[int, ...]]],
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """What of computed weights' parts the cut gave other numbers: what stays as it was, and is."""
+    if not (names := directions(model)):
+        return {}
+    whole, small = tensors_of(model), tensors_of(shrink(model, plan, channels))
+    found = {}
+    for name in sorted(names & small.keys()):
+        was = whole[name].detach()
+        was = was[_stays(was, kept.get(name, {}))].reshape(small[name].shape)
+        if not torch.equal(was, small[name]):
+            found[name] = was, small[name].detach()
+    return found
 
 
 def restore(small: nn.Module, removed: Removed) -> nn.Module:
@@ -82,16 +114,29 @@ def restore(small: nn.Module, removed: Removed) -> nn.Module:
                 f"{name!r} is {found}, what was removed leaves {left} of {shape}; give the network "
                 "that these channels were cut from"
             )
-        part = have[name].detach()
+        part = _without_what_was_made_up(name, have[name].detach(), removed)
         full = part.new_empty(shape)
         stays = _stays(full, kept)
         full[stays] = part.flatten()
         full[~stays] = values.to(part)
         tensors[name] = _multiplied_back(full, stays, name, removed)
+    for name in removed.made_up.keys() - tensors.keys() & have.keys():
+        tensors[name] = _without_what_was_made_up(name, have[name].detach(), removed)
     tensors |= _made_biases(small, removed, have)
     made = rebuild(small, tensors)
     set_numbers(made, removed.widths)
+    for name, nested in removed.nested.items():
+        setattr(made.get_submodule(name), "use_nested_tensor", nested)  # noqa: B010
     return made
+
+
+def _without_what_was_made_up(name: str, part: Tensor, removed: Removed) -> Tensor:
+    """A magnitude, say, without the factor of the cut; bit for bit where it is as it was cut."""
+    if name not in removed.made_up:
+        return part
+    was, cut = (one.to(part) for one in removed.made_up[name])
+    factor = torch.where(cut != 0, was / cut, torch.ones_like(cut))
+    return torch.where(part == cut, was, part * factor)
 
 
 def _multiplied_back(full: Tensor, stays: Tensor, name: str, removed: Removed) -> Tensor:
@@ -116,6 +161,8 @@ def _made_biases(
             continue
         dim = int(is_transposed(module))
         if bias not in have or dim not in kept or weight.endswith("original0"):
+            continue
+        if len(removed.shapes[weight]) < 2:  # a vector beside the weight
             continue
         n = removed.shapes[weight][dim]
         each = have[bias].detach().view(-1, len(kept[dim]))
