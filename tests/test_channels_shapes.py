@@ -169,6 +169,8 @@ def comparisons(draw: Draw, name: str) -> Iterator[tuple[Any, list[Any]]]:
 
 def powers(draw: Draw, _: str) -> Iterator[tuple[Any, list[Any]]]:
     yield ATEN.pow.Tensor_Scalar, [draw.tensor(draw.sizes()), draw.random.choice((2, 0.5))]
+    yield ATEN.pow.Scalar, [2.0, draw.tensor(draw.sizes())]
+    yield ATEN.pow.Tensor_Tensor, [*draw.pair()]
 
 
 def larger(draw: Draw, name: str) -> Iterator[tuple[Any, list[Any]]]:

@@ -124,6 +124,7 @@ def test_an_empty_plan_removes_nothing() -> None:
     assert same_state(again, state_of(model))
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
 @pytest.mark.parametrize(
     "norm",
     [

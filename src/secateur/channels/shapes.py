@@ -55,6 +55,13 @@ def in_place(x: Tensor, *_: Any, **__: Any) -> Any:
     return x if x.is_floating_point() else NotImplemented
 
 
+def power(x: Any, y: Any) -> Any:
+    """As the input, to the power of a number."""
+    if not isinstance(x, Tensor) or isinstance(y, Tensor | complex):
+        return NotImplemented
+    return same(x)
+
+
 def clamped(x: Tensor, *bounds: Any, **named: Any) -> Any:
     """As the input between numbers; bounds that are tensors are broadcast."""
     return NotImplemented if _any_tensor(bounds, named) else same(x)
@@ -220,7 +227,7 @@ def rounded(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
 _ROUNDED = """fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask
     _fake_quantize_per_tensor_affine_cachemask_tensor_qparams"""
 _ELEMENTWISE = """relu relu6 hardswish hardtanh hardsigmoid sigmoid silu gelu tanh leaky_relu elu
-    mish softplus neg abs exp sqrt rsqrt erf sin cos log log1p pow"""
+    mish softplus neg abs exp sqrt rsqrt erf sin cos log log1p"""
 _CLAMPS = "clamp clamp_min clamp_max"
 _OF_TWO = "add sub mul div rsub _prelu_kernel maximum minimum"
 _COMPARED = "eq ne lt le gt ge"
@@ -255,6 +262,7 @@ SHAPES: Mapping[str, Shape] = {
     "aten::masked_fill": masked_fill,
     "aten::bmm": bmm,
     "aten::clone": clone,
+    "aten::pow": power,
     "aten::roll": roll,
     "aten::_unsafe_view": unsafe_view,
     "aten::stack": stack,
