@@ -45,7 +45,11 @@ def test_what_the_page_says_comes_out_again(peer: str, network: str) -> None:
     assert re.sub(r"\d+e-\d+", "e", cell(run)) == said
     if peer == "secateur":
         assert said == "exact"
-        assert run["removed"] == pytest.approx(1) and run["untouched"] and run["changed"] == 0
+        assert run["untouched"] and run["changed"] == 0
+        if network == "attention":  # half of the heads go beside half of the widths in each
+            assert run["removed"] > 1
+        else:
+            assert run["removed"] == pytest.approx(1)
 
 
 def test_a_cut_that_is_wrong_is_called_wrong() -> None:
