@@ -49,7 +49,7 @@ def test_from_prune_to_card(run, capsys):
     card = json.loads(capsys.readouterr().out)
     assert card == json.loads(Path("out/export/card.json").read_text())
     plan = json.loads(Path("out/prune/plan.json").read_text())
-    assert card["cuts"] == [{"plan": plan, "verification": None}]
+    assert card["cuts"] == [{"plan": plan, "verification": None, "repair": None}]
     assert card["params"] == plan["after"]["params"] and card["macs"] == plan["after"]["macs"]
     assert card["training"] == "unknown" and card["data"] == "noise | of a seed"
     float32, int8 = card["files"]
