@@ -20,7 +20,6 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -84,8 +83,8 @@ def chosen() -> list[str]:
 def examine(name: str, *, permute: bool = False) -> dict[str, Any]:
     """Build, trace, plan, prove, cut and verify one architecture.
 
-    With `permute` also: how far its outputs are from those with the channels of all groups that
-    can be cut permuted, in float64, which operators over channels do not hide.
+    With `permute` also: how far its outputs are from those with the channels of all groups
+    permuted, in float64, which operators over channels do not hide.
     """
     import numpy as np
     import torch
@@ -95,6 +94,7 @@ def examine(name: str, *, permute: bool = False) -> dict[str, Any]:
     from secateur.channels.trace import recorded, trace
     from secateur.errors import SecateurError, VerificationError
     from secateur.surgery.in_turn import settled
+    from secateur.surgery.precise import Float64
     from timm_without_torchvision import import_timm
 
     torch.set_num_threads(1)
@@ -152,10 +152,9 @@ def examine(name: str, *, permute: bool = False) -> dict[str, Any]:
         row["silence"], row["moved"] = found.silence_error, found.permutation_error
         row["verdict"] = verdict(found) + ", held back" * bool(row["held_back"])
         row["after"] = cost(trace(done.network, example)).params
-        if permute:  # of what the proof holds back the labels are not all
-            groups = tuple(g for g in channels.groups if g.name not in plan.held_back)
-            movable = replace(channels, groups=groups)
-            row["permuted"] = permutation_error(model.double(), example, movable)
+        if permute:
+            with Float64():  # where a network casts to float32, that rounds otherwise
+                row["permuted"] = permutation_error(model.double(), example, channels)
     except VerificationError as error:
         row |= {"verdict": "wrong", "failure": str(error)}
     except Exception as error:
