@@ -32,11 +32,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))  # the code of this commit
 
 import torch
+import zoo
 from foreign_networks import FOREIGN, stand_ins
 from foreign_page import page
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
-from zoo import commit, shaken, shares
 
 ROWS = Path(__file__).parents[1] / "out" / "foreign" / "rows.jsonl"
 PAGE = Path(__file__).parents[1] / "docs" / "foreign.md"
@@ -52,7 +52,7 @@ def built(name: str) -> tuple[nn.Module, Any]:
     torch.manual_seed(0)
     stand_ins()
     network = FOREIGN[name]
-    return shaken(network.build().eval()), network.example()
+    return zoo.shaken(network.build().eval()), network.example()
 
 
 def called(model: nn.Module, x: Any) -> list[Tensor]:
@@ -101,7 +101,7 @@ def ours(name: str) -> Row:
                 "held_back": dict(pruned.plan.held_back),
                 "trains": trains(pruned.network, x),
             }
-            row |= shares(channels, dict.fromkeys(pruned.plan.held_back))
+            row |= zoo.shares(channels, dict.fromkeys(pruned.plan.held_back))
             pruned.save(Path(folder) / f"{scope}.safetensors")
             with torch.no_grad():
                 answers[scope] = called(pruned.network, x)
@@ -235,35 +235,17 @@ def least(call: Any) -> float:
     return min(found)
 
 
-def rows() -> dict[str, Row]:
-    """Latest row of every network."""
-    if not ROWS.exists():
-        return {}
-    found = [json.loads(line) for line in ROWS.read_text().splitlines() if line.endswith("}")]
-    return {row["name"]: row for row in found}
-
-
 def run(name: str) -> Row:
     """One network, each side in a process of its own."""
     package = FOREIGN[name].package
     row: Row = {"name": name, "package": package, "version": metadata.version(package)}
-    row["commit"] = commit()
+    row["commit"] = zoo.commit()
     for side in ("ours", "theirs"):
-        command = [sys.executable, __file__, f"--{side}", name]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT)
-            line = done.stdout.strip().splitlines()[-1:]
-            found = json.loads(line[0]) if line and line[0].startswith("{") else None
-            row[side] = found or {"failure": done.stderr.strip()[-300:]}
-        except subprocess.TimeoutExpired:
-            row[side] = {"failure": f"more than {TIME_LIMIT} s"}
-    ROWS.parent.mkdir(parents=True, exist_ok=True)
-    with ROWS.open("a") as file:
-        file.write(json.dumps(row) + "\n")
-    return row
+        row[side] = zoo.told(__file__, f"--{side}", name, seconds=TIME_LIMIT)
+    return zoo.kept(ROWS, row)
 
 
-def told(side: Any, name: str) -> Row:
+def row_of(side: Any, name: str) -> Row:
     """A row of one side, or why there is none."""
     try:
         found: Row = side(name)
@@ -287,9 +269,9 @@ def main() -> None:
         return
     if asked.ours or asked.theirs:
         side, name = (ours, asked.ours) if asked.ours else (theirs, asked.theirs)
-        print("\n" + json.dumps(told(side, name)))
+        print("\n" + json.dumps(row_of(side, name)))
         return
-    known = rows()
+    known = zoo.rows(ROWS)
     for name in asked.names or ([] if asked.table else FOREIGN):
         if asked.names or name not in known:
             known[name] = run(name)

@@ -80,6 +80,9 @@ def named(**shapes: tuple[int, ...]) -> Callable[[], dict[str, Tensor]]:
     return lambda: {name: torch.randn(shape) for name, shape in shapes.items()}
 
 
+PIXELS = named(pixel_values=(1, 3, 64, 64))
+
+
 def wave(n: int, *front: int) -> Callable[[], Tensor]:
     return lambda: torch.randn(*front, n)
 
@@ -202,21 +205,21 @@ FOREIGN: Mapping[str, Foreign] = {
     "hf_vit": hugging_face(
         "ViTForImageClassification",
         "ViTConfig",
-        named(pixel_values=(1, 3, 64, 64)),
+        PIXELS,
         **_SMALL,
         image_size=64,
     ),
     "hf_deit": hugging_face(
         "DeiTForImageClassification",
         "DeiTConfig",
-        named(pixel_values=(1, 3, 64, 64)),
+        PIXELS,
         **_SMALL,
         image_size=64,
     ),
     "hf_swin": hugging_face(
         "SwinForImageClassification",
         "SwinConfig",
-        named(pixel_values=(1, 3, 64, 64)),
+        PIXELS,
         image_size=64,
         embed_dim=24,
         depths=[1, 1],
@@ -226,7 +229,7 @@ FOREIGN: Mapping[str, Foreign] = {
     "hf_swinv2": hugging_face(
         "Swinv2ForImageClassification",
         "Swinv2Config",
-        named(pixel_values=(1, 3, 64, 64)),
+        PIXELS,
         image_size=64,
         embed_dim=24,
         depths=[1, 1],
@@ -236,7 +239,7 @@ FOREIGN: Mapping[str, Foreign] = {
     "hf_segformer": hugging_face(
         "SegformerForSemanticSegmentation",
         "SegformerConfig",
-        named(pixel_values=(1, 3, 64, 64)),
+        PIXELS,
         **_STAGES,
         num_attention_heads=[1, 2, 4, 8],
         decoder_hidden_size=32,
@@ -244,28 +247,28 @@ FOREIGN: Mapping[str, Foreign] = {
     "hf_convnextv2": hugging_face(
         "ConvNextV2ForImageClassification",
         "ConvNextV2Config",
-        named(pixel_values=(1, 3, 64, 64)),
+        PIXELS,
         **_STAGES,
     ),
     "hf_convnext": hugging_face(
         "ConvNextForImageClassification",
         "ConvNextConfig",
-        named(pixel_values=(1, 3, 64, 64)),
+        PIXELS,
         **_STAGES,
     ),
     "hf_yolos": hugging_face(
         "YolosForObjectDetection",
         "YolosConfig",
-        named(pixel_values=(1, 3, 64, 64)),
+        PIXELS,
         **_SMALL,
         image_size=[64, 64],
         num_detection_tokens=10,
     ),
-    "hf_detr": Foreign("transformers", _detr, named(pixel_values=(1, 3, 64, 64))),
+    "hf_detr": Foreign("transformers", _detr, PIXELS),
     "hf_resnet": hugging_face(
         "ResNetForImageClassification",
         "ResNetConfig",
-        named(pixel_values=(1, 3, 64, 64)),
+        PIXELS,
         **_STAGES,
         embedding_size=16,
         layer_type="basic",
@@ -273,7 +276,7 @@ FOREIGN: Mapping[str, Foreign] = {
     "hf_regnet": hugging_face(
         "RegNetForImageClassification",
         "RegNetConfig",
-        named(pixel_values=(1, 3, 64, 64)),
+        PIXELS,
         **_STAGES,
         embedding_size=16,
         groups_width=8,
@@ -281,13 +284,13 @@ FOREIGN: Mapping[str, Foreign] = {
     "hf_mobilenetv2": hugging_face(
         "MobileNetV2ForImageClassification",
         "MobileNetV2Config",
-        named(pixel_values=(1, 3, 64, 64)),
+        PIXELS,
         depth_multiplier=0.35,
     ),
     "hf_mobilevit": hugging_face(
         "MobileViTForImageClassification",
         "MobileViTConfig",
-        named(pixel_values=(1, 3, 64, 64)),
+        PIXELS,
         image_size=64,
         hidden_sizes=[32, 48, 64],
         neck_hidden_sizes=[8, 16, 24, 32, 48, 64, 128],
@@ -295,7 +298,7 @@ FOREIGN: Mapping[str, Foreign] = {
     "hf_dpt": hugging_face(
         "DPTForDepthEstimation",
         "DPTConfig",
-        named(pixel_values=(1, 3, 64, 64)),
+        PIXELS,
         **_SMALL | {"num_hidden_layers": 4},
         image_size=64,
         backbone_out_indices=[0, 1, 2, 3],
@@ -305,13 +308,13 @@ FOREIGN: Mapping[str, Foreign] = {
     "hf_poolformer": hugging_face(
         "PoolFormerForImageClassification",
         "PoolFormerConfig",
-        named(pixel_values=(1, 3, 64, 64)),
+        PIXELS,
         **_STAGES,
     ),
     "hf_levit": hugging_face(
         "LevitForImageClassification",
         "LevitConfig",
-        named(pixel_values=(1, 3, 64, 64)),
+        PIXELS,
         image_size=64,
         hidden_sizes=[32, 48, 64],
         num_attention_heads=[2, 3, 4],
@@ -321,7 +324,7 @@ FOREIGN: Mapping[str, Foreign] = {
     "hf_bit": hugging_face(
         "BitForImageClassification",
         "BitConfig",
-        named(pixel_values=(1, 3, 64, 64)),
+        PIXELS,
         hidden_sizes=[64, 64, 128, 256],
         depths=[1, 1, 1, 1],
         embedding_size=32,

@@ -227,29 +227,39 @@ def _short(text: str) -> str:
     return next((g for g in found.groups() if g), text) if found else text[:120]
 
 
-def rows() -> dict[str, dict[str, Any]]:
+def rows(path: Path = ROWS) -> dict[str, dict[str, Any]]:
     """Latest row of every architecture."""
-    if not ROWS.exists():
+    if not path.exists():
         return {}
-    found = [json.loads(line) for line in ROWS.read_text().splitlines() if line.endswith("}")]
+    found = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
     return {row["name"]: row for row in found}
+
+
+def kept(path: Path, row: dict[str, Any]) -> dict[str, Any]:
+    """A row, which a file now has as well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    return row
+
+
+def told(script: str, *asked: str, seconds: int = TIME_LIMIT) -> dict[str, Any]:
+    """What a script prints as JSON in a process of its own, or in `failure` why it does not."""
+    command = [sys.executable, script, *asked]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return {"failure": f"more than {seconds} s"}
+    line = done.stdout.strip().splitlines()[-1:]
+    if line and line[0].startswith("{"):
+        row: dict[str, Any] = json.loads(line[0])
+        return row
+    return {"failure": done.stderr.strip()[-300:]}
 
 
 def run(name: str) -> dict[str, Any]:
     """One architecture in a process of its own."""
-    command = [sys.executable, __file__, "--one", name]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT)
-        line = done.stdout.strip().splitlines()[-1:]
-        row = json.loads(line[0]) if line and line[0].startswith("{") else None
-        if row is None:
-            row = {"name": name, "verdict": "failed", "failure": done.stderr[-300:]}
-    except subprocess.TimeoutExpired:
-        row = {"name": name, "verdict": "failed", "failure": f"more than {TIME_LIMIT} s"}
-    ROWS.parent.mkdir(parents=True, exist_ok=True)
-    with ROWS.open("a") as file:
-        file.write(json.dumps(row) + "\n")
-    return row
+    return kept(ROWS, {"name": name, "verdict": "failed", **told(__file__, "--one", name)})
 
 
 def page(found: list[dict[str, Any]], n_asked: int, command: str) -> str:

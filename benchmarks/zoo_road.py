@@ -1,7 +1,7 @@
 """The whole road on every architecture of the zoo: prune to half the MACs, save, load elsewhere.
 
-    python benchmarks/zoo_road.py               run what is missing, then write docs/zoo.md
-    python benchmarks/zoo_road.py --sample 3    every third architecture first
+    python benchmarks/zoo_road.py               run what is missing; print every row
+    python benchmarks/zoo_road.py --sample 3    every third architecture
     python benchmarks/zoo_road.py resnet18 …    run these (again) and print
 
 Every architecture is pruned twice: over all groups together in one step, and the same share of
@@ -152,27 +152,10 @@ def load(name: str, folder: Path, ways: list[str]) -> dict[str, Any]:
     return found
 
 
-def rows() -> dict[str, dict[str, Any]]:
-    """Latest row of every architecture."""
-    if not ROWS.exists():
-        return {}
-    found = [json.loads(line) for line in ROWS.read_text().splitlines() if line.endswith("}")]
-    return {row["name"]: row for row in found}
-
-
 def run(name: str) -> dict[str, Any]:
     """One architecture in a process of its own."""
-    command = [sys.executable, __file__, "--one", name]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT)
-        line = done.stdout.strip().splitlines()[-1:]
-        row = json.loads(line[0]) if line else {"name": name, "failure": done.stderr[-300:]}
-    except subprocess.TimeoutExpired:
-        row = {"name": name, "failure": f"more than {TIME_LIMIT} s"}
-    ROWS.parent.mkdir(parents=True, exist_ok=True)
-    with ROWS.open("a") as file:
-        file.write(json.dumps(row) + "\n")
-    return row
+    row = {"name": name, **zoo.told(__file__, "--one", name, seconds=TIME_LIMIT)}
+    return zoo.kept(ROWS, row)
 
 
 def main() -> None:
@@ -190,7 +173,7 @@ def main() -> None:
         name, folder, *ways = asked.load
         print(json.dumps(load(name, Path(folder), ways)))
         return
-    known, end = rows(), time.monotonic() + 60 * asked.minutes
+    known, end = zoo.rows(ROWS), time.monotonic() + 60 * asked.minutes
     for name in asked.names or zoo.chosen()[asked.sample - 1 :: asked.sample]:
         if time.monotonic() > end:
             break

@@ -13,13 +13,14 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.channels.cost import Removal, cost
+from secateur.channels.cost import Removal
 from secateur.channels.groups import ChannelMap
 from secateur.criteria.scores import Scores
 from secateur.plan.budget import Budget
 from secateur.plan.plan import PruningPlan
-from secateur.plan.reach import asked, check_reach, limits, reached, spent
+from secateur.plan.reach import check_reach, limits, spent
 from secateur.plan.room import Room, limited, rooms, rounded
+from secateur.plan.select import planned
 
 Values = NDArray[np.float64]
 Counts = dict[str, int]
@@ -71,17 +72,9 @@ def balanced(scores: Scores, damage: Damage, channels: ChannelMap, budget: Budge
     taken = search.taken()
     order = {name: np.argsort(scores.of(name), kind="stable") for name, n in taken.items() if n}
     remove = {name: tuple(sorted(order[name][: taken[name]].tolist())) for name in order}
-    return PruningPlan(
-        remove=remove,
-        fingerprint=channels.fingerprint,
-        before=cost(channels),
-        after=cost(channels, remove),
-        asked=asked(channels, budget),
-        reached=reached(channels, budget, remove),
-        how=f"{scores.criterion}, balanced, forecast error {damage.forecast(remove):.3g}",
-        held_back={n: room.held_back for n, room in found.items() if room.held_back is not None},
-        limited=limited(found, taken, taken, budget),
-    )
+    how = f"{scores.criterion}, balanced, forecast error {damage.forecast(remove):.3g}"
+    given = channels, budget, found, remove, how
+    return planned(*given, limited(found, taken, taken, budget))
 
 
 class _Search:

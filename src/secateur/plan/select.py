@@ -220,6 +220,19 @@ def _select(
         before = _taken(classes, found, shares[at - 1])
         taken, wanted = _as_few(before, (taken, wanted), within)
     remove = {name: tuple(sorted(gone)) for name, gone in removal(taken).items()}
+    given = f"{scores.criterion}, {how}", limited(found, wanted, taken, budget)
+    return planned(channels, budget, found, remove, *given)
+
+
+def planned(
+    channels: ChannelMap,
+    budget: Budget,
+    found: Mapping[str, Room],
+    remove: Mapping[str, tuple[int, ...]],
+    how: str,
+    why_fewer: Mapping[str, str],
+) -> PruningPlan:
+    """The plan of a removal, with what it costs and what it reaches of a budget."""
     return PruningPlan(
         remove=remove,
         fingerprint=channels.fingerprint,
@@ -227,9 +240,9 @@ def _select(
         after=cost(channels, remove),
         asked=asked(channels, budget),
         reached=reached(channels, budget, remove),
-        how=f"{scores.criterion}, {how}",
+        how=how,
         held_back={n: room.held_back for n, room in found.items() if room.held_back is not None},
-        limited=limited(found, wanted, taken, budget),
+        limited=why_fewer,
     )
 
 

@@ -46,7 +46,7 @@ def settled(
     """
     first, second = _parts(plan, channels)
     if not second.remove or not first.remove:
-        run = original if not second.remove or original.second is None else original.second
+        run = _run_of(second, original)
         return prove.settled(model, plan, example_input, run, channels, lines_up=lines_up)
     one = prove.settled(model, first, example_input, original, channels)
     run, now = recorded(
@@ -102,8 +102,7 @@ def proved(
     """
     first, second = _parts(plan, channels)
     if not second.remove or not first.remove:
-        run = original if not second.remove or original.second is None else original.second
-        return prove.prove(model, plan, example_input, run, channels)
+        return prove.prove(model, plan, example_input, _run_of(second, original), channels)
     one = prove.prove(model, first, example_input, original, channels)
     left = shrink(model, one, channels)
     run, now = recorded(left, example_input, trace(left, example_input, original.rules))
@@ -142,7 +141,7 @@ def verified(
     plan.check(channels)
     first, second = _parts(plan, channels)
     if not second.remove or not first.remove:
-        run = original if not second.remove or original.second is None else original.second
+        run = _run_of(second, original)
         return verify.verified(model, small, plan, channels, example_input, run)
     fit = Proof(model, example_input, original, channels).of(first)
     first = replace(first, attributes=fit.attributes, rescaled=fit.rescaled)
@@ -175,6 +174,11 @@ def _parts(plan: PruningPlan, channels: ChannelMap) -> tuple[PruningPlan, Prunin
         replace(nothing, remove=first),
         replace(nothing, remove=second, held_back={}, limited={}),
     )
+
+
+def _run_of(second: PruningPlan, original: Run) -> Run:
+    """The run that has the labels of a plan of one reading, of which this is the second part."""
+    return original.second if second.remove and original.second is not None else original
 
 
 def _carried(
