@@ -329,8 +329,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "seed-not-set",
         "surgery/verify.py",
-        "            with one_seed():\n",
-        "            with suppress(Warning):\n",
+        "        with one_seed():\n",
+        "        with suppress(Warning):\n",
         "the cut network and its reference draw different numbers",
         MUTATIONS,
     ),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from secateur.channels.cost import owner_module
+from secateur.channels.cost import Removal, owner_module
 from secateur.channels.groups import ChannelMap, Mixing
 from secateur.channels.repaired import sites
 from secateur.channels.run import Run
@@ -257,9 +257,7 @@ class Check:
             return [partial(outputs, silent), partial(outputs, readers)]
 
         def answer(example: Example) -> list[Tensor]:
-            given = silent, plan.remove, self.channels, example, self.original
-            with one_seed():
-                found = silent_answer(*given, over)
+            found = self._answer(silent, plan.remove, example, over)
             if not self._runs_as_torch(example):
                 return [torch.full_like(tensor.double(), torch.nan) for tensor in found]
             return found
@@ -272,12 +270,17 @@ class Check:
         if not any(example is one for one in self.inputs) or next(attention, None) is None:
             return True
         if id(example) not in self._as_torch:
-            with one_seed():
-                given = self._exact, dict[str, list[int]](), self.channels, example
-                found = silent_answer(*given, self.original, "all")
+            found = self._answer(self._exact, {}, example, "all")
             close = apart(found, outputs(self._exact, example)) <= TOLERANCE
             self._as_torch[id(example)] = close
         return self._as_torch[id(example)]
+
+    def _answer(
+        self, network: nn.Module, remove: Removal, example: Example, over: Over
+    ) -> list[Tensor]:
+        """What a run with labels answers with channels silent."""
+        with one_seed():
+            return silent_answer(network, remove, self.channels, example, self.original, over)
 
     def _permuted(self, plan: PruningPlan, rows: Sequence[Mixing]) -> list[Answers]:
         """What is answered after the same cut of a network whose channels stand the other way."""
