@@ -129,6 +129,16 @@ def same_state(model: nn.Module, before: dict[str, Tensor]) -> bool:
     return now.keys() == before.keys() and all(torch.equal(now[k], before[k]) for k in now)
 
 
+def check_twins(one: nn.Module, other: nn.Module, x: Tensor) -> None:
+    """The same weights, bit by bit; answers may round by where in memory the weights lie."""
+    assert same_state(one, other.state_dict())
+    with torch.no_grad():
+        a, b = one(x), other(x)
+    torch.testing.assert_close(
+        a, b, rtol=0, atol=64 * torch.finfo(b.dtype).eps * float(b.abs().max())
+    )
+
+
 def check_cut_equals_mask(
     model: nn.Module,
     example: Any,
