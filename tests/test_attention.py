@@ -164,18 +164,19 @@ def test_a_causal_hint_needs_a_mask() -> None:
         attention(x, x, x, is_causal=True)
 
 
-def test_the_temperature_is_kept_by_what_makes_queries_and_keys() -> None:
+def test_the_temperature_is_kept_by_what_makes_queries() -> None:
     model, example = made(Packed, "by torch")(), TOYS["packed, scaled by torch"][1]
     channels = sc.trace(model, example)
     pruned = sc.cut(channels, sc.manual(channels, {"qkv": [0, 3]}))
     assert pruned.verification.exact and set(pruned.plan.rescaled) == {"qkv.weight", "qkv.bias"}
     ((dim, factor, at),) = pruned.plan.rescaled["qkv.bias"]
-    assert dim == 0 and factor == pytest.approx(math.sqrt(math.sqrt(2 / 4)))
-    kept = [head * 4 + place for head in range(8) for place in (1, 2)]  # of queries and keys
+    assert dim == 0 and factor == pytest.approx(math.sqrt(2 / 4))
+    left = [head * 4 + place for head in range(12) for place in (1, 2)]
+    kept = left[:8]  # of queries
     assert sorted(at) == kept
     small = pruned.network.qkv.bias
-    assert torch.allclose(small[:16], model.qkv.bias[kept] * factor)
-    assert torch.equal(small[16:], model.qkv.bias[[k + 16 for k in kept if k >= 16]])
+    assert torch.allclose(small[:8], model.qkv.bias[kept] * factor)
+    assert torch.equal(small[8:], model.qkv.bias[left[8:]])
     # trained since: what stayed as it is now, without the factor
     with torch.no_grad():
         small += 1

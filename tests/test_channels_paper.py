@@ -129,7 +129,7 @@ def test_products_of_maps_on_paper() -> None:
     model = randomised(OPERATORS["attention"][0]())
     channels = trace(model, image())
     scores, mixed = channels.products
-    assert (scores.operator, scores.examples, scores.name) == ("bmm", 2, "Net")
+    assert (scores.operator, scores.examples, scores.name) == ("matmul", 2, "Net")
     assert (scores.sizes, scores.per_channel) == ((2, 36, 36, 3), ({}, {}, {}, {"q": 1}))
     assert (mixed.sizes, mixed.per_channel) == ((2, 5, 36, 36), ({}, {"v": 1}, {}, {}))
     products = 36 * 36 * (3 + 5)

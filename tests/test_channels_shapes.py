@@ -216,6 +216,19 @@ def products(draw: Draw, name: str) -> Iterator[tuple[Any, list[Any]]]:
     yield getattr(ATEN, name).default, [x, weight] if name == "mm" else [bias, x, weight]
 
 
+def linears(draw: Draw, name: str) -> Iterator[tuple[Any, list[Any]]]:
+    x = draw.tensor(draw.sizes(2), draw.random.choice(FLOATS))
+    weight = draw.tensor([draw.random.randint(1, 3), draw.random.choice((x.shape[-1], 2))], x.dtype)
+    bias = [draw.tensor([len(weight)], x.dtype)] if draw.random.random() < 0.5 else []
+    yield ATEN.linear.default, [x, weight, *bias]
+
+
+def batches_of_products(draw: Draw, _: str) -> Iterator[tuple[Any, list[Any]]]:
+    x = draw.tensor(draw.sizes(3), draw.random.choice(FLOATS))
+    sizes = [*x.shape[:-2], draw.random.choice((x.shape[-1], 2)), draw.random.randint(1, 3)]
+    yield ATEN.matmul.default, [x, draw.tensor(sizes, x.dtype)]
+
+
 KINDS = {
     elementwise: """relu hardswish sigmoid silu gelu leaky_relu neg abs exp rsqrt relu_ sigmoid_
         silu_ exp_""",
@@ -246,6 +259,8 @@ DRAWN = {
     "cat": joins,
     "mm": products,
     "addmm": products,
+    "linear": linears,
+    "matmul": batches_of_products,
 }
 
 

@@ -157,8 +157,18 @@ def strides(tensor: Tensor) -> list[tuple[int, int]]:
 
 AT_RANDOM = [
     *["_log_softmax", "_prelu_kernel", "_safe_softmax", "_softmax", "_unsafe_view"],
-    *["_weight_norm_interface", "bmm", "clone", "eq", "ge", "glu", "gt", "le", "lt", "ne"],
-    *["linalg_vector_norm", "masked_fill", "maximum", "minimum", "native_group_norm", "pow"],
+    *["_weight_norm_interface", "bmm", "clone", "eq", "ge", "glu", "gt", "le", "linear"],
+    *[
+        "lt",
+        "matmul",
+        "ne",
+        "linalg_vector_norm",
+        "masked_fill",
+        "maximum",
+        "minimum",
+        "native_group_norm",
+        "pow",
+    ],
     *["roll", "rsub", "stack", "sum"],
 ]
 """Held to torch's strides at random, in test_channels_shapes.py; so is all that resizes."""

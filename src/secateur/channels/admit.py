@@ -180,7 +180,7 @@ def asks_for_values(error: Exception) -> bool:
 
 def misfit(call: Call | None) -> str:
     """What a layer takes and what it is given, in words, where that is why a call failed; or ''."""
-    if call is None or call.name not in ("convolution", "addmm", "mm"):
+    if call is None or call.name not in ("convolution", "linear", "addmm", "mm"):
         return ""
     given, weight = call.args[1:3] if call.name == "addmm" else call.args[:2]
     if (name := call.run.weight_name(weight)) is None:
@@ -190,7 +190,8 @@ def misfit(call: Call | None) -> str:
         what, has = "channel", given.shape[1]
         takes = weight.shape[0] if transposed else weight.shape[1] * conv_groups
     else:
-        what, has, takes = "feature", given.shape[-1], weight.shape[0]
+        takes = weight.shape[1 if call.name == "linear" else 0]
+        what, has = "feature", given.shape[-1]
     if takes == has:
         return ""
     shape, several = "x".join(map(str, given.shape)), "s" * (takes != 1)

@@ -183,6 +183,34 @@ def matrix_product(call: Call) -> None:
     call.set(out, met(call, operands, out.shape))
 
 
+def linear(call: Call) -> None:
+    """(..., k) times a weight (m, k), with a bias or not: contract k.
+
+    Of the other dimensions at most one has channels.
+    """
+    x, weight = call.args[:2]
+    bias, last, out = call.argument("bias", 2), x.ndim - 1, call.outputs[0]
+    inner = call.along(x, last)
+    call.match(inner, weight, 1, "in")
+    if inner is not None and call.is_lifted(weight):
+        call.mixing(inner, "a weight that is not zero where its parameter is", silent=True)
+    call.role(weight, 0, "out")
+    outputs, others = call.along(weight, 0), without(call, x, last).fields
+    rows = None
+    for labels in others.values():
+        rows = labels.expand(*x.shape[:-1], 1).reshape(-1)
+    if call.is_plain(weight, (0, 1)):
+        call.layer("linear", weight, (0, 1), 1, out.numel() * weight.shape[1], rows)
+    else:
+        times = prod(x.shape[:-1])
+        call.product((times, *weight.shape), (rows, outputs, inner))
+        call.sources("linear", weight, (0, 1), 1, times)
+    if bias is not None:
+        call.match(outputs, bias, 0)
+    own = {} if outputs is None else {last: as_field(outputs, last, x.ndim)}
+    call.set(out, {**others, **own})
+
+
 def vector_product(call: Call) -> None:
     """(n, k) times (k,), or (k,) times (k,): contract k, of which nothing is left.
 
@@ -202,14 +230,11 @@ def vector_product(call: Call) -> None:
 
 
 def _note_product(call: Call, first: Tensor, second: Tensor) -> None:
-    """Rows times inner times columns, and times the batch if there is one."""
+    """Rows times inner times columns, and times the batches if there are any."""
     k = first.ndim - 1
-    sides = [(first, k - 1), (second, k), (first, k)]
-    sizes = [first.shape[k - 1], second.shape[k], first.shape[k]]
-    if k == 2:
-        sides, sizes = [(first, 0), *sides], [first.shape[0], *sizes]
+    sides = [*((first, dim) for dim in range(k)), (second, k), (first, k)]
     along = [_first(call.fields(tensor).get(dim), dim) for tensor, dim in sides]
-    call.product(tuple(sizes), tuple(along))
+    call.product(tuple(tensor.shape[dim] for tensor, dim in sides), tuple(along))
 
 
 def _crossings(fields: Fields) -> Iterator[Tensor]:

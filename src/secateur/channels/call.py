@@ -189,7 +189,7 @@ class Call:
 
     def is_weight(self, tensor: Tensor) -> bool:
         """Whether a tensor is, or was made from, a parameter."""
-        return self.run.weight_name(tensor) is not None
+        return self.run.is_weight(tensor)
 
     def is_plain(self, weight: Tensor, dims: tuple[int, int]) -> bool:
         """Whether a weight, (out, in) along `dims`, shrinks as the parameter that it goes by.

@@ -1,9 +1,8 @@
 """Recurrent layers and cells: gates, hidden units and states, in one call however many frames.
 
-Torch takes a recurrent layer apart, frame by frame, before a run on shapes sees it. `WholeLayers`
-hands it on whole. A hidden unit is a row of every gate in the weights of its layer and direction,
-and a column of what reads it: the recurrent weight, the projection, the next layer, and whoever
-reads the output or the last state.
+A run on shapes sees a recurrent layer whole (see `whole`). A hidden unit is a row of every gate in
+the weights of its layer and direction, and a column of what reads it: the recurrent weight, the
+projection, the next layer, and whoever reads the output or the last state.
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from secateur.channels.call import Call
 from secateur.channels.labels import as_field
@@ -278,61 +275,6 @@ def equal_widths(call: Call) -> list[tuple[str, list[Tensor | None]]]:
         return [(f"{name} units", units)] * 2
     projections = [call.along(own.hr, 0) for own in weights if own.hr is not None]
     return [(f"{name} projections", projections), (f"{name} units", units)]
-
-
-class WholeLayers(TorchFunctionMode):
-    """Hands recurrent layers on whole, and knows again what is zero from birth.
-
-    Without, torch calls the operators of every frame. States of zeros are of any size.
-    """
-
-    def __init__(self, zeros: dict[int, tuple[Tensor, Any]], to_shapes: Any) -> None:
-        super().__init__()
-        self._zeros, self._to_shapes = zeros, to_shapes
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Run a function of torch's."""
-        kwargs = kwargs or {}
-        if func in _WHOLE:
-            args = tree_map_only(Tensor, self._on_shapes, args)
-            with torch._C._AutoDispatchBelowAutograd():
-                return func(*args, **kwargs)
-        out = func(*args, **kwargs)
-        name = getattr(func, "__name__", "")
-        if name in ("zeros", "new_zeros"):
-            sizes = [*args[name == "new_zeros" :], kwargs.get("size")]
-            numbers = [size for size in tree_leaves(sizes) if isinstance(size, int)]
-            self._note(out, numbers[-1] if numbers else None)
-        elif args and id(args[0]) in self._zeros:
-            if name in _STILL_ZERO:
-                for one in tree_leaves(out):
-                    self._note(one, self._zeros[id(args[0])][1])
-            elif name.endswith("_"):  # written into; what shares its elements is not known
-                self._zeros.clear()
-        return out
-
-    def _note(self, tensor: Any, width: Any) -> None:
-        if isinstance(tensor, Tensor) and tensor.ndim:
-            self._zeros[id(tensor)] = tensor, width
-
-    def _on_shapes(self, tensor: Tensor) -> Tensor:
-        """Zeros on the meta device, still known as such."""
-        if tensor.is_meta or id(tensor) not in self._zeros:
-            return tensor
-        meta: Tensor = self._to_shapes(tensor)
-        self._note(meta, self._zeros[id(tensor)][1])
-        return meta
-
-
-_WHOLE = frozenset(getattr(torch, name) for name in NAMES)
-
-_OF_ZEROS = """to type type_as float double half bfloat16 cuda cpu clone detach detach_ contiguous
-    requires_grad_ expand expand_as repeat view reshape unsqueeze squeeze transpose permute select
-    index_select zeros_like __getitem__ __get__"""
-_STILL_ZERO = frozenset(_OF_ZEROS.split())
-"""Functions that make zeros of zeros, of the same last dimension."""
 
 
 def is_recurrent(modules: Iterable[nn.Module]) -> bool:

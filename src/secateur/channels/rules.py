@@ -14,6 +14,7 @@ from secateur.channels.arithmetic import (
     constant,
     convolution,
     keep,
+    linear,
     matrix_product,
     meet,
     pool,
@@ -89,7 +90,8 @@ _KINDS: dict[Rule, str] = {
     constant: """empty zeros ones full arange new_zeros new_ones new_empty new_full scalar_tensor
         rand randn randint linspace _local_scalar_dense sym_size""",
     convolution: "convolution",
-    matrix_product: "mm addmm bmm baddbmm",
+    linear: "linear",
+    matrix_product: "mm addmm bmm baddbmm matmul",
     vector_product: "mv dot vdot",
     batch_norm: "native_batch_norm _native_batch_norm_legit_no_training cudnn_batch_norm",
     reduce: """mean sum amax amin max min var std var_mean std_mean prod logsumexp argmax argmin
@@ -151,5 +153,7 @@ MOVES: frozenset[Rule] = frozenset(
 )
 """Rules of operators that put elements elsewhere and change none."""
 
-COUNTED: frozenset[str] = frozenset({"convolution", "mm", "addmm", "bmm", "baddbmm", *NAMES})
+COUNTED: frozenset[str] = frozenset(
+    {"convolution", "linear", "mm", "addmm", "bmm", "baddbmm", "matmul", *NAMES}
+)
 """Operators that cost multiply-accumulates, with or without a channel that can go."""

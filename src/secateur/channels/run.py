@@ -242,6 +242,10 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The parameter that a tensor is or was made from alone, or None."""
         return self._names.get(id(tensor))
 
+    def is_weight(self, tensor: Tensor) -> bool:
+        """Whether a tensor is, or was made from, a parameter."""
+        return id(tensor) in self._names
+
     def pin_places(self, tensors: Iterable[Tensor]) -> None:
         """Pin channels whose places among others are read, as numbers."""
         for tensor in tensors:

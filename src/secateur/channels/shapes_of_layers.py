@@ -145,6 +145,22 @@ def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Any:
     return torch.empty_like(v), torch.empty(sizes, dtype=v.dtype, device="meta")
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
+    """(..., k) times (m, k), plus m."""
+    if x.shape[-1] != weight.shape[1] or x.dtype != weight.dtype:
+        return NotImplemented
+    if bias is not None and bias.dtype != x.dtype:
+        return NotImplemented
+    return torch.empty((*x.shape[:-1], weight.shape[0]), dtype=x.dtype, device="meta")
+
+
+def matmul(x: Tensor, y: Tensor) -> Any:
+    """(..., n, k) times (..., k, m), of as many batches."""
+    if x.shape[:-2] != y.shape[:-2] or x.shape[-1] != y.shape[-2] or x.dtype != y.dtype:
+        return NotImplemented
+    return torch.empty((*x.shape[:-1], y.shape[-1]), dtype=x.dtype, device="meta")
+
+
 def mm(x: Tensor, weight: Tensor) -> Any:
     """(n, k) times (k, m)."""
     if x.shape[1] != weight.shape[0] or x.dtype != weight.dtype:

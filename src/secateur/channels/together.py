@@ -40,7 +40,8 @@ def together(first: ChannelMap, second: ChannelMap) -> ChannelMap:
 
 def _names(first: ChannelMap, second: ChannelMap) -> dict[str, str]:
     known = set(map(_places, first.groups))
-    heads = {name for product in second.products for name in product.per_channel[0]}
+    batches = [along for product in second.products for along in product.per_channel[:-3]]
+    heads = {name for along in batches for name in along}
     taken = {group.name for group in first.groups}
     names: dict[str, str] = {}
     for group in second.groups:

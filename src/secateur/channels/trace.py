@@ -29,13 +29,14 @@ from secateur.channels.groups import ChannelMap
 from secateur.channels.labels import Pin
 from secateur.channels.lines import raising_place
 from secateur.channels.notes import Given, repeating
-from secateur.channels.recurrent import WholeLayers, is_recurrent, unchecked
+from secateur.channels.recurrent import is_recurrent, unchecked
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.run import Run
 from secateur.channels.splits import other_choices
 from secateur.channels.together import together
 from secateur.channels.values import ListsAsTensors
 from secateur.channels.walk import tensors_of, tensors_within
+from secateur.channels.whole import WholeFunctions
 from secateur.errors import TraceError
 
 Example = Tensor | Sequence[Any] | Mapping[str, Any]
@@ -132,7 +133,7 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> list[Tensor]:
             unchecked(modules)
         try:
             indices = ListsAsTensors() if run.with_values else nullcontext()
-            whole = WholeLayers(run.zeros, run.to_meta) if is_recurrent(modules) else nullcontext()
+            whole = WholeFunctions(run, recurrent=is_recurrent(modules))
             with run, _copied_as_views(), indices, whole:
                 out = model(*args, **kwargs)
         except Exception as error:

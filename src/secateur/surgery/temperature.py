@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from secateur.channels.arithmetic import convolution, keep, matrix_product, meet
+from secateur.channels.arithmetic import convolution, keep, linear, matrix_product, meet
 from secateur.channels.call import Call
 from secateur.channels.normalisation import batch_norm, layer_norm
 from secateur.channels.notes import Number
@@ -100,8 +100,10 @@ class _Walk:
             return self._any([one for one in factors if call.fields(one)], labels)
         if _is_product(self._run, call):
             return self._of_product(call)
-        if rule is matrix_product or rule is convolution:
-            return _of_weights(call, labels, rule is convolution)
+        if rule is convolution or rule is linear:
+            return _of_parameters(call, [t for t in call.args[1:3] if t is not None], labels)
+        if rule is matrix_product:
+            return _of_matrices(call, labels)
         if rule is layer_norm or rule is batch_norm:
             at = 2 if rule is layer_norm else 1
             return _of_parameters(call, call.args[at : at + 2], labels)
@@ -127,14 +129,10 @@ class _Walk:
         return None
 
 
-def _of_weights(call: Call, labels: NDArray[np.int64], convolves: bool) -> list[Source] | None:
-    """The filters of a layer that have these labels, and what its bias adds to them."""
-    if convolves:
-        biases = [] if call.args[2] is None else [call.args[2]]
-        return _of_parameters(call, [call.args[1], *biases], labels)
-    biases = list(call.args[:-2])
+def _of_matrices(call: Call, labels: NDArray[np.int64]) -> list[Source] | None:
+    """The filters of a product with a weight that have these labels, and what a bias adds."""
     weights = [tensor for tensor in call.args[-2:] if call.is_weight(tensor)]
-    return _of_parameters(call, [*weights, *biases], labels)
+    return _of_parameters(call, [*weights, *call.args[:-2]], labels)
 
 
 def _of_parameters(
