@@ -15,7 +15,11 @@ from torch import Tensor, nn
 import secateur as sc
 from attention_toys import TOYS, Encoder, Packed, made
 from secateur.channels.attention import MultiheadAttention, converted, converted_back
+from secateur.channels.collect import collect
 from secateur.channels.cost import cost
+from secateur.channels.notes import repeating
+from secateur.channels.splits import other_choices
+from secateur.channels.trace import labelled_again, record
 from secateur.surgery.permute import permuted
 
 
@@ -154,6 +158,19 @@ def test_every_way_of_calling_gives_what_torchs_module_gives() -> None:
         for one, other in zip(found, wanted, strict=True):
             assert (one is None) == (other is None)
             assert one is None or torch.allclose(one, other, 1e-12, 1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_the_other_reading_is_what_another_run_gives(name: str) -> None:
+    build, example = TOYS[name]
+    model = build()
+    run = record(model, example)
+    choices = other_choices(run.splits, run.crossings)
+    assert choices and run.steps
+    read = labelled_again(run, model, repeating({}, choices))
+    ran = record(model, example, run.rules, repeating({}, choices))
+    assert read.decisions == ran.decisions and read.numbers == ran.numbers
+    assert collect(read).to_json() == collect(ran).to_json()
 
 
 def test_a_causal_hint_needs_a_mask() -> None:

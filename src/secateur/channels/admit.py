@@ -183,7 +183,7 @@ def misfit(call: Call | None) -> str:
     if call is None or call.name not in ("convolution", "linear", "addmm", "mm"):
         return ""
     given, weight = call.args[1:3] if call.name == "addmm" else call.args[:2]
-    if (name := call.run.weight_name(weight)) is None:
+    if (name := call.run.weights.name(weight)) is None:
         return ""
     if call.name == "convolution":
         transposed, conv_groups = call.args[6], call.args[8]

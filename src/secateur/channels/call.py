@@ -68,7 +68,7 @@ class Call:
 
         A field that varies along other dimensions as well is united across them.
         """
-        if (parameter := self.run.bare(tensor)) is not None:
+        if (parameter := self.run.weights.bare.get(id(tensor))) is not None:
             return self.run.parameter_labels(*parameter, dim)
         labels = self.fields(tensor).get(dim)
         return None if labels is None else self.flat(labels, dim)
@@ -80,7 +80,7 @@ class Call:
 
         A parameter without labels takes these over, if each stands for one channel of its own.
         """
-        if (shown := self.run.bare(tensor)) is None:
+        if (shown := self.run.weights.bare.get(id(tensor))) is None:
             own = self.along(tensor, dim)
             if role is not None:
                 self.role(tensor, dim, role)
@@ -164,7 +164,7 @@ class Call:
 
         Where it is part of a weight norm or spectral norm of torch's, the cut makes up for it.
         """
-        if self.run.is_repaired(self.tensors, self.name):
+        if self.run.weights.is_repaired(self.tensors, self.name):
             return
         weights = all(map(self.is_weight, self.tensors))
         across = Across(self.name, reason, self.source, silent, weights)
@@ -185,11 +185,11 @@ class Call:
 
     def is_parameter(self, tensor: Tensor) -> bool:
         """Whether a tensor is a parameter itself, its dimensions turned perhaps."""
-        return self.run.bare(tensor) is not None
+        return self.run.weights.bare.get(id(tensor)) is not None
 
     def is_weight(self, tensor: Tensor) -> bool:
         """Whether a tensor is, or was made from, a parameter."""
-        return self.run.is_weight(tensor)
+        return tensor in self.run.weights
 
     def is_plain(self, weight: Tensor, dims: tuple[int, int]) -> bool:
         """Whether a weight, (out, in) along `dims`, shrinks as the parameter that it goes by.
@@ -199,7 +199,7 @@ class Call:
         """
         if self.is_parameter(weight):
             return True
-        name = self.run.weight_name(weight)
+        name = self.run.weights.name(weight)
         own = [n for n, stride in zip(weight.shape, weight.stride(), strict=True) if stride]
         if name is None or prod(self.run.shapes[name]) != prod(own):
             return False
@@ -216,7 +216,7 @@ class Call:
 
     def is_lifted(self, tensor: Tensor) -> bool:
         """Whether a tensor was made from a parameter and is not zero where that is."""
-        return id(tensor) in self.run.lifted
+        return id(tensor) in self.run.weights.lifted
 
     def layer(
         self,
@@ -232,7 +232,7 @@ class Call:
         `rows` are the labels of what it is applied to one by one, if that can shrink. Applied to
         other weights it costs the same for any number of examples.
         """
-        name = self.run.weight_name(weight)
+        name = self.run.weights.name(weight)
         if name is None:
             return
         examples = 1 if all(map(self.is_weight, self.tensors)) else self.run.batch_size
@@ -282,7 +282,7 @@ class Call:
 
     def _own_dims(self, weight: Tensor, name: str, dims: tuple[int, int]) -> tuple[int, int]:
         """Which of the parameter's own dimensions lie along `dims` of a tensor made from it."""
-        if (bare := self.run.bare(weight)) is not None:
+        if (bare := self.run.weights.bare.get(id(weight))) is not None:
             return bare[1][dims[0]], bare[1][dims[1]]
         own: list[int | None] = []
         for dim in dims:
@@ -301,14 +301,13 @@ class Call:
         """
         of_weights = all(map(self.is_weight, self.tensors))
         examples = 1 if of_weights else self.run.batch_size
-        name = calling_module(self.run.module_names)
-        row = Product(name, self.name, sizes, ({},) * len(sizes), examples, self.source)
+        row = Product(self.module, self.name, sizes, ({},) * len(sizes), examples, self.source)
         self.run.products.append((row, along))
 
     def norm(self, x: Tensor, scale: Tensor | None) -> None:
         """Note that a batch norm follows the layer that made `x`."""
         made_by = self.run.producer.get(id(x))
-        name = None if scale is None else self.run.weight_name(scale)
+        name = None if scale is None else self.run.weights.name(scale)
         if made_by is not None and name is not None:
             self.run.layers[made_by] = replace(
                 self.run.layers[made_by], norm=name.rpartition(".")[0]
@@ -321,6 +320,11 @@ class Call:
     def list_unknown(self) -> None:
         """The operator has no rule: it stands in the answer."""
         self.run.unknown.setdefault(self.name, self.source)
+
+    @cached_property
+    def module(self) -> str:
+        """The module that made this call."""
+        return calling_module(self.run.module_names)
 
     @cached_property
     def source(self) -> str:

@@ -59,6 +59,19 @@ def repeating(
     return Given({}, {}, {}, lambda: None, Notebook(), decisions, (), choices or {})
 
 
+class Step(NamedTuple):
+    """One operator of a run, with the line of the network's code and the module that called it."""
+
+    operator: Operator
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    tensors: list[Tensor]
+    out: Any
+    source: str = ""
+    module: str = ""
+
+
 class Operator(NamedTuple):
     """What is known of an operator: its name without overload, and what it does to labels.
 

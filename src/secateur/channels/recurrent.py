@@ -265,7 +265,7 @@ def equal_widths(call: Call) -> list[tuple[str, list[Tensor | None]]]:
     In the order of the states: what is put out, and the hidden units where that is projected.
     """
     weights = given_to(call.args, cell=call.name.endswith("_cell")).weights
-    name = call.run.weight_name(weights[0].ih) or ""
+    name = call.run.weights.name(weights[0].ih) or ""
     units: list[Tensor | None] = []
     for own in weights:
         rows = call.along(own.ih, 0)

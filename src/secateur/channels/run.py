@@ -17,23 +17,19 @@ from secateur.channels.call import Call
 from secateur.channels.dispatch import Dispatch, numbers_in, operator_of, tensors_in
 from secateur.channels.groups import Layer, Product
 from secateur.channels.labels import Fields, Notebook, Pin, as_field
-from secateur.channels.lines import network_line, place
+from secateur.channels.lines import calling_module, network_line, place
 from secateur.channels.mixings import Mixings
-from secateur.channels.movement import turned
-from secateur.channels.notes import Given, Number, Operator, Situation
-from secateur.channels.repaired import directions
+from secateur.channels.notes import Given, Number, Operator, Situation, Step
 from secateur.channels.rules import MOVES, Rule
 from secateur.channels.splits import Choices, Split
 from secateur.channels.stand_ins import StandIns
 from secateur.channels.storages import Storages
 from secateur.channels.values import Values
+from secateur.channels.weights import Weights
+from secateur.channels.whole import WHOLE
 
 TAKES_PARTS = {"split", "split_with_sizes", "slice"}
 """Operators that take a part by position, in which other channels can come to lie unnoticed."""
-
-_LIFTING = {"exp", "exp2", "sigmoid", "hardsigmoid", "softplus", "log_sigmoid_forward", "cos"}
-_LIFTING |= {"cosh", "acos", "_softmax"}
-"""Functions that make of zero something else."""
 
 
 class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -47,6 +43,7 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         *,
         note_places: bool = False,
         with_values: bool = False,
+        like: Run | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         # what it is made with; `decided` are the original's decisions, `decisions` its own
@@ -62,7 +59,9 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._note_places = note_places
         # the network: modules by path and paths by identity, tensors and what stands in for them
         with torch.inference_mode(False):  # in it operators would not be taken apart
-            self._network = known = StandIns(model, given.shapes if given else {})
+            shapes = given.shapes if given else {}
+            self._network: StandIns = like._network if like else StandIns(model, shapes)
+        known = self._network
         self.modules, self.module_names, self.tensors = (
             known.modules,
             known.module_names,
@@ -70,22 +69,17 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         )
         self.shapes, self.buffers, self.aliases = known.shapes, known.buffers, known.aliases
         self.stand_ins = known.by_identity
-        self.repaired = directions(model)
         self.batch_size = 1
-        self._has_input = False
-        # tensors by identity: fields, the parameter each was made from, those that are one still,
-        # those that are not zero where their parameter is, and the layer that puts each out;
-        # and what lies in one storage, to know a tensor again that Python made anew
+        self._inputs: list[Tensor] = []
+        # tensors by identity: fields, what was made from parameters alone, and the layer that puts
+        # each out; and what lies in one storage, to know a tensor again that Python made anew
         self._fields: dict[int, tuple[Tensor, Fields]] = {}
         self.storages = Storages()
-        self._names: dict[int, str] = {}
-        self._bare: dict[int, tuple[str, tuple[int, ...]]] = {}
-        self._shown: list[Tensor] = []
-        self._moved: set[int] = set()
+        self.weights = Weights(model, self.tensors, self.storages)
+        self._bare = self.weights.bare
         self._reduced: dict[int, tuple[Tensor, int]] = {}  # of channels, and by which call
         self.written: dict[int, Any] = {}  # storages of numbers that shapes were written into
         self.zeros: dict[int, tuple[Tensor, Any]] = {}  # and the last size they were made with
-        self.lifted: set[int] = set()
         self.producer: dict[int, int] = {}
         # what is written down; `rows` are labels that a layer's weight is applied to one by one
         self.notebook = given.notebook if given else Notebook()
@@ -102,9 +96,7 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.splits: list[Split] = []
         self.crossings: list[Tensor] = []
         self.second: Run | None = None
-        # parameters that were computed with before they were used, whether channels were drawn at
-        # random, and the numbers that met channels
-        self.computed: set[str] = set()
+        # whether channels were drawn at random, and the numbers that met channels
         self.draws = False
         self.n_rows: int | None = None  # of the shortest table that whole numbers pick from
         self.looked_for_size = False  # whether an example of another size has been looked for
@@ -122,18 +114,23 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.place: tuple[str, ...] = ()
         self.in_sight: tuple[Tensor, ...] = ()
         self._operators: dict[Any, Operator] = {}
-        for name, meta in self.tensors.items():
-            self._names[id(meta)] = name
-            self._bare[id(meta)] = name, tuple(range(meta.ndim))
-            self.storages.note(meta)
+        # all operators with what they made, as long as another run may be read off them
+        self.steps: list[Step] | None = None if with_values or given else []
+        self.answer: Sequence[Tensor] = ()
+        if like is not None:
+            self._inputs, self.batch_size = like._inputs, like.batch_size
+            self._fields |= {id(meta): (meta, {}) for meta in like._inputs}
+            self.decisions |= {key: list(made) for key, made in like.whole.items()}
 
     def forget(self) -> None:
         """Let go of the network and of all that went through it; labels and meetings stay."""
         self.calls.clear()  # calls know their run: without them it goes at once
-        kept: tuple[Any, ...] = self._fields, self._names, self._bare, self._shown, self.places_of
-        kept += self.splits, self.crossings, self.zeros, self._reduced, self._moved, self.written
+        kept: tuple[Any, ...] = self._fields, self.places_of, self.splits, self.crossings
+        kept += self._reduced, self.zeros, self.written, self._inputs, self.steps or []
         for table in (*kept, self._operators):
             table.clear()
+        self.answer = ()
+        self.weights.forget()
         self._network.forget()
         self.storages.forget()
         if self.values is not None:
@@ -153,8 +150,9 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._fields[id(meta)] = (meta, {})
         if self.values is not None:
             self.values.given(meta, tensor)
-        if tensor.ndim and not self._has_input:
-            self.batch_size, self._has_input = max(1, tensor.shape[0]), True
+        if tensor.ndim and not any(known.ndim for known in self._inputs):
+            self.batch_size = max(1, tensor.shape[0])
+        self._inputs.append(meta)
         return meta
 
     def fields_of(self, tensor: Tensor) -> Fields:
@@ -169,10 +167,6 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
                 fields[dim] = as_field(labels, dim, tensor.ndim)
         self._fields[id(tensor)] = (tensor, fields)
         return fields
-
-    def bare(self, tensor: Tensor) -> tuple[str, tuple[int, ...]] | None:
-        """The parameter, and its dimensions in order, that a tensor merely shows, or None."""
-        return self._bare.get(id(tensor))
 
     def parameter_labels(
         self, name: str, dims: tuple[int, ...], at: int, offered: Tensor | None = None
@@ -193,6 +187,11 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         if labels is not None:
             self.notebook.labels[key] = labels
         return labels
+
+    @property
+    def whole(self) -> dict[Situation, list[int]]:
+        """Which functions were handed on whole, each time they were called."""
+        return {key: made for key, made in self.decisions.items() if key[0] == WHOLE}
 
     def decide(self, situation: Situation, choice: int) -> int:
         """Note a choice, or repeat the one made as often met in the original's run."""
@@ -217,11 +216,7 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         self.mixings.read(self.storages.sharing(tensor))
         if (other := self.storages.alike(tensor)) is not None:
-            if (name := self._names.get(id(other))) is not None:
-                self._names[id(tensor)] = name
-            if (bare := self._bare.get(id(other))) is not None:
-                self._bare[id(tensor)] = bare
-                self._shown.append(tensor)
+            self.weights.again(tensor, other)
             if (known := self._fields.get(id(other))) is not None:
                 self._fields[id(tensor)] = tensor, known[1]
             return
@@ -238,29 +233,11 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         real = self._network.own(bare[0], self._kept)
         return None if real is None else real.permute(bare[1])
 
-    def weight_name(self, tensor: Tensor) -> str | None:
-        """The parameter that a tensor is or was made from alone, or None."""
-        return self._names.get(id(tensor))
-
-    def is_weight(self, tensor: Tensor) -> bool:
-        """Whether a tensor is, or was made from, a parameter."""
-        return id(tensor) in self._names
-
     def pin_places(self, tensors: Iterable[Tensor]) -> None:
         """Pin channels whose places among others are read, as numbers."""
         for tensor in tensors:
             if (known := self.places_of.get(id(tensor))) is not None:
                 self.pin(known[1], "is numbered")
-
-    def is_repaired(self, tensors: Sequence[Tensor], operator: str) -> bool:
-        """Whether an operator is part of a weight norm or spectral norm of torch's.
-
-        It takes what these compute from, moved perhaps; or it is the last of a spectral norm's.
-        """
-        of_norm = all(self._names.get(id(tensor)) in self.repaired for tensor in tensors)
-        if not of_norm or operator in ("dot", "vdot"):
-            return of_norm
-        return all(id(t) in self._bare or id(t) in self._moved for t in tensors)
 
     def owner(self, tensor: Tensor, dim: int, label: int) -> tuple[str, int]:
         """The parameter and dimension behind a tensor's dimension, which has this label."""
@@ -304,13 +281,7 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any],
         tensors: list[Tensor],
     ) -> Any:
-        self.n_operators += 1
-        self.mixings.read(tensors)
-        for tensor in tensors:
-            if id(tensor) not in self._fields and id(tensor) not in self._bare:
-                self.recognise(tensor)
-        if self.places_of:
-            self.pin_places(tensors)
+        self._meet(tensors)
         if self.values is not None:
             args = self.values.without_masks(operator.name, args)
             masks, tensors = tensors, tensors_in(args, kwargs)
@@ -329,27 +300,53 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
             out = operator.shape(*args, **kwargs)
         if out is NotImplemented:
             out = func(*args, **kwargs)
-        self._label(operator, func, args, kwargs, tensors, out)
+        step = Step(operator, func, args, kwargs, tensors, out)
+        self._label(step if self.steps is None else self._noted(step))
         if self.values is not None and not answered:
             self.values.follow(func, operator.name, args, kwargs, tensors, out)
         return out
 
-    def _label(
-        self,
-        operator: Operator,
-        func: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        tensors: list[Tensor],
-        out: Any,
-    ) -> None:
+    def follow(self, step: Step) -> None:
+        """Go on by an operator of another run of the network."""
+        self._meet(step.tensors)
+        self._label(step)
+
+    def _meet(self, tensors: list[Tensor]) -> None:
+        """An operator takes these tensors in."""
+        self.n_operators += 1
+        self.mixings.read(tensors)
+        for tensor in tensors:
+            if id(tensor) not in self._fields and id(tensor) not in self._bare:
+                self.recognise(tensor)
+        if self.places_of:
+            self.pin_places(tensors)
+
+    def _noted(self, step: Step) -> Step:
+        """An operator that has run, kept with where; none are if it changed a tensor's shape."""
+        source = network_line(self.module_names)
+        module = calling_module(self.module_names) if step.operator.counts else ""
+        step = step._replace(source=source, module=module)
+        if step.function._schema.is_mutable and step.operator.rule in MOVES:
+            self.steps = None
+        elif self.steps is not None:
+            self.steps.append(step)
+        return step
+
+    def _label(self, step: Step) -> None:
         """Apply an operator's rule, if anything that it takes or costs is of channels."""
-        if operator.shows and self._show(operator.name, tensors[0], args, out):
+        operator, func, args, kwargs, tensors, out = step[:6]
+        if (
+            operator.shows
+            and id(tensors[0]) not in self._fields
+            and self.weights.show(operator.name, tensors[0], args, out)
+        ):
             return
-        named = [id(t) in self._names for t in tensors]
+        named = [t in self.weights for t in tensors]
         if operator.counts or any(named) or any(self.fields_of(t) for t in tensors):
             outputs = (out,) if isinstance(out, Tensor) else tuple(tensors_in((out,), {}))
             call = Call(self, func, operator.name, args, kwargs, tuple(tensors), outputs)
+            if step.source:
+                call.source, call.module = step.source, step.module
             self.calls.append(call)
             self.takes_parts |= operator.name in TAKES_PARTS
             self.draws |= operator.draws
@@ -359,17 +356,8 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.places.append(place())
             operator.rule(call)
             if all(named):
-                if operator.rule in MOVES:
-                    if all(id(t) in self._bare or id(t) in self._moved for t in tensors):
-                        self._moved.update(map(id, outputs))
-                else:
-                    self.computed.update(self._names[id(t)] for t in tensors)
+                self.weights.made(operator, tensors, outputs)
                 for made in outputs:
-                    self._names.setdefault(id(made), self._names[id(tensors[0])])
-                    lifted = [id(t) in self.lifted for t in tensors]
-                    kept = all(lifted) if operator.name == "mul" else any(lifted)
-                    if kept or operator.name in _LIFTING:
-                        self.lifted.add(id(made))
                     self._fields.setdefault(id(made), (made, {}))
             if any(map(self.fields_of, tensors)) and not any(map(self.fields_of, outputs)):
                 self._reduced.update({id(made): (made, len(self.calls) - 1) for made in outputs})
@@ -392,13 +380,3 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
                 source = network_line(self.module_names)
             call = call if call >= 0 else len(self.calls) - 1
             self.numbers.append(Number(name, numbers, call, source))
-
-    def _show(self, name: str, tensor: Tensor, args: tuple[Any, ...], out: Tensor) -> bool:
-        """Whether the output is a parameter again that has no labels yet, turned perhaps."""
-        if (bare := self._bare.get(id(tensor))) is None or id(tensor) in self._fields:
-            return False
-        parameter, dims = bare
-        self._bare[id(out)] = parameter, tuple(dims[k] for k in turned(name, args, len(dims)))
-        self._names[id(out)] = parameter
-        self._shown.append(out)  # so that its identity stays its own
-        return True

@@ -73,13 +73,26 @@ def trace(
 def mapped(run: Run, model: nn.Module, example_input: Example) -> ChannelMap:
     """The channel map of a recorded run, in which heads are channels and so are their widths.
 
-    Where views split channels into both, the network runs once more, for the other of the two.
+    Where views split channels into both, labels go the same way once more, by the other of the two.
     """
     channels = collect(run)
     if not (choices := other_choices(run.splits, run.crossings)):
         return channels
-    run.second = record(model, example_input, run.rules, repeating({}, choices))
+    given = repeating({}, choices)
+    if run.steps is None:
+        run.second = record(model, example_input, run.rules, given)
+    else:
+        run.second = labelled_again(run, model, given)
     return together(channels, collect(run.second))
+
+
+def labelled_again(run: Run, model: nn.Module, given: Given) -> Run:
+    """What another run would write down, of the operators of the first: nothing runs."""
+    other = Run(model, run.rules, given, like=run)
+    for step in run.steps or ():
+        other.follow(step)
+    finish(other, run.answer)
+    return other
 
 
 def record(
@@ -134,6 +147,7 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> list[Tensor]:
         try:
             indices = ListsAsTensors() if run.with_values else nullcontext()
             whole = WholeFunctions(run, recurrent=is_recurrent(modules))
+            run.steps = None if is_recurrent(modules) else run.steps  # what is zero is not in them
             with run, _copied_as_views(), indices, whole:
                 out = model(*args, **kwargs)
         except Exception as error:
@@ -146,6 +160,13 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> list[Tensor]:
             f"{type(model).__name__}.forward gives back {type(out).__name__} {str(out)[:40]!r}, in "
             "which there is no tensor; give a network that returns what it computes"
         )
+    finish(run, answer)
+    return answer
+
+
+def finish(run: Run, answer: Sequence[Tensor]) -> None:
+    """Write down what is known once all operators are."""
+    run.answer = answer
     run.pin_places(answer)
     for tensor in answer:
         run.recognise(tensor)
@@ -155,7 +176,6 @@ def replay(run: Run, model: nn.Module, example_input: Example) -> list[Tensor]:
     run.mixings.settle()
     _pin_kernels(run)
     run.notebook.pin_unreached()
-    return answer
 
 
 def _pin_kernels(run: Run) -> None:

@@ -123,7 +123,7 @@ class _Silent(Values):
         rule = self._run.rules.get(name)
         weights = any(row.weights for _, row in across)
         drawn = torch.Tag.nondeterministic_seeded in function.tags
-        if tensors and self._run.is_repaired(tensors, name):
+        if tensors and self._run.weights.is_repaired(tensors, name):
             # as it was: the cut makes up for what goes
             made = self._run_on(self.known, function, args, kwargs)
         elif rule in _SUMS_WITH_WEIGHTS:

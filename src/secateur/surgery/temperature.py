@@ -143,7 +143,7 @@ def _of_parameters(
     for parameter in parameters:
         if parameter is None:
             continue
-        if (bare := call.run.bare(parameter)) is None:
+        if (bare := call.run.weights.bare.get(id(parameter))) is None:
             return None
         name = bare[0]
         for (owner, dim), own in call.run.notebook.labels.items():

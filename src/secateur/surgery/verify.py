@@ -247,7 +247,7 @@ class Check:
         a network whose parameters are zero for these channels, or only those that read them, where
         a parameter of zero (the width of a filter, say) gives no number. Else labels tell.
         """
-        computed = self.original.computed
+        computed = self.original.weights.computed
         members = [m for name in plan.remove for m in self.channels.by_name[name].members]
         labelled = self.original.draws or any(m.parameter in computed for m in members)
         labelled |= bool(self._met(plan)[0])

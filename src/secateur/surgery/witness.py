@@ -93,6 +93,6 @@ class Witness:
                 if not labels.size:
                     continue
                 is_input = self.roles.get(run.owner(tensor, dim, int(labels[0]))) == "in"
-                if whole or is_input or run.weight_name(tensor) is None:
+                if whole or is_input or tensor not in run.weights:
                     found.append(labels)
         return self.groups(np.concatenate(found))
