@@ -12,6 +12,7 @@ import sys
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,11 +21,16 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Foreign:
-    """One network: its package, how it is built, and an example of what it takes."""
+    """One network: its package, how it is built, and an example of what it takes.
+
+    The road is walked on small ones; `published` builds it as its package has it, with an example
+    of the size it is made for.
+    """
 
     package: str
     build: Callable[[], nn.Module]
     example: Callable[[], Any]
+    published: tuple[Callable[[], nn.Module], Callable[[], Any]] | None = None
 
 
 def stand_ins() -> None:
@@ -81,21 +87,32 @@ def named(**shapes: tuple[int, ...]) -> Callable[[], dict[str, Tensor]]:
 
 
 PIXELS = named(pixel_values=(1, 3, 64, 64))
+FULL = named(pixel_values=(1, 3, 224, 224))
+SECOND = named(input_values=(1, 16000))
 
 
 def wave(n: int, *front: int) -> Callable[[], Tensor]:
     return lambda: torch.randn(*front, n)
 
 
-def hugging_face(model: str, config: str, takes: Callable[[], Any], **settings: Any) -> Foreign:
-    """A network of transformers by the names of its class and of its configuration's."""
+def hugging_face(
+    model: str,
+    config: str,
+    takes: Callable[[], Any],
+    full: Callable[[], Any] = FULL,
+    **settings: Any,
+) -> Foreign:
+    """A network of transformers by the names of its class and of its configuration's.
 
-    def build() -> nn.Module:
+    `full` is what it takes in its configuration as published.
+    """
+
+    def build(**given: Any) -> nn.Module:
         package = importlib.import_module("transformers")
-        made: nn.Module = getattr(package, model)(getattr(package, config)(**settings))
+        made: nn.Module = getattr(package, model)(getattr(package, config)(**given))
         return made
 
-    return Foreign("transformers", build, takes)
+    return Foreign("transformers", partial(build, **settings), takes, (build, full))
 
 
 def called(package: str, path: str, takes: Callable[[], Any], *args: Any, **kw: Any) -> Foreign:
@@ -109,30 +126,19 @@ def called(package: str, path: str, takes: Callable[[], Any], *args: Any, **kw: 
     return Foreign(package, build, takes)
 
 
-def _whisper() -> nn.Module:
+def _whisper(**settings: Any) -> nn.Module:
     from transformers import WhisperConfig
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    return WhisperEncoder(
-        WhisperConfig(
-            d_model=64,
-            encoder_layers=2,
-            encoder_attention_heads=4,
-            encoder_ffn_dim=128,
-            max_source_positions=50,
-        )
-    )
+    return WhisperEncoder(WhisperConfig(**settings))
 
 
-def _yolo(name: str) -> Callable[[], nn.Module]:
-    def build() -> nn.Module:
-        from ultralytics.nn.tasks import DetectionModel, SegmentationModel
+def _yolo(name: str) -> nn.Module:
+    from ultralytics.nn.tasks import DetectionModel, SegmentationModel
 
-        kind = SegmentationModel if name.endswith("-seg.yaml") else DetectionModel
-        made: nn.Module = kind(name, verbose=False)
-        return made
-
-    return build
+    kind = SegmentationModel if name.endswith("-seg.yaml") else DetectionModel
+    made: nn.Module = kind(name, verbose=False)
+    return made
 
 
 def _detr() -> nn.Module:
@@ -180,8 +186,18 @@ _SPEECH = _SMALL | {
 _STAGES = {"hidden_sizes": [16, 32, 64, 128], "depths": [1, 1, 1, 1]}
 
 
-def _ids() -> dict[str, Tensor]:
-    return {"input_ids": torch.randint(0, 100, (1, 16))}
+def _ids(length: int = 16) -> dict[str, Tensor]:
+    return {"input_ids": torch.randint(0, 100, (1, length))}
+
+
+def _many_ids() -> dict[str, Tensor]:
+    return _ids(128)
+
+
+def yolo(name: str) -> Foreign:
+    """A detector of ultralytics, by the name of its file; it is made for images of 640."""
+    build = partial(_yolo, f"{name}.yaml")
+    return Foreign("ultralytics", build, image(), (build, image(640)))
 
 
 FOREIGN: Mapping[str, Foreign] = {
@@ -190,18 +206,33 @@ FOREIGN: Mapping[str, Foreign] = {
         "ASTForAudioClassification",
         "ASTConfig",
         named(input_values=(1, 128, 64)),
+        named(input_values=(1, 1024, 128)),
         **_SMALL,
         max_length=128,
         num_mel_bins=64,
     ),
-    "hf_whisper_encoder": Foreign("transformers", _whisper, named(input_features=(1, 80, 100))),
+    "hf_whisper_encoder": Foreign(
+        "transformers",
+        partial(
+            _whisper,
+            d_model=64,
+            encoder_layers=2,
+            encoder_attention_heads=4,
+            encoder_ffn_dim=128,
+            max_source_positions=50,
+        ),
+        named(input_features=(1, 80, 100)),
+        (_whisper, named(input_features=(1, 80, 3000))),
+    ),
     "hf_wav2vec2": hugging_face(
-        "Wav2Vec2Model", "Wav2Vec2Config", named(input_values=(1, 2000)), **_SPEECH
+        "Wav2Vec2Model", "Wav2Vec2Config", named(input_values=(1, 2000)), SECOND, **_SPEECH
     ),
     "hf_hubert": hugging_face(
-        "HubertModel", "HubertConfig", named(input_values=(1, 2000)), **_SPEECH
+        "HubertModel", "HubertConfig", named(input_values=(1, 2000)), SECOND, **_SPEECH
     ),
-    "hf_wavlm": hugging_face("WavLMModel", "WavLMConfig", named(input_values=(1, 2000)), **_SPEECH),
+    "hf_wavlm": hugging_face(
+        "WavLMModel", "WavLMConfig", named(input_values=(1, 2000)), SECOND, **_SPEECH
+    ),
     "hf_vit": hugging_face(
         "ViTForImageClassification",
         "ViTConfig",
@@ -240,6 +271,7 @@ FOREIGN: Mapping[str, Foreign] = {
         "SegformerForSemanticSegmentation",
         "SegformerConfig",
         PIXELS,
+        named(pixel_values=(1, 3, 512, 512)),
         **_STAGES,
         num_attention_heads=[1, 2, 4, 8],
         decoder_hidden_size=32,
@@ -260,6 +292,7 @@ FOREIGN: Mapping[str, Foreign] = {
         "YolosForObjectDetection",
         "YolosConfig",
         PIXELS,
+        named(pixel_values=(1, 3, 512, 864)),
         **_SMALL,
         image_size=[64, 64],
         num_detection_tokens=10,
@@ -291,6 +324,7 @@ FOREIGN: Mapping[str, Foreign] = {
         "MobileViTForImageClassification",
         "MobileViTConfig",
         PIXELS,
+        named(pixel_values=(1, 3, 256, 256)),
         image_size=64,
         hidden_sizes=[32, 48, 64],
         neck_hidden_sizes=[8, 16, 24, 32, 48, 64, 128],
@@ -299,6 +333,7 @@ FOREIGN: Mapping[str, Foreign] = {
         "DPTForDepthEstimation",
         "DPTConfig",
         PIXELS,
+        named(pixel_values=(1, 3, 384, 384)),
         **_SMALL | {"num_hidden_layers": 4},
         image_size=64,
         backbone_out_indices=[0, 1, 2, 3],
@@ -330,11 +365,12 @@ FOREIGN: Mapping[str, Foreign] = {
         embedding_size=32,
         num_groups=8,
     ),
-    "hf_bert": hugging_face("BertModel", "BertConfig", _ids, **_SMALL, vocab_size=100),
+    "hf_bert": hugging_face("BertModel", "BertConfig", _ids, _many_ids, **_SMALL, vocab_size=100),
     "hf_distilbert": hugging_face(
         "DistilBertModel",
         "DistilBertConfig",
         _ids,
+        _many_ids,
         dim=64,
         n_layers=2,
         n_heads=4,
@@ -345,13 +381,14 @@ FOREIGN: Mapping[str, Foreign] = {
         "SpeechT5HifiGan",
         "SpeechT5HifiGanConfig",
         named(spectrogram=(20, 80)),
+        named(spectrogram=(100, 80)),
         upsample_initial_channel=64,
     ),
     # ultralytics
-    "yolov8n": Foreign("ultralytics", _yolo("yolov8n.yaml"), image()),
-    "yolov8n_seg": Foreign("ultralytics", _yolo("yolov8n-seg.yaml"), image()),
-    "yolov10n": Foreign("ultralytics", _yolo("yolov10n.yaml"), image()),
-    "yolo11n": Foreign("ultralytics", _yolo("yolo11n.yaml"), image()),
+    "yolov8n": yolo("yolov8n"),
+    "yolov8n_seg": yolo("yolov8n-seg"),
+    "yolov10n": yolo("yolov10n"),
+    "yolo11n": yolo("yolo11n"),
     # segmentation_models_pytorch
     **{
         f"smp_{name.lower()}": called(

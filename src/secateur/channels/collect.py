@@ -243,9 +243,10 @@ def _per_channel(
     numbers: Indices, positions: int, groups: tuple[ChannelGroup, ...]
 ) -> dict[str, int]:
     """How many of `positions` go with one channel of each group, given each label's group."""
+    counts = np.bincount(numbers + 1)[1:]  # those of no group are -1
     found = {}
-    for k, n in zip(*np.unique(numbers[numbers >= 0], return_counts=True), strict=True):
-        share = positions * int(n) // len(numbers)
+    for k in np.flatnonzero(counts).tolist():
+        share = positions * int(counts[k]) // len(numbers)
         found[groups[k].name] = share // groups[k].n_channels
     return found
 
@@ -255,8 +256,8 @@ def _mixing_rows(
 ) -> tuple[Mixing, ...]:
     rows = []
     for labels, across in run.mixings:
-        numbers = np.unique(group_of[component[labels.numpy()]])
-        if touched := tuple(sorted(groups[k].name for k in numbers if k >= 0)):
+        counts = np.bincount(group_of[component[labels.numpy()]] + 1)[1:]
+        if touched := tuple(sorted(groups[k].name for k in np.flatnonzero(counts).tolist())):
             rows.append(
                 Mixing(
                     across.operator,
