@@ -1,4 +1,4 @@
-"""The whole road on networks that nobody here wrote, and torch-pruning beside it.
+"""The whole road on networks that nobody here wrote, with torch-pruning and torch-kirigami beside.
 
     python benchmarks/foreign.py                 run what is missing, then write docs/foreign.md
     python benchmarks/foreign.py hf_vit yolo11n  run these (again) and print
@@ -7,12 +7,12 @@
 
 For each network of `foreign_networks.py`: half the MACs over all groups together and by the same
 share of every group; the cut verified, saved, loaded in another process and equal there; a step of
-training; other sizes of input; torch-pruning's cut beside it. Then our trace against its graph with
+training; other sizes of input; the peers' cuts. Then our trace against torch-pruning's graph with
 all groups, by turns in one process (CPU seconds of one thread, the least of three), of the network
 and of the one that is published, if that is larger. Every network runs in processes of its own with
 a time limit; rows are appended to out/foreign/rows.jsonl, so that a stopped run goes on.
 
-Needs an environment of its own with torch, the packages of `foreign_networks.py` and torch-pruning:
+Needs an environment of its own with torch, the packages of `foreign_networks.py` and both peers:
 the page says which versions. Packages that pin an older torch are installed with `--no-deps`.
 """
 
@@ -42,8 +42,7 @@ from torch.utils._pytree import tree_map_only
 
 ROWS = Path(__file__).parents[1] / "out" / "foreign" / "rows.jsonl"
 PAGE = Path(__file__).parents[1] / "docs" / "foreign.md"
-SIDES = ("ours", "theirs", "times-of")
-TIME_LIMIT = 600
+TIME_LIMIT = 300
 
 Row = dict[str, Any]
 
@@ -188,6 +187,30 @@ def theirs(name: str) -> Row:
     return row
 
 
+def kirigami(name: str) -> Row:
+    """torch-kirigami: a cut to half the parameters, by its own choice of groups."""
+    from torch_kirigami import DependencyGraph
+    from torch_kirigami.pruning import Greedy, GroupMagnitude, ParameterBudget, Pruner
+
+    from secateur.channels.trace import call_arguments
+
+    model, x = built(name)
+    before, x = distinct(model), in_float64(x)
+    small = copy.deepcopy(before)
+    args, kwargs = call_arguments(x)
+    budget = ParameterBudget(max_params=sum(p.numel() for p in small.parameters()) // 2)
+    began = time.process_time()
+    try:
+        graph = DependencyGraph.build(small, args=args, kwargs=kwargs)
+        pruner = Pruner(small, graph=graph)
+        candidates = pruner.discover_candidates()
+        small, _ = pruner.prune(candidates, budget=budget, strategy=Greedy(GroupMagnitude(p=1)))
+        seconds = round(time.process_time() - began, 2)
+        return {"seconds": seconds, **judged(small, before, x)}
+    except Exception as error:
+        return {"verdict": "failed", "failure": f"{type(error).__name__}: {error}"[:200]}
+
+
 def distinct(model: nn.Module) -> nn.Module:
     """In float64, no two elements of its parameters alike."""
     model = model.double()
@@ -263,13 +286,18 @@ def race(model: nn.Module, x: Any) -> dict[str, float | str]:
     return found
 
 
-def run(name: str) -> Row:
-    """One network, each side in a process of its own."""
+SIDES = {"ours": ours, "theirs": theirs, "kirigami": kirigami, "times-of": times}
+"""What there is to know of a network, each in a process of its own."""
+
+
+def run(name: str, row: Row) -> Row:
+    """One network, each side that its row lacks in a process of its own."""
     package = FOREIGN[name].package
-    row: Row = {"name": name, "package": package, "version": metadata.version(package)}
-    row["commit"] = row["timed"] = zoo.commit()
+    about = {"name": name, "package": package, "version": metadata.version(package)}
+    row = row or about | {"commit": zoo.commit(), "timed": zoo.commit()}
     for side in SIDES:
-        row[side] = zoo.told(__file__, f"--{side}", name, seconds=TIME_LIMIT)
+        if side not in row:
+            row[side] = zoo.told(__file__, f"--{side}", name, seconds=TIME_LIMIT)
     return zoo.kept(ROWS, row)
 
 
@@ -302,18 +330,17 @@ def main() -> None:
         name, folder, *scopes = asked.load
         load(name, Path(folder), scopes)
         return
-    asked_of = zip((ours, theirs, times), (asked.ours, asked.theirs, asked.times_of), strict=True)
-    for side, name in asked_of:
-        if name:
-            print("\n" + json.dumps(row_of(side, name)))
+    for side, function in SIDES.items():
+        if name := vars(asked)[side.replace("-", "_")]:
+            print("\n" + json.dumps(row_of(function, name)))
             return
     known = zoo.rows(ROWS)
     if asked.times:
         known |= {name: timed(known[name]) for name in asked.names or known}
         asked.table = not asked.names
     for name in () if asked.times else asked.names or (() if asked.table else FOREIGN):
-        if asked.names or name not in known:
-            known[name] = run(name)
+        if asked.names or SIDES.keys() - known.get(name, {}).keys():
+            known[name] = run(name, {} if asked.names else known.get(name, {}))
             print(json.dumps(known[name])[:600], flush=True)
     if not asked.names:
         PAGE.write_text(page([known[name] for name in FOREIGN if name in known], len(FOREIGN)))
