@@ -21,8 +21,8 @@ def page(rows: Sequence[Row], n_asked: int) -> str:
         "whole road: traced,",
         "cut to half its MACs by the same share of every group and over all groups together, "
         "verified in float64, saved,",
-        "loaded in another process, trained for a step; and torch-pruning and torch-kirigami beside "
-        "it. Made by",
+        "loaded in another process, trained for a step; and torch-pruning and torch-kirigami",
+        "beside it. Made by",
         "",
         "    python benchmarks/foreign.py",
         "",
