@@ -54,9 +54,11 @@ def examine(peer: Peer, network: Network, *, loud: bool = False) -> Row:
     package raised or its result does not run.
     """
     torch.manual_seed(0)
-    model = with_distinct_weights(network.build(WIDTH)).eval()
-    before = copy.deepcopy(model)
     x = torch.randn(INPUT, generator=torch.Generator().manual_seed(1))
+    with contextlib.nullcontext() if loud else silence():
+        model, half = (peer.prepare(network.build(n).eval(), x) for n in (WIDTH, WIDTH // 2))
+    model = with_distinct_weights(model).eval()
+    before = copy.deepcopy(model)
     try:
         with contextlib.nullcontext() if loud else silence():
             small = peer.prune(model, x, network.heads)
@@ -64,7 +66,7 @@ def examine(peer: Peer, network: Network, *, loud: bool = False) -> Row:
         return {"verdict": "failed", "failure": said(error)}
     gone = count(before) - count(small)
     row = {
-        "removed": gone / (count(before) - count(network.build(WIDTH // 2))),
+        "removed": gone / (count(before) - count(half)),
         "untouched": same(model, before),
     }
     if not gone:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from peers_networks import CLASSES
 from torch import Tensor, nn
@@ -21,12 +24,16 @@ Prune = Callable[[nn.Module, Tensor, Mapping[str, int]], nn.Module]
 
 @dataclass(frozen=True)
 class Peer:
-    """A package: what it is called, the distribution that brings it, the page that is followed."""
+    """A package: what it is called, the distribution that brings it, the page that is followed.
+
+    `prepare` makes of a network what the package takes, where that is no module of torch's.
+    """
 
     name: str
     distribution: str
     follows: str
     prune: Prune
+    prepare: Callable[[nn.Module, Tensor], nn.Module] = lambda model, _: model
 
 
 def secateur(model: nn.Module, x: Tensor, _: Mapping[str, int]) -> nn.Module:
@@ -57,6 +64,70 @@ def torch_pruning(model: nn.Module, x: Tensor, heads: Mapping[str, int]) -> nn.M
         owner = model.get_submodule(name.rpartition(".")[0])
         owner.head_dim = model.get_submodule(name).out_features // (3 * n)
     return model
+
+
+def kirigami(model: nn.Module, x: Tensor, _: Mapping[str, int]) -> nn.Module:
+    """README, "Quick start", with its budget of channels, the same share of every axis."""
+    from torch_kirigami import DependencyGraph
+    from torch_kirigami.pruning import ChannelRatio, Greedy, GroupMagnitude, Pruner
+
+    pruner = Pruner(model, graph=DependencyGraph.build(model, args=(x,)))
+    found, _ = pruner.prune(
+        pruner.discover_candidates(),
+        budget=ChannelRatio(0.5),
+        strategy=Greedy(GroupMagnitude(p=1)),
+    )
+    return found
+
+
+def onnxsim(model: nn.Module, _: Tensor, __: Mapping[str, int]) -> nn.Module:
+    """README, "Structured pruning": of a file that it has simplified before."""
+    import onnxsim
+
+    assert isinstance(model, OnnxNetwork)
+    return OnnxNetwork(onnxsim.apply_structured_pruning(model.file(), 0.5, importance_norm="l1"))
+
+
+def as_onnx(model: nn.Module, x: Tensor) -> nn.Module:
+    """A network as the file that torch exports, simplified: batch norms are folded."""
+    import onnxsim
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/model.onnx"
+        torch.onnx.export(model, (x,), path, dynamo=True, external_data=False)
+        return OnnxNetwork(onnxsim.simplify(path)[0])
+
+
+class OnnxNetwork(nn.Module):
+    """An ONNX file as a module: its numbers are the parameters, ONNX's own reference runs it."""
+
+    def __init__(self, proto: Any) -> None:
+        from onnx import numpy_helper
+
+        super().__init__()
+        self._proto = proto
+        for k, tensor in enumerate(proto.graph.initializer):
+            array = numpy_helper.to_array(tensor)
+            if array.dtype == np.float32:
+                self.register_parameter(str(k), nn.Parameter(torch.tensor(array)))
+
+    def file(self) -> Any:
+        """The file with the parameters as they are now, in their precision."""
+        from onnx import numpy_helper
+
+        proto = copy.deepcopy(self._proto)
+        for name, parameter in self.named_parameters():
+            old = proto.graph.initializer[int(name)]
+            old.CopyFrom(numpy_helper.from_array(parameter.detach().numpy(), old.name))
+        return proto
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the graph gives."""
+        from onnx.reference import ReferenceEvaluator
+
+        proto = self.file()
+        (out,) = ReferenceEvaluator(proto).run(None, {proto.graph.input[0].name: x.numpy()})
+        return torch.from_numpy(out)
 
 
 def fasterai(model: nn.Module, x: Tensor, _: Mapping[str, int]) -> nn.Module:
@@ -174,6 +245,8 @@ def classifiers(model: nn.Module) -> list[nn.Module]:
 PEERS = [
     Peer("secateur", "secateur", "README.md", secateur),
     Peer("torch-pruning", "torch-pruning", "https://github.com/VainF/Torch-Pruning", torch_pruning),
+    Peer("torch-kirigami", "torch-kirigami", "https://github.com/ZaberKo/torch-kirigami", kirigami),
+    Peer("onnxsim", "onnxsim", "https://github.com/onnxsim/onnxsim", onnxsim, as_onnx),
     Peer("fasterai", "fasterai", "https://FasterAI-Labs.github.io/fasterai/", fasterai),
     Peer("modelopt", "nvidia-modelopt", "https://nvidia.github.io/Model-Optimizer/", modelopt),
     Peer("nni", "nni", "https://github.com/microsoft/nni", nni),
