@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 from secateur.errors import DataError
-from secateur.scenes.datasets import Clip, SceneSet, file_of, read_file
+from secateur.scenes.datasets import Clip, SceneSet, Files
 from secateur.scenes.listing import content_hash
 
 SUFFIXES = (".wav", ".flac", ".ogg")
@@ -60,10 +59,10 @@ def folder_per_class(
         name=root.resolve().name,
         classes=tuple(folder.name for folder in folders),
         clips=tuple(clips),
-        read=partial(read_file, paths),
+        read=Files(paths),
         content=content_hash((name, path, str(root)) for name, path in paths.items()),
         left_out={"not audio": n_other} if n_other else {},
-        path=partial(file_of, paths),
+        path=Files(paths).path,
     )
 
 
