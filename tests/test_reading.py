@@ -1,4 +1,4 @@
-"""The one door: what is read is whole, tame and cheap, or refused in words. Nobody goes round it."""
+"""The one door: what is read is whole, tame and cheap, or refused. Nobody goes round it."""
 
 from __future__ import annotations
 
@@ -58,13 +58,14 @@ def refused(why: str, call: Callable[[], object]) -> None:
         ("[" * 100_000 + "]" * 100_000, "deeper than 64"),
         ('{"a":' * 65 + "1" + "}" * 65, "deeper than 64"),
         ("1" * 101, "a number of 101 digits"),
-        ("[-" + "1" * 5000 + "]", "a number of 5001 digits"),
+        ("[-" + "1" * 5000 + "]", "a number of 5000 digits"),
         ('["\\ud800"]', "half a character"),
         ('{"a\\u0000": 1}', "a NUL"),
         ("", "line 1, column 1 is not JSON"),
         ('{"a": 1,}', "is not JSON"),
         ("\x00", "is not JSON"),
     ],
+    ids=lambda text: text[:20].replace("\0", "NUL"),
 )
 def test_json_that_is_not_tame_is_refused(text: str, why: str) -> None:
     refused(why, lambda: parse_json(text))
@@ -114,6 +115,7 @@ LAUGHS = "\n".join(
         ("a: 1\n---\nb: 2", "another document"),
         ("!!python/object:os.system x", "could not determine a constructor"),
     ],
+    ids=lambda text: text[:20].replace("\0", "NUL"),
 )
 def test_yaml_that_is_not_tame_is_refused(text: str, why: str) -> None:
     refused(why, lambda: parse_yaml(text))
@@ -164,6 +166,9 @@ def test_messages_neither_flood_nor_steer_a_terminal() -> None:
     assert len(unknown_name("key", "k" * 1_000_000, ["a"])) < 200
 
 
-@pytest.mark.parametrize("value", [10**5000, "x" * 10**6, [[[[[[1]]]]]] * 10**5, {1: 2, "a": 3}])
+LARGE = [10**5000, "x" * 10**6, [[[[[[1]]]]]] * 10**5, {1: 2, "a": 3}]
+
+
+@pytest.mark.parametrize("value", LARGE, ids=["int", "text", "list", "dict"])
 def test_a_value_is_shown_in_few_characters(value: object) -> None:
     assert 0 < len(shown(value)) <= 60

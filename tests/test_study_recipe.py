@@ -485,8 +485,8 @@ def test_how_much_is_cut_is_asked_in_one_way(pruning: dict[str, Any], said: str)
         (
             "a.yaml",
             "name: !!python/object:os.system x\n",
-            "cannot read recipe {}: line 1, column 7 is not YAML: could not determine a constructor "
-            "for the tag 'tag:yaml.org,2002:python/object:os.system'",
+            "cannot read recipe {}: line 1, column 7 is not YAML: could not determine a "
+            "constructor for the tag 'tag:yaml.org,2002:python/object:os.system'",
         ),
         (
             "a.yaml",

@@ -149,6 +149,8 @@ def parse_json(text: str, where: str | Path = "", repeated: list[str] | None = N
         raise ReadError(where, f"{place} is not JSON: {error.msg}") from error
     except RecursionError as error:
         raise ReadError(where, _TOO_DEEP) from error
+    except ReadError as error:
+        raise ReadError(where, error.why) from error
     except (ValueError, TypeError) as error:
         raise ReadError(where, f"it is not JSON: {error}") from error
     for level, containers in enumerate(_levels(value), 1):
@@ -233,8 +235,8 @@ class _Loader(yaml.SafeLoader):
 
     def construct_yaml_int(self, node: Any) -> int:
         """A whole number; its text, of whatever base, has at most `MOST_DIGITS` signs."""
-        value: int = super().construct_yaml_int(node) if len(node.value) <= MOST_DIGITS else 0
-        return value if len(node.value) <= MOST_DIGITS else _whole_number(node.value)
+        _check_digits(node.value)
+        return int(super().construct_yaml_int(node))
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
@@ -243,9 +245,14 @@ _TOO_DEEP = f"it is nested deeper than {MOST_DEPTH} levels"
 
 
 def _whole_number(text: str) -> int:
-    if len(text) > MOST_DIGITS + 1:  # a sign goes before them
-        raise ReadError("", f"it holds a number of {len(text)} digits; give {MOST_DIGITS} at most")
+    _check_digits(text)
     return int(text)
+
+
+def _check_digits(text: str) -> None:
+    n = len(text.lstrip("+-"))
+    if n > MOST_DIGITS:
+        raise ReadError("", f"it holds a number of {n} digits; give {MOST_DIGITS} at most")
 
 
 def _levels(value: Any) -> Iterator[list[Any]]:
