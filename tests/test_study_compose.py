@@ -81,7 +81,7 @@ def test_values_are_set_by_path(tmp_path: Path) -> None:
         ("networks.1.width=2", "'1' is no place in a list of 1; give 0 to 0"),
         ("networks.first.width=2", "'first' is no place in a list of 1"),
         ("name.first=2", "there is no 'first' in 'base'"),
-        ("seeds=[1", "its value is not YAML"),
+        ("seeds=[1", "its value: line 1, column 3 is not YAML"),
         ("training.epoch=2", "training.epoch: no key 'epoch'"),
         ("training.epochs=none", "training.epochs: 'none' is not allowed; give a whole number"),
     ],

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.errors import ChannelMapError, brief
+from secateur.errors import ChannelMapError, ReadError, brief
+from secateur.reading import parse_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -230,8 +231,8 @@ class ChannelMap:
             ChannelMapError: the text is not a channel map.
         """
         try:
-            return cls(**_parsed(json.loads(text)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return cls(**_parsed(parse_json(text)))
+        except (ReadError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ChannelMapError(
                 f"this is not a channel map: {brief(error)}; write one with ChannelMap.to_json"
             ) from error

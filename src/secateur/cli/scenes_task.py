@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ from pydantic import Field, ValidationError
 
 from secateur.cli.network import keywords
 from secateur.cli.scenes_source import fitting
-from secateur.errors import DataError, SecateurError
+from secateur.errors import DataError, ReadError, SecateurError, brief
 from secateur.files import write_json
+from secateur.reading import read_json
 from secateur.study.augmentations import Augmentation
 from secateur.study.features import Features
 from secateur.study.parse import problems
@@ -85,7 +85,7 @@ class Trained:
 
         path = folder / TASK
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             if content["format"] != FORMAT:
                 raise ValueError(f"format {content['format']!r}")
             standard = Standard(
@@ -93,9 +93,9 @@ class Trained:
                 np.array(content["scale"], dtype=np.float32),
             )
             return cls(Task(**content["task"]), tuple(content["classes"]), standard)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ReadError, ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{path} cannot be read ({type(error).__name__}); name a folder that "
+                f"{path} cannot be read ({brief(error)}); name a folder that "
                 "`secateur scenes train` wrote, or train again"
             ) from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
@@ -14,6 +13,7 @@ from secateur.deploy.session import Input
 from secateur.deploy.turns import Comparison, Latency
 from secateur.plan.plan import PruningPlan
 from secateur.plan.wording import costs, reached_of_asked
+from secateur.reading import parse_json
 from secateur.surgery.reconstruction import Reconstruction
 from secateur.surgery.verification import Verification
 
@@ -63,7 +63,7 @@ class Cut:
             "n_inputs": self.repair.n_inputs,
             "n_held_out": self.repair.n_held_out,
         }
-        plan = json.loads(self.plan.to_json())
+        plan = parse_json(self.plan.to_json())
         return {"plan": plan, "verification": checked, "repair": repaired}
 
 

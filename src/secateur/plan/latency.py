@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 from secateur.channels.cost import Removal, remaining_shapes
 from secateur.channels.groups import ChannelMap, Layer
-from secateur.errors import PlanError
+from secateur.errors import PlanError, ReadError, brief
+from secateur.reading import parse_json
 
 FORMAT = "secateur.latency/1"
 _MEASURE = "measure this network with `secateur latency`, or secateur.measure_latencies from Python"
+
+_MALFORMED = (ReadError, ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ class LatencyTable:
             PlanError: the text is not a latency table.
         """
         try:
-            raw: dict[str, Any] = json.loads(text)
+            raw: dict[str, Any] = parse_json(text)
             if raw["format"] != FORMAT:
                 raise KeyError(f"format is not {FORMAT!r}")
             timings = tuple(
@@ -159,8 +162,8 @@ class LatencyTable:
             )
             rest = float(raw["rest_ms"]), float(raw["rest_ns"])
             return cls(str(raw["machine"]), timings, *rest)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise PlanError(f"this is not a latency table: {error}; {_MEASURE}") from error
+        except _MALFORMED as error:
+            raise PlanError(f"this is not a latency table: {brief(error)}; {_MEASURE}") from error
 
 
 def numbers_put_out(channels: ChannelMap, remove: Removal | None = None) -> int:

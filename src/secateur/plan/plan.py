@@ -18,9 +18,10 @@ from secateur.channels.tabular import (
     paragraph,
     wrapped,
 )
-from secateur.errors import PlanError
+from secateur.errors import PlanError, ReadError
 from secateur.plan.names import Names
 from secateur.plan.wording import asked_and_reached, costs
+from secateur.reading import parse_json
 
 FORMAT = "secateur.plan/1"
 
@@ -107,7 +108,7 @@ class PruningPlan:
             PlanError: the text is not a plan.
         """
         try:
-            raw: dict[str, Any] = json.loads(text)
+            raw: dict[str, Any] = parse_json(text)
             if raw.pop("format") != FORMAT:
                 raise KeyError(f"format is not {FORMAT!r}")
             raw["remove"] = {name: tuple(gone) for name, gone in raw["remove"].items()}
@@ -119,7 +120,7 @@ class PruningPlan:
             return cls(
                 **raw, attributes={name: as_numbers(value) for name, value in changed.items()}
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ReadError, ValueError, KeyError, TypeError, AttributeError) as error:
             text = f"this is not a pruning plan: {error}; write one with plan.to_json()"
             raise PlanError(text) from error
 

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secateur.channels.groups import ChannelMap
-from secateur.errors import BudgetError, PlanError
+from secateur.errors import BudgetError, PlanError, ReadError
 from secateur.plan.budget import Budget
 from secateur.plan.reach import reach
+from secateur.reading import parse_json
 
 FORMAT = "secateur.sensitivity/1"
 _HALVINGS = 50
@@ -71,7 +72,7 @@ class Sensitivity:
             PlanError: the text is not that.
         """
         try:
-            raw: dict[str, Any] = json.loads(text)
+            raw: dict[str, Any] = parse_json(text)
             if raw.pop("format") != FORMAT:
                 raise KeyError(f"format is not {FORMAT!r}")
             raw["curves"] = tuple(
@@ -79,7 +80,7 @@ class Sensitivity:
                 for curve in raw["curves"]
             )
             return cls(**raw)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ReadError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise PlanError(
                 f"this is not a sensitivity analysis: {error}; write one with to_json()"
             ) from error

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from secateur.errors import DataError
+from secateur.errors import DataError, ReadError
 from secateur.files import write_json
+from secateur.reading import read_json
 from secateur.scenes.datasets import Clip, OnBad, SceneSet, Skipped
 
 _VERSION = 2
@@ -91,8 +92,8 @@ def sift(
 
 def _read(file: Path) -> tuple[Skipped, ...] | None:
     try:
-        return tuple(Skipped(**row) for row in json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return tuple(Skipped(**row) for row in read_json(file))
+    except (ReadError, TypeError):
         return None
 
 

@@ -11,8 +11,9 @@ import lzma
 from collections.abc import Sequence
 from pathlib import Path
 
-from secateur.errors import StudyError
+from secateur.errors import ReadError, StudyError
 from secateur.files import write_bytes
+from secateur.reading import parse_json
 from secateur.study.cells import Unit
 from secateur.study.store import Row, Store
 
@@ -55,9 +56,9 @@ def unpack(file: Path, store: Store, work: Sequence[Unit]) -> tuple[int, int]:
 def _read(file: Path) -> dict[str, Row]:
     try:
         lines = lzma.decompress(file.read_bytes()).decode().splitlines()
-        rows = [json.loads(line) for line in lines]
+        rows = [parse_json(line) for line in lines]
         return {row["id"]: row for row in rows}
-    except (OSError, lzma.LZMAError, ValueError, KeyError, TypeError) as error:
+    except (ReadError, OSError, lzma.LZMAError, ValueError, KeyError, TypeError) as error:
         raise StudyError(
             f"{file} holds no packed rows ({error}); write one with secateur study pack"
         ) from error

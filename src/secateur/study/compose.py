@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from secateur.errors import RecipeError
+from secateur.errors import ReadError, RecipeError, shown
+from secateur.reading import parse_yaml
 from secateur.study.parse import read_mapping
 
 INCLUDE = "include"
@@ -96,12 +95,13 @@ def _set(mapping: dict[str, Any], change: str) -> None:
     path, equals, text = change.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise RecipeError(f"cannot set {change!r}; write key.key=value, as in training.epochs=20")
+        raise RecipeError(
+            f"cannot set {shown(change)}; write key.key=value, as in training.epochs=20"
+        )
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        why = " ".join(str(error).split())
-        raise RecipeError(f"cannot set {change!r}: its value is not YAML: {why}") from error
+        value = parse_yaml(text)
+    except ReadError as error:
+        raise RecipeError(f"cannot set {shown(change)}: its value: {error.why}") from error
     spot: Any = mapping
     for key in keys[:-1]:
         if isinstance(spot, dict):
@@ -117,10 +117,10 @@ def _set(mapping: dict[str, Any], change: str) -> None:
 def _place(spot: Any, key: str, change: str) -> int:
     """The index a key names in a list."""
     if not isinstance(spot, list):
-        raise RecipeError(f"cannot set {change!r}: there is no {key!r} in {spot!r}")
+        raise RecipeError(f"cannot set {shown(change)}: there is no {key!r} in {shown(spot)}")
     if not key.isdecimal() or int(key) >= len(spot):
         raise RecipeError(
-            f"cannot set {change!r}: {key!r} is no place in a list of {len(spot)}; "
+            f"cannot set {shown(change)}: {key!r} is no place in a list of {len(spot)}; "
             f"give 0 to {len(spot) - 1}, or set the whole list"
         )
     return int(key)

@@ -22,7 +22,8 @@ from secateur.analysis.overlap import OverlapSummary
 from secateur.analysis.similarity import RankCorrelation, SimilaritySummary
 from secateur.analysis.skewness import SkewnessRow
 from secateur.analysis.weights import LayerShape
-from secateur.errors import ReportError, brief
+from secateur.errors import ReadError, ReportError, brief
+from secateur.reading import parse_json
 
 CONTROL = "random"
 """The criterion that is no criterion: what is said of agreement leaves it out."""
@@ -124,8 +125,8 @@ class Analysis:
             ReportError: the text is not an analysis.
         """
         try:
-            return cast(Analysis, _read(cls, json.loads(text)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return cast(Analysis, _read(cls, parse_json(text)))
+        except (ReadError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ReportError(
                 f"this is not an analysis: {brief(error)}; write one with Analysis.to_json"
             ) from error

@@ -10,10 +10,10 @@ from pathlib import Path
 from string import Template
 
 import soundfile
-import yaml
 
 from secateur.errors import DataError, RecipeError
 from secateur.files import write_text
+from secateur.reading import parse_yaml
 from secateur.scenes.datasets import SceneSet
 from secateur.scenes.folders import folder_per_class
 from secateur.study.recipe import recipe_from
@@ -49,7 +49,7 @@ def write_starter(
         network=json.dumps(factory.partition(":")[0].rpartition(".")[2]),
         factory=factory,
     )
-    recipe_from(yaml.safe_load(made), folder=file.parent, where=str(file))
+    recipe_from(parse_yaml(made), folder=file.parent, where=str(file))
     write_text(file, made)
     return scenes
 

@@ -23,8 +23,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from secateur.errors import StorageError, StudyError, brief
+from secateur.errors import ReadError, StorageError, StudyError, brief
 from secateur.files import write_json, write_text
+from secateur.reading import parse_json, read_json
 from secateur.study.cells import Cell
 from secateur.study.parse import read_mapping
 from secateur.study.recipe import Recipe, recipe_from
@@ -36,6 +37,9 @@ BASE_FAILED = "its base network failed"
 
 NETWORK_FAILED = "the network it deploys failed"
 """Why a deployment has no row when there was nothing to deploy."""
+
+MOST_ROW = 1 << 22
+"""Bytes of a row, 4 MiB."""
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 _GRID = {
@@ -274,8 +278,8 @@ class Store:
             whole, newline, _ = file.read().rpartition(b"\n")
         events = []
         for line in whole.splitlines():
-            with suppress(ValueError, TypeError):
-                events.append(Event(**json.loads(line)))
+            with suppress(ReadError, ValueError, TypeError):
+                events.append(Event(**parse_json(line.decode())))
         return tuple(events), offset + len(whole) + len(newline)
 
     # One driver at a time
@@ -355,14 +359,12 @@ class Store:
 
     def _row(self, file: Path, id: str) -> Row:
         try:
-            row = json.loads(file.read_bytes())
-        except FileNotFoundError as error:
+            row = read_json(file, MOST_ROW)
+        except ReadError as error:
             raise StudyError(
                 f"cell {id} has no row in {self.folder}; run the study first"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise StudyError(
-                f"{file} is not a row ({error}); remove it and run the study again"
+                if error.missing
+                else f"{file} is not a row ({error.why}); remove it and run the study again"
             ) from error
         if not isinstance(row, dict) or row.get("id") != id:
             raise StudyError(

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from secateur.channels.groups import ChannelMap
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.trace import Example, trace
-from secateur.errors import PackageError, PlanError, SecateurError, brief
+from secateur.errors import PackageError, PlanError, ReadError, SecateurError, brief
 from secateur.files import write_bytes
 from secateur.plan.plan import PruningPlan, as_numbers
+from secateur.reading import check_file, parse_json
 from secateur.surgery.numbers import set_numbers, sizes
 from secateur.surgery.rebuild import rebuild, shrink
 
@@ -46,7 +47,7 @@ def save(
     metadata["sizes"] = json.dumps(sizes(model), sort_keys=True)
     plans = [plan] if isinstance(plan, PruningPlan) else plan or []
     if plans:
-        metadata["plans"] = json.dumps([json.loads(one.to_json()) for one in plans])
+        metadata["plans"] = json.dumps([parse_json(one.to_json()) for one in plans])
     write_bytes(path, serialise(tensors, metadata))
     return path
 
@@ -121,8 +122,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         PackageError: there is no such file, or it is not safetensors.
     """
-    if not path.is_file():
-        raise PackageError(f"no file {path}; give the path of a .safetensors file")
+    try:
+        check_file(path)
+    except ReadError as error:
+        no_file = f"no file {path}" if error.missing else str(error)
+        raise PackageError(f"{no_file}; give the path of a .safetensors file") from error
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
@@ -145,22 +149,22 @@ def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def _plans(path: Path, metadata: Mapping[str, str]) -> tuple[PruningPlan, ...]:
     try:
-        written = json.loads(metadata.get("plans", "[]"))
+        written = parse_json(metadata.get("plans", "[]"))
         return tuple(PruningPlan.from_json(json.dumps(one)) for one in list(written))
-    except (PlanError, ValueError, TypeError, RecursionError) as error:
+    except (ReadError, PlanError, ValueError, TypeError) as error:
         raise PackageError(f"{path}: its plans cannot be read: {brief(error)}") from error
 
 
 def _set_sizes(path: Path, made: nn.Module, metadata: Mapping[str, str]) -> None:
     """Sizes in attributes as they were when the network was written."""
     try:
-        written = json.loads(metadata.get("sizes", "{}"))
+        written = parse_json(metadata.get("sizes", "{}"))
         numbers = {
             str(module): {name: as_numbers(value) for name, value in own.items()}
             for module, own in written.items()
         }
         set_numbers(made, numbers)
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ReadError, ValueError, TypeError, AttributeError) as error:
         raise PackageError(
             f"{path}: what it says of sizes in the network's attributes does not fit "
             f"({brief(error)}); give the factory that it was made with, or take another copy"

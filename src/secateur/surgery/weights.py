@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.errors import PackageError, brief
+from secateur.errors import PackageError, ReadError, brief
+from secateur.reading import check_file
 from secateur.surgery.package import check_finite, check_names, few, read_tensors
 
 TORCH_FILES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
@@ -86,8 +87,11 @@ def _read(path: Path) -> Any:
     """What a file holds: tensors by name, or dicts around them."""
     if path.suffix not in TORCH_FILES:
         return read_tensors(path)[0]
-    if not path.is_file():
-        raise PackageError(f"no file {path}; give the path of a .safetensors or .pth file")
+    try:
+        check_file(path)
+    except ReadError as error:
+        no_file = f"no file {path}" if error.missing else str(error)
+        raise PackageError(f"{no_file}; give the path of a .safetensors or .pth file") from error
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # a torn archive, a text file: each reader has errors of its own
