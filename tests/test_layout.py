@@ -12,7 +12,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "secateur"
 ORDER = tuple(
-    "version errors reading files channels criteria analysis plan surgery pruning train networks "  # noqa: SIM905
+    "version errors reading typed files channels criteria analysis plan surgery pruning train networks "  # noqa: SIM905
     "scenes deploy study report testing cli".split()
 )
 MODULES = sorted(path for path in SOURCE.rglob("*.py"))

@@ -34,7 +34,7 @@ def read_audio(path: Path, seconds: float | None = None) -> tuple[NDArray[np.flo
     """
     kept: list[NDArray[np.float32]] = []
     n, rate = 0, 0
-    for block, rate in mono_blocks(path):  # noqa: B007
+    for block, rate in mono_blocks(path):
         most = n + len(block) if seconds is None else ceil(seconds * rate) + LOOK_AHEAD
         if n < most:
             kept.append(block[: most - n])

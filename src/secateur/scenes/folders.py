@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from secateur.errors import DataError
-from secateur.scenes.datasets import Clip, SceneSet, Files
+from secateur.scenes.datasets import Clip, Files, SceneSet
 from secateur.scenes.listing import content_hash
 
 SUFFIXES = (".wav", ".flac", ".ogg")

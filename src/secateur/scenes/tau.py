@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from secateur.errors import DataError
-from secateur.scenes.datasets import Clip, OnBad, SceneSet, Skipped, Files
+from secateur.scenes.datasets import Clip, Files, OnBad, SceneSet, Skipped
 from secateur.scenes.listing import content_hash, table
 
 SCENES = (
