@@ -6,7 +6,7 @@ the place. Bools are no numbers, and numbers are finite.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from math import isfinite
@@ -39,7 +39,8 @@ def as_type(kind: Any, value: Any, where: str = "") -> Any:
     if kind in _PLAIN:
         return _plain(kind, value, where)
     if is_dataclass(kind):
-        return _of_fields(cast(type, kind), value, where)
+        kinds, optional = _fields(cast(type, kind))
+        return cast(Any, kind)(**as_fields(kinds, value, where, optional))
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (UnionType, Union):
         return _of_several(inner, value, where)
@@ -72,31 +73,35 @@ def _plain(kind: type, value: Any, where: str) -> Any:
     return value
 
 
-def _of_fields(kind: type, value: Any, where: str) -> Any:
+def as_fields(
+    kinds: Mapping[str, Any], value: Any, where: str = "", optional: Collection[str] = ()
+) -> dict[str, Any]:
+    """A mapping that has these names, each with a value of its type; optional ones may be absent.
+
+    >>> as_fields({"n": int, "why": str}, {"n": 3}, optional=["why"])
+    {'n': 3}
+
+    Raises:
+        ReadError: it is no such mapping.
+    """
     if not isinstance(value, dict):
-        raise _wrong(where, value, f"no {kind.__name__}, a mapping of its fields")
-    known = _fields(kind)
+        raise _wrong(where, value, f"no mapping of {', '.join(kinds)}")
     for name in value:
-        if name not in known:
-            raise ReadError("", f"{_at(where, name)}: no such field; there are {', '.join(known)}")
-    for name, (_, needed) in known.items():
-        if needed and name not in value:
-            raise ReadError("", f"{where + ' ' if where else ''}lacks {name!r}")
-    given = {name: as_type(known[name][0], one, _at(where, name)) for name, one in value.items()}
-    return kind(**given)
+        if name not in kinds:
+            raise ReadError("", f"there is no {_at(where, name)}; there are {', '.join(kinds)}")
+    for name in kinds:
+        if name not in value and name not in optional:
+            raise ReadError("", f"{where or 'it'} lacks {name!r}")
+    return {name: as_type(kinds[name], one, _at(where, name)) for name, one in value.items()}
 
 
 @cache
-def _fields(kind: type) -> dict[str, tuple[Any, bool]]:
-    """The type of every field, and whether it has to be given."""
-    types = get_type_hints(kind)
-    return {
-        field.name: (
-            types[field.name],
-            field.default is MISSING and field.default_factory is MISSING,
-        )
-        for field in fields(cast(Any, kind))
-    }
+def _fields(kind: type) -> tuple[dict[str, Any], frozenset[str]]:
+    """The type of every field, and those that need not be given."""
+    types, known = get_type_hints(kind), fields(cast(Any, kind))
+    given = (MISSING, MISSING)
+    optional = {one.name for one in known if (one.default, one.default_factory) != given}
+    return {one.name: types[one.name] for one in known}, frozenset(optional)
 
 
 def _of_several(kinds: tuple[Any, ...], value: Any, where: str) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.errors import ChannelMapError
+from secateur.errors import ChannelMapError, shown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -154,7 +154,8 @@ class ChannelMap:
         `example_input` need not be given where the map knows one.
 
         Raises:
-            ChannelMapError: a parameter or buffer has another shape than in the map, or is missing.
+            ChannelMapError: a parameter or buffer has another shape than in the map, or is missing
+                there or here.
         """
         self._check(model)
         example = self.example_input if example_input is None else example_input
@@ -174,6 +175,11 @@ class ChannelMap:
                     f"the channel map is of another network: there {name!r} is {shape}, in this "
                     f"{type(model).__name__} it is {found}; trace this network"
                 )
+        if more := sorted(own.keys() - self.shapes.keys() - self.aliases.keys()):
+            raise ChannelMapError(
+                f"the channel map is of another network: it does not know {shown(more[0])} of this "
+                f"{type(model).__name__}; trace this network"
+            )
 
     @property
     def network(self) -> nn.Module:
@@ -274,7 +280,7 @@ def fingerprint(shapes: Mapping[str, tuple[int, ...]], groups: Iterable[ChannelG
     """SHA-256 of names, shapes and groups; positions that several members share count once."""
     digest = hashlib.sha256(repr(sorted(shapes.items())).encode())
     for group in groups:
-        number: dict[tuple[object, ...], int] = {}
+        number: dict[tuple[tuple[int, ...], bytes], int] = {}
         lines = [group.name]
         for member in group.members:
             positions = (member.index.shape, member.index.tobytes())

@@ -22,9 +22,10 @@ from secateur.channels.groups import (
 )
 from secateur.errors import ChannelMapError, ReadError, shown
 from secateur.reading import parse_json
-from secateur.typed import as_type
+from secateur.typed import as_fields
 
 _FIELDS: Mapping[str, Any] = {
+    "groups": tuple[Any, ...],
     "layers": tuple[Layer, ...],
     "products": tuple[Product, ...],
     "pinned": tuple[Pinned, ...],
@@ -47,13 +48,9 @@ def read(text: str) -> ChannelMap:
     """
     try:
         raw = parse_json(text)
-        if not isinstance(raw, dict):
-            raise ReadError("", f"{shown(raw)} is no mapping")
-        wanted = {"groups", *_FIELDS}
-        for name in sorted(wanted ^ raw.keys()):
-            raise ReadError("", f"it {'lacks' if name in wanted else 'has a field'} {shown(name)}")
-        found = {name: as_type(kind, raw[name], name) for name, kind in _FIELDS.items()}
-        channels = ChannelMap(groups=_groups(raw["groups"]), **found)
+        found = as_fields(_FIELDS, raw)
+        found["groups"] = tuple(_group(one, f"groups[{k}]") for k, one in enumerate(raw["groups"]))
+        channels = ChannelMap(**found)
     except ReadError as error:
         raise ChannelMapError(
             f"this is not a channel map: {error}; write one with ChannelMap.to_json"
@@ -65,36 +62,23 @@ def read(text: str) -> ChannelMap:
     return channels
 
 
-def _groups(raw: Any) -> tuple[ChannelGroup, ...]:
-    """The groups; positions that several members share are one array again."""
-    if not isinstance(raw, list):
-        raise ReadError("", f"groups: {shown(raw)} is no list")
-    return tuple(_group(one, f"groups[{k}]") for k, one in enumerate(raw))
+_GROUP = {"name": str, "n_channels": int, "members": tuple[Any, ...], "reading": int}
+_MEMBER = {"parameter": str, "dim": int, "role": Role, "index": Any}
 
 
 def _group(raw: Any, where: str) -> ChannelGroup:
-    known = ("name", "n_channels", "members", "reading")
-    name, n_channels, members, reading = _of(raw, known, where)
-    if not isinstance(members, list) or not members:
-        raise ReadError("", f"{where}.members: {shown(members)} is no list of some")
+    """One group; positions that several members share are one array again."""
+    found = as_fields(_GROUP, raw, where)
+    if not found["members"]:
+        raise ReadError("", f"{where} has no members")
     same: dict[tuple[object, ...], NDArray[np.int64]] = {}
-    own = []
-    for k, member in enumerate(members):
-        at = f"{where}.members[{k}]"
-        parameter, dim, role, index = _of(member, ("parameter", "dim", "role", "index"), at)
-        positions = _index(index, f"{at}.index")
-        positions = same.setdefault((positions.shape, positions.tobytes()), positions)
-        typed = (str, parameter, "parameter"), (int, dim, "dim"), (Role, role, "role")
-        own.append(Member(*(as_type(kind, v, f"{at}.{n}") for kind, v, n in typed), positions))
-    whole = as_type(int, n_channels, f"{where}.n_channels")
-    reading = as_type(int, reading, f"{where}.reading")
-    return ChannelGroup(as_type(str, name, f"{where}.name"), whole, tuple(own), reading)
-
-
-def _of(raw: Any, names: tuple[str, ...], where: str) -> list[Any]:
-    if not isinstance(raw, dict) or raw.keys() != set(names):
-        raise ReadError("", f"{where}: {shown(raw)} has not the fields {', '.join(names)}")
-    return [raw[name] for name in names]
+    members = []
+    for k, one in enumerate(found["members"]):
+        own = as_fields(_MEMBER, one, f"{where}.members[{k}]")
+        index = _index(own["index"], f"{where}.members[{k}].index")
+        index = same.setdefault((index.shape, index.tobytes()), index)
+        members.append(Member(**own | {"index": index}))
+    return ChannelGroup(**found | {"members": tuple(members)})
 
 
 def _index(rows: Any, where: str) -> NDArray[np.int64]:
@@ -218,4 +202,3 @@ def _of_along(
             yield f"{what} has group {shown(name)}, which is not there"
         elif not 0 <= each * group.n_channels <= size:
             yield f"{what} has {each} of {size} positions for each channel of group {shown(name)}"
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
@@ -11,7 +12,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from secateur.errors import DataError, brief
+from secateur.errors import DataError, ReadError, brief
+from secateur.reading import opened
 from secateur.scenes.containers import cut_off, vorbis_frames
 
 LOOK_AHEAD = 4096
@@ -21,6 +23,8 @@ _NEXT_STEP = "copy or download the file again"
 _BLOCK = 1 << 18
 """Numbers, of all channels together, that are decoded at a time."""
 _RATES = (100, 1_000_000)
+_MOST_A_BYTE = 8192
+"""Samples of silence that a byte of FLAC stands for, at most."""
 
 
 def read_audio(path: Path, seconds: float | None = None) -> tuple[NDArray[np.float32], int]:
@@ -51,13 +55,12 @@ def mono_blocks(path: Path) -> Iterator[tuple[NDArray[np.float32], int]]:
         DataError: as `read_audio`, once the place is reached that is at fault.
     """
     try:
-        with path.open("rb") as content:
+        with opened(path) as content:
             if not content.read(1):
                 raise DataError(f"audio file {path} is empty (0 bytes); {_NEXT_STEP}")
             missing, promised = cut_off(content), vorbis_frames(content)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise DataError(f"cannot read audio file {path}: {why}; {_NEXT_STEP}") from error
+    except ReadError as error:
+        raise DataError(f"cannot read audio file {path}: {error.why}; {_NEXT_STEP}") from error
     n = 0
     try:
         with _Straight(path) as file:
@@ -79,6 +82,28 @@ def mono_blocks(path: Path) -> Iterator[tuple[NDArray[np.float32], int]]:
         raise DataError(f"audio file {path} is cut off: {missing}; {_NEXT_STEP}")
     if not n:
         raise DataError(f"audio file {path} holds no samples; {_NEXT_STEP}")
+
+
+def duration(path: Path) -> float:
+    """Seconds of a file as its header says, which a file that is not cut off holds.
+
+    Raises:
+        DataError: it cannot be read, is cut off, or claims more than so many bytes can hold.
+    """
+    try:
+        with opened(path) as content:
+            missing = cut_off(content)
+            n_bytes = content.seek(0, os.SEEK_END)
+        with soundfile.SoundFile(path) as file:
+            n, rate = int(file.frames), int(file.samplerate)
+    except ReadError as error:
+        raise DataError(f"cannot read audio file {path}: {error.why}; {_NEXT_STEP}") from error
+    except RuntimeError as error:
+        raise DataError(f"cannot decode audio file {path}: {brief(error)}; {_NEXT_STEP}") from error
+    if missing or n > _MOST_A_BYTE * n_bytes:
+        missing = missing or f"it claims {n} samples and has {n_bytes} bytes"
+        raise DataError(f"audio file {path} is cut off: {missing}; {_NEXT_STEP}")
+    return n / max(rate, 1)
 
 
 class _Straight(soundfile.SoundFile):  # type: ignore[misc]  # untyped

@@ -15,6 +15,7 @@ from secateur.errors import DataError, ReadError
 from secateur.files import write_json
 from secateur.reading import read_json
 from secateur.scenes.datasets import Clip, OnBad, SceneSet, Skipped
+from secateur.typed import as_type
 
 _VERSION = 2
 """Raised when faults are found otherwise, so that older findings are not taken for new ones."""
@@ -92,9 +93,10 @@ def sift(
 
 def _read(file: Path) -> tuple[Skipped, ...] | None:
     try:
-        return tuple(Skipped(**row) for row in read_json(file))
-    except (ReadError, TypeError):
+        found: tuple[Skipped, ...] = as_type(tuple[Skipped, ...], read_json(file))
+    except ReadError:
         return None
+    return found
 
 
 def without(scenes: SceneSet, bad: Sequence[Skipped]) -> SceneSet:

@@ -102,7 +102,8 @@ class FolderPerClass(Part):
 
     `location` is a regular expression, found in a file's path below `root`; files alike in what it
     finds (in its first group, if it has one) share a location, and no location is in two folds.
-    Without it every file is on its own. Locations are dealt to `n_folds` folds, class by class, in
+    Without it every file is on its own, but for those whose names say that they are pieces of one
+    recording. Locations are dealt to `n_folds` folds, class by class, in
     an order drawn by `seed`.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -61,7 +62,8 @@ def load(
 ) -> nn.Module:
     """Rebuild a network, cut or not, from a file and the factory of the uncut one.
 
-    A bias that the factory's layer could have and has not (a repair makes such) is added.
+    A bias that the factory's layer could have and has not (a repair makes such) is added. Tensors
+    of another precision than the factory's are cast to it, with a warning.
 
     Args:
         path: what `save` wrote.
@@ -72,7 +74,8 @@ def load(
         rules: what the network was traced with, if not the library's own.
 
     Raises:
-        PackageError: the file is not readable, or its tensors do not fit the factory or the plan.
+        PackageError: the file is not readable, or its tensors do not fit the factory or the plan,
+            as whole numbers do not where the factory has others.
     """
     tensors, metadata = read(path)
     model = build()
@@ -81,6 +84,7 @@ def load(
         _check_plans(Path(path), tensors, plans, model, example_input, rules)
     model = _with_biases(Path(path), model, tensors)
     check_names(Path(path), tensors, model)
+    tensors = in_own_types(Path(path), tensors, _stored(model))
     for name, own in _stored(model).items():
         new = tensors[name]
         smaller = new.ndim == own.ndim and all(
@@ -131,8 +135,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise PackageError(f"{path} is not a readable safetensors file: {error}") from error
+    except Exception as error:  # of a type of numbers that torch does not know, say
+        why = str(error) if isinstance(error, SafetensorError | OSError) else brief(error)
+        raise PackageError(f"{path} is not a readable safetensors file: {why}") from error
     return tensors, metadata
 
 
@@ -143,8 +148,63 @@ def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
         PackageError: naming the first such tensor.
     """
     for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.element_size() == 1:
+            tensor = tensor.float()  # torch asks nothing of numbers of a byte
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise PackageError(f"{path}: {name!r} holds NaN or infinite values; train again")
+
+
+def in_own_types(
+    path: Path, tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The tensors of a file in the types that a network's own of these names have.
+
+    A warning says which were cast: numbers of another precision, and whole numbers of another
+    width. Those that `own` does not name are left out.
+
+    Raises:
+        PackageError: whole numbers stand for others, or the other way round; a number is beyond the
+            network's type; or a tensor is no plain one.
+    """
+    found: dict[str, Tensor] = {}
+    cast: dict[tuple[str, str], list[str]] = {}
+    for name, mine in own.items():
+        new = found[name] = tensors[name]
+        there, here = (str(t.dtype).removeprefix("torch.") for t in (new, mine))
+        if new.layout != torch.strided or new.is_meta or new.is_quantized:
+            raise PackageError(
+                f"{path}: {name!r} is no plain tensor of numbers ({new.layout} of {there}); write "
+                "tensor.to_dense() or tensor.dequantize()"
+            )
+        if new.dtype == mine.dtype:
+            continue
+        if _kind(new) != _kind(mine):
+            raise PackageError(
+                f"{path}: {name!r} is {there}, the network's is {here}, which one cannot stand for "
+                "the other; write it as what it is (weights of a quantiser with its scales)"
+            )
+        found[name] = new.to(mine.dtype)
+        exact = (
+            bool(torch.isfinite(found[name]).all())
+            if mine.is_floating_point()
+            else (torch.equal(found[name].to(new.dtype), new))
+        )
+        if not exact:
+            raise PackageError(f"{path}: {name!r} is {there} and holds numbers beyond {here}")
+        cast.setdefault((there, here), []).append(name)
+    for (there, here), names in cast.items():
+        warnings.warn(
+            f"{path}: {len(names)} of {len(own)} tensors are {there} and the network's {here}, to "
+            f"which they were cast: {few(names)}",
+            stacklevel=3,
+        )
+    return found
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.is_floating_point():
+        return "floating"
+    return "whole" if not tensor.is_complex() and tensor.dtype != torch.bool else str(tensor.dtype)
 
 
 def _plans(path: Path, metadata: Mapping[str, str]) -> tuple[PruningPlan, ...]:
@@ -188,6 +248,7 @@ def _check_plans(
         channels = trace(model, example_input, rules)
         try:
             plan.check(channels)
+            plan.check_costs(channels)
         except PlanError as error:
             said = _odd_shape(tensors, plan, model, channels) if len(plans) == 1 else ""
             said = said or f"{error}, or give the factory it was made with"

@@ -108,7 +108,7 @@ class InSteps:
             read = [PruningPlan.from_json(json.dumps(plan)) for plan in plans]
             self._coming = self._steps(whole, read)
             self.pruned = next(self._coming)
-        except PlanError as error:
+        except (PlanError, TypeError, ValueError) as error:
             raise TrainingError(
                 f"the cuts in the checkpoint do not fit this network: {error}"
             ) from error

@@ -82,7 +82,7 @@ class PruneCallback(_Base):
         try:
             state = read_json(path)
             plans = _plans(state["stateful_callbacks"])
-        except (ReadError, ValueError, KeyError, TypeError) as error:
+        except (ReadError, ValueError, LookupError, TypeError) as error:
             raise TrainingError(
                 f"{path} cannot be read as the state of a training with PruneCallback: "
                 f"{brief(error)}; name a folder checkpoint-… that the Trainer wrote with it"
@@ -149,4 +149,6 @@ def _plans(stateful: Any) -> list[dict[str, Any]]:
     found = stateful[PruneCallback.__name__]
     first = found[0] if isinstance(found, list) else found
     plans: list[dict[str, Any]] = first["attributes"]["plans"]
+    if not isinstance(plans, list) or not all(isinstance(plan, dict) for plan in plans):
+        raise TypeError("its plans are no list of plans")
     return plans
