@@ -151,7 +151,7 @@ def archive(folder: Path) -> tuple[bytes, Reader]:
 
     def read(content: bytes) -> object:
         (folder / "rows.jsonl.xz").write_bytes(content)
-        return unpack(folder / "rows.jsonl.xz", store, [unit])
+        return unpack(folder / "rows.jsonl.xz", store, recipe)
 
     lines = b"".join(json.dumps(row).encode() + b"\n" for row in _rows(unit))
     return packed(lines), read
@@ -162,14 +162,13 @@ def packed_rows(folder: Path) -> tuple[bytes, Reader]:
     """One row in a file that is otherwise whole."""
     recipe, unit = _units()
     first, *others = _rows(unit)
-    rest = b"".join(b"\n" + json.dumps(row).encode() for row in others)
+    rest = b"".join(b"\n" + json.dumps(row).encode() for row in others) + b"\n"
     made = iter(range(1_000_000))
 
     def read(content: bytes) -> object:
         (folder / "rows.jsonl.xz").write_bytes(packed(content + rest))
         store = Store(folder / f"study{next(made)}")
-        store.open(recipe)
-        unpack(folder / "rows.jsonl.xz", store, [unit])
+        unpack(folder / "rows.jsonl.xz", store, recipe)
         return _reported(recipe, store, content) if store.rows() else None
 
     return json.dumps(first).encode(), read

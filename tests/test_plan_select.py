@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from secateur.channels.cost import Cost, cost
-from secateur.channels.groups import ChannelGroup, ChannelMap, Layer, Member, Pinned
+from secateur.channels.groups import ChannelGroup, ChannelMap, Layer, Member, Pinned, fingerprint
 from secateur.criteria.scores import Scores
 from secateur.errors import BudgetError, PlanError
 from secateur.plan.budget import Budget, amount

@@ -11,7 +11,10 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -19,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from secateur.errors import ReadError
+from secateur.errors import ReadError, brief, shown
 
 MOST_BYTES = 1 << 26
 """A file of JSON or text may be as large as this, 64 MiB."""
@@ -35,6 +38,9 @@ MOST_DIGITS = 100
 
 MOST_NODES = 20_000
 """Values in a YAML text, those that an alias stands for counted each time."""
+
+SECONDS_TO_MATCH = 10
+"""A regular expression has as long for all that it is looked for in."""
 
 _LONG_NUMBER = re.compile(rf"\d{{{MOST_DIGITS + 1}}}")
 _ODD_ESCAPE = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
@@ -114,6 +120,18 @@ def read_json(path: Path, most: int = MOST_BYTES) -> Any:
         ReadError: it cannot be read, is larger than `most` bytes, or is not JSON.
     """
     return parse_json(read_text(path, most), path)
+
+
+def resolved(path: Path, folder: Path = Path()) -> Path:
+    """A path of a text, absolute: `~` is a home, and what is relative starts at `folder`.
+
+    Raises:
+        ReadError: it is no path: a NUL in it, links that go round, a home that is not there.
+    """
+    try:
+        return (folder / path.expanduser()).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ReadError(shown(str(path)), f"it is no path ({brief(error)})") from error
 
 
 # Texts
@@ -240,6 +258,60 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+# Regular expressions
+
+
+def compiled(expression: str) -> re.Pattern[str]:
+    """A regular expression that somebody wrote.
+
+    Raises:
+        ReadError: it is none.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a later Python may read otherwise
+            return re.compile(expression)
+    except (re.error, OverflowError, RecursionError) as error:
+        why = f"is no regular expression: {error}"
+        raise ReadError("", f"{shown(expression)} {why}") from error
+
+
+def searched(expression: str, texts: Sequence[str]) -> list[str | None]:
+    """What somebody's expression finds in each text: its first group if it has one, or None.
+
+    Some expressions take ages on a short text, so it is looked for in a process of its own, which
+    has `SECONDS_TO_MATCH` for all.
+
+    Raises:
+        ReadError: it is no expression, or takes longer.
+    """
+    compiled(expression)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _SEARCH],
+            input=json.dumps([expression, list(texts)]),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_TO_MATCH,
+            check=True,
+        )
+    except subprocess.TimeoutExpired as error:
+        why = f"takes longer than {SECONDS_TO_MATCH} s to match; write a simpler one"
+        raise ReadError("", f"the expression {shown(expression)} {why}") from error
+    except (OSError, subprocess.CalledProcessError) as error:
+        why = f"cannot be matched ({brief(error)}); write a simpler one"
+        raise ReadError("", f"the expression {shown(expression)} {why}") from error
+    found: list[str | None] = json.loads(done.stdout)
+    return found
+
+
+_SEARCH = """
+import json, re, sys
+expression, texts = json.load(sys.stdin)
+found = [re.search(expression, text) for text in texts]
+json.dump([m and (m[1] if m.re.groups else m[0]) for m in found], sys.stdout)
+"""
 
 _TOO_DEEP = f"it is nested deeper than {MOST_DEPTH} levels"
 

@@ -70,7 +70,9 @@ def export(
     if calibration is not None:
         x, targets, used = read_calibration(calibration, given.one_tensor("--calibration"))
         labelled = _labelled(x, targets)
-    tested = UNKNOWN if labelled is None else f"{used}, the calibration data themselves"
+    tested = (
+        UNKNOWN if labelled is None else f"{used}, the calibration data, which it may be trained on"
+    )
     if test is not None:
         labelled, tested = _test_data(test, given.one_tensor("--test"))
     origin = Origin(

@@ -172,10 +172,8 @@ def unpack(
 
     found = read_recipe(recipe, changes or ())
     store = Store(out or Path("out") / found.name)
-    store.open(found)
-    work = units(found)
-    taken, left = unpack(file, store, work)
-    n_cells = sum(len(unit.cells) for unit in work)
+    taken, left = unpack(file, store, found)
+    n_cells = sum(len(unit.cells) for unit in units(found))
     told = {"rows": taken, "left": left, "cells": n_cells, "out": str(store.folder)}
     typer.echo(
         json.dumps(told)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secateur.errors import ReadError
-from secateur.files import replacing, write_json
+from secateur.files import replacing, tidy, write_json
 from secateur.reading import opened, parse_json, read_json
 
 FORMAT = "secateur.array/1"
@@ -83,6 +83,7 @@ def store(
         StorageError: the files could not be written.
     """
     path = folder / f"{name_of(key)}.npy"
+    tidy(folder)
     with replacing(path) as temporary:
         with temporary.open("wb") as file:
             _write_array(file, shape, blocks)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-from secateur.errors import DataError
+from secateur.errors import DataError, ReadError
+from secateur.reading import searched
 from secateur.scenes.datasets import Clip, Files, SceneSet
 from secateur.scenes.listing import content_hash
 
@@ -101,16 +102,23 @@ def by_expression(root: Path, expression: str) -> Callable[[Path], str]:
     Raises:
         DataError: (when called) nothing in the path fits.
     """
+    known: dict[str, str | None] = {}
 
     def location_of(file: Path) -> str:
         name = file.relative_to(root).as_posix()
-        found = re.search(expression, name)
+        if name not in known:
+            names = {path.relative_to(root).as_posix() for path in root.rglob("*")} | {name}
+            try:
+                known.update(zip(names, searched(expression, list(names)), strict=True))
+            except ReadError as error:
+                raise DataError(str(error)) from error
+        found = known[name]
         if found is None:
             raise DataError(
                 f"nothing in {name!r} fits the location {expression!r}; every file must say where "
                 "it was made: rename it, or give another expression"
             )
-        return found[1] if found.re.groups else found[0]
+        return found
 
     return location_of
 
