@@ -180,7 +180,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a file that are wanted; nothing that is pickled is read."""
     import numpy as np
 
-    from secateur.reading import check_file
+    from secateur.reading import check_file, opened
 
     try:
         check_file(path)
@@ -195,7 +195,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
                 names = list(file.keys())
                 found = {name: file.get_tensor(name) for name in _ARRAYS if name in names}
         elif path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
+            with opened(path) as content, np.load(content, allow_pickle=False) as archive:
                 names = list(archive.files)
                 for name in _ARRAYS:
                     _check_claim(archive.zip, f"{name}.npy")

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from secateur.errors import DataError, ReadError, unknown_name
 from secateur.reading import opened, read_text
 from secateur.scenes.folders import SUFFIXES
-from secateur.scenes.listing import table
+from secateur.scenes.listing import is_there, table
 from secateur.scenes.tau import EDITIONS, N_KEPT, N_KEPT_COUNTED, Edition, Name, lists, parse
 
 DATASETS = (*EDITIONS, "esc10", "esc50", "folder")
@@ -219,7 +219,7 @@ def _present(root: Path, names: Iterable[str], problems: list[Problem]) -> int:
     n_found = 0
     for name in sorted(names):
         path = root / name
-        if not path.is_file():
+        if not is_there(path):
             problems.append(Problem("missing audio", name, "it is listed and not there"))
         elif not path.stat().st_size:
             problems.append(Problem("empty audio", name, "it has 0 bytes"))

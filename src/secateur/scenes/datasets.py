@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from secateur.errors import DataError, unknown_name
 from secateur.scenes.audio import mono_blocks, read_audio
-from secateur.scenes.listing import content_hash, integer, table
+from secateur.scenes.listing import content_hash, integer, is_there, table
 
 _ESC_FOLDS = range(1, 6)
 _ESC50_COLUMNS = ("filename", "fold", "target", "category", "esc10", "src_file")
@@ -251,7 +251,7 @@ def _esc(name: str, root: Path, rows: list[_Row], n_targets: int, on_bad: OnBad)
                 f"{row.where}: target {row.target} is {row.category!r} here and {known!r} above; "
                 "restore the original listing"
             )
-        elif on_bad == "skip" and not (root / "audio" / row.filename).is_file():
+        elif on_bad == "skip" and not is_there(root / "audio" / row.filename):
             why = f"{row.where}: audio file {root / 'audio' / row.filename} is not there"
         if why and on_bad == "raise":
             raise DataError(why)

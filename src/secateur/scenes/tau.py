@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from secateur.errors import DataError
 from secateur.scenes.datasets import Clip, Files, OnBad, SceneSet, Skipped
-from secateur.scenes.listing import content_hash, table
+from secateur.scenes.listing import content_hash, is_there, table
 
 SCENES = (
     "airport",
@@ -290,7 +290,7 @@ def _checked(root: Path, filename: str, rows: Iterable[dict[str, str]], edition:
                     f"{filename!r} is mislabelled: its {column} is {there!r}, its name says "
                     f"{here!r}; restore the original listing"
                 )
-    if not (root / filename).is_file():
+    if not is_there(root / filename):
         raise DataError(f"audio file {root / filename} is not there; copy or download it again")
     return name
 

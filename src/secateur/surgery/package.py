@@ -183,13 +183,15 @@ def in_own_types(
                 f"{path}: {name!r} is {there}, the network's is {here}, which one cannot stand for "
                 "the other; write it as what it is (weights of a quantiser with its scales)"
             )
-        found[name] = new.to(mine.dtype)
-        exact = (
-            bool(torch.isfinite(found[name]).all())
-            if mine.is_floating_point()
-            else (torch.equal(found[name].to(new.dtype), new))
-        )
-        if not exact:
+        try:
+            found[name] = new.to(mine.dtype)
+            finite = not mine.is_floating_point() or bool(torch.isfinite(found[name]).all())
+        except (RuntimeError, NotImplementedError) as error:  # numbers of less than a byte
+            raise PackageError(
+                f"{path}: {name!r} is {there}, of which torch makes no {here}: {brief(error)}"
+            ) from error
+        whole = not mine.is_floating_point()
+        if not finite or (whole and not torch.equal(found[name].to(new.dtype), new)):
             raise PackageError(f"{path}: {name!r} is {there} and holds numbers beyond {here}")
         cast.setdefault((there, here), []).append(name)
     for (there, here), names in cast.items():
