@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -92,9 +92,10 @@ def sift(
 
 def _read(file: Path) -> tuple[Skipped, ...] | None:
     try:
-        return tuple(Skipped(**row) for row in read_json(file))
+        found = tuple(Skipped(**row) for row in read_json(file))
     except (ReadError, TypeError):
         return None
+    return found if all(isinstance(t, str) for one in found for t in astuple(one)) else None
 
 
 def without(scenes: SceneSet, bad: Sequence[Skipped]) -> SceneSet:

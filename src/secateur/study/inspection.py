@@ -22,7 +22,7 @@ from secateur.analysis.overlap import OverlapSummary
 from secateur.analysis.similarity import RankCorrelation, SimilaritySummary
 from secateur.analysis.skewness import SkewnessRow
 from secateur.analysis.weights import LayerShape
-from secateur.errors import ReadError, ReportError, brief
+from secateur.errors import ReadError, ReportError, brief, shown
 from secateur.reading import parse_json
 
 CONTROL = "random"
@@ -132,6 +132,9 @@ class Analysis:
             ) from error
 
 
+_MOST = 1e20
+
+
 @cache
 def _types(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
@@ -140,15 +143,31 @@ def _types(kind: type) -> dict[str, Any]:
 def _read(kind: Any, value: Any) -> Any:
     """What `asdict` made plain, as the type it was."""
     if is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise TypeError(f"{shown(value)} is no {getattr(kind, '__name__', kind)}")
         types = _types(cast(type, kind))
         unknown = set(value) - {field.name for field in fields(kind)}
         if unknown:
-            raise ValueError(f"{kind} has no {', '.join(sorted(unknown))}")
+            raise ValueError(f"{shown(kind)} has no {shown(min(unknown))}")
         return cast(Any, kind)(**{name: _read(types[name], one) for name, one in value.items()})
     if get_origin(kind) in (UnionType, Union):
         return None if value is None else _read(get_args(kind)[0], value)
     if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise TypeError(f"{shown(value)} is no list")
         inner = get_args(kind)
         kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
         return tuple(_read(one, item) for one, item in zip(kinds, value, strict=True))
+    if not _is(kind, value):
+        raise TypeError(f"{shown(value)} is not {shown(kind)}")
     return value
+
+
+def _is(kind: Any, value: Any) -> bool:
+    """Whether a plain value is of a plain type; numbers are finite and no larger than any is."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if kind in (int, float) and not isinstance(value, bool):
+        allowed = int if kind is int else (int, float)
+        return isinstance(value, allowed) and abs(value) < _MOST
+    return type(value) is kind
