@@ -1,4 +1,4 @@
-"""Borders of recordings: audio of every container, headers that lie, listings, kept features."""
+"""Borders of recordings: audio of every container, headers that lie, listings, kept findings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import soundfile
 
 from fuzz import Reader, border
 from secateur.errors import SecateurError
-from secateur.scenes import cache
 from secateur.scenes.audio import duration, read_audio
 from secateur.scenes.check import check, recognise
 from secateur.scenes.datasets import esc10
@@ -162,35 +161,6 @@ def checksums(folder: Path) -> tuple[bytes, Reader]:
         return check(folder, "folder", folder / "sums")
 
     return ("0" * 32 + "  one/a.wav\n" + "f" * 64 + " *two/a.wav\n").encode(), read
-
-
-KEY = {"version": 1, "clips": "abc"}
-
-
-def _kept(folder: Path, suffix: str) -> tuple[bytes, Reader]:
-    """Features that are kept are those that were written, or absent."""
-    rows = np.arange(12, dtype=np.float16).reshape(3, 4)
-    cache.store(folder, KEY, rows.shape, [rows])
-    path = folder / f"{cache.name_of(KEY)}{suffix}"
-
-    def read(content: bytes) -> object:
-        path.unlink()  # what is mapped stays as it was
-        path.write_bytes(content)
-        found, why = cache.look(folder, KEY)
-        assert why if found is None else np.array_equal(found, rows)
-        return found, cache.others(folder)
-
-    return path.read_bytes(), read
-
-
-@border
-def kept_features(folder: Path) -> tuple[bytes, Reader]:
-    return _kept(folder, ".npy")
-
-
-@border
-def sidecar_of_features(folder: Path) -> tuple[bytes, Reader]:
-    return _kept(folder, ".json")
 
 
 @border

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from hashlib import sha256
 from pathlib import Path
 from zlib import crc32
 
@@ -191,3 +193,139 @@ def events(folder: Path) -> tuple[bytes, Reader]:
         return status_lines(status(store, [unit]))
 
     return file.read_bytes(), read
+
+
+@border
+def analysis(folder: Path) -> tuple[bytes, Reader]:
+    """The diagnosis of a network, read and printed."""
+    import numpy as np
+
+    from secateur.analysis.skewness import skewness_rows
+    from secateur.analysis.weights import LayerWeights
+    from secateur.study.from_scores import analysis_of
+    from secateur.study.inspection import Analysis, NetworkFacts
+
+    del folder
+    rng = np.random.default_rng(0)
+    scores = {c: {"a": rng.random(8), "b": rng.random(12)} for c in ("l1", "l2", "random")}
+    facts = NetworkFacts(10, 100, 2, 1, 20, (("c.weight", 4, "why", "net.py:3"),))
+    weights = [LayerWeights("a", rng.normal(size=(8, 3, 3, 3)))]
+    sparse = skewness_rows({"a": rng.random(8)}, "bn_scale")
+    good = analysis_of("net", facts, scores, weights, sparse)
+
+    def read(content: bytes) -> str:
+        return str(Analysis.from_json(content.decode(errors="surrogateescape")))
+
+    return good.to_json().encode(), read
+
+
+@border
+def array_sidecar(folder: Path) -> tuple[bytes, Reader]:
+    """What says what a cached array is: anything else counts as absent."""
+    import numpy as np
+
+    from secateur.scenes import cache
+
+    key = {"rate": 16000, "of": ["a", 1.5]}
+    cache.store(folder, key, (2, 3), [np.zeros((2, 3), np.float16)])
+    file = folder / f"{cache.name_of(key)}.json"
+
+    def read(content: bytes) -> object:
+        file.write_bytes(content)
+        cache.others(folder)
+        return cache.look(folder, key)
+
+    return file.read_bytes(), read
+
+
+@border
+def array_bytes(folder: Path) -> tuple[bytes, Reader]:
+    """The cached array itself, with a sidecar that fits whatever the bytes are."""
+    import numpy as np
+
+    from secateur.scenes import cache
+
+    key = {"rate": 16000}
+    cache.store(folder, key, (2, 3), [np.zeros((2, 3), np.float16)])
+    file = folder / f"{cache.name_of(key)}.npy"
+    sidecar = json.loads(file.with_suffix(".json").read_text())
+
+    def read(content: bytes) -> object:
+        file.write_bytes(content)
+        own = sidecar | {"sha256": sha256(content).hexdigest()}
+        file.with_suffix(".json").write_text(json.dumps(own))
+        return cache.look(folder, key)
+
+    return file.read_bytes(), read
+
+
+@border
+def trained_task(folder: Path) -> tuple[bytes, Reader]:
+    """What `scenes train` wrote of a training."""
+    from secateur.cli.scenes_task import TASK, Trained
+
+    good = {
+        "format": "secateur.scenes/1",
+        "task": {
+            "data": {"kind": "synthetic"},
+            "features": {},
+            "network": "vgg",
+            "arguments": {"width": 8},
+        },
+        "classes": ["bus", "park"],
+        "shift": [0.5, 1.0],
+        "scale": [1.0, 2.0],
+    }
+
+    def read(content: bytes) -> object:
+        (folder / TASK).write_bytes(content)
+        return Trained.read(folder)
+
+    return json.dumps(good).encode(), read
+
+
+@border
+def arguments(folder: Path) -> tuple[bytes, Reader]:
+    """`--arg name=value`, one a line."""
+    from secateur.cli.network import keywords
+
+    del folder
+    good = "width=8\nshape=[1, 2]\nname=x\nwhen=2020-01-02\nflag=true"
+    return good.encode(), lambda content: keywords(
+        content.decode(errors="surrogateescape").split("\n")
+    )
+
+
+@border
+def card(folder: Path) -> tuple[bytes, Reader]:
+    """Texts of a model card, which come from plans and options: they stay text."""
+    from secateur.channels.cost import Cost
+    from secateur.deploy.card import Card, Cut, File, Origin
+    from secateur.deploy.device import DEVICES, Stored
+    from secateur.deploy.session import Input
+    from secateur.deploy.turns import Latency
+    from secateur.plan.plan import PruningPlan
+
+    del folder
+    stored = Stored("float32", 100, 400)
+
+    def read(content: bytes) -> str:
+        text = content.decode(errors="replace")
+        cost = Cost(10, 100, 4)
+        plan = PruningPlan({"a": (0,)}, "f", cost, cost, {}, {}, text, {"b": text})
+        file = File(
+            text, 500, "0" * 64, stored, 1e-7, text, None, 0.5,
+            Latency(1.0, 0.9, 1.1, 50, 10, text), (DEVICES["dcase2022"].hold(stored, 1),),
+        )  # fmt: skip
+        origin = Origin(text, (text,), text, text, text, text, (Cut(plan),), text, text)
+        made = Card(origin, (Input("x", (1, 2), "float32"),), (text,), 1, 2, (file,), {text: text})
+        said = made.as_markdown()
+        plain = re.sub(r"`[^`\n]*`", "", re.sub(r"\\.", "", said))
+        assert "<" not in plain and "](" not in plain and "`" not in plain
+        tables = [line for line in said.splitlines() if line.startswith("|")]
+        columns = [len(re.findall(r"(?<!\\)\|", line)) for line in tables]
+        assert set(columns) <= {3, 7, 10, 4, 5}, columns
+        assert "<script" not in made._repr_html_()
+        return said + str(made)
+
+    return b"uniform by l2 <script>alert(1)</script> [a](b) ![c](d) | `e` <img src=x>", read

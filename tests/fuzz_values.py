@@ -1,4 +1,4 @@
-"""Borders of values and tensors: maps, plans, tables, curves, analyses, weights, checkpoints."""
+"""Borders of values and tensors: maps, plans, tables, curves, weights, checkpoints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from secateur.cli.calibration import read_calibration
 from secateur.plan.latency import LatencyTable, Timing, kind_of
 from secateur.plan.plan import PruningPlan
 from secateur.plan.sensitivity import Curve, Sensitivity, ratios_from
-from secateur.study.inspection import Analysis
 from secateur.surgery.weights import load_weights
 from secateur.train.fit import fit
 from secateur.train.schedule import Training
@@ -116,16 +115,6 @@ def sensitivity(folder: Path) -> tuple[bytes, Reader]:
         return str(found), found.insensitive(0.1)
 
     return good.to_json().encode(), read
-
-
-@border
-def analysis(folder: Path) -> tuple[bytes, Reader]:
-    found = sc.analyse(network(), EXAMPLE)
-
-    def read(content: bytes) -> object:
-        return str(Analysis.from_json(text_of(content)))
-
-    return found.to_json().encode(), read
 
 
 def _loaded(path: Path) -> Reader:

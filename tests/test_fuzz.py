@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import fuzz_study  # noqa: F401  (fills the table)
+import fuzz_scenes  # noqa: F401  (each of the three fills the table)
+import fuzz_study  # noqa: F401
+import fuzz_values  # noqa: F401
 from fuzz import BORDERS, outcomes
 
 SHORT = 25

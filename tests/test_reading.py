@@ -20,6 +20,7 @@ from secateur.reading import (
     read_bytes,
     read_json,
     read_text,
+    searched,
 )
 
 SOURCE = Path(__file__).parents[1] / "src" / "secateur"
@@ -172,3 +173,20 @@ LARGE = [10**5000, "x" * 10**6, [[[[[[1]]]]]] * 10**5, {1: 2, "a": 3}]
 @pytest.mark.parametrize("value", LARGE, ids=["int", "text", "list", "dict"])
 def test_a_value_is_shown_in_few_characters(value: object) -> None:
     assert 0 < len(shown(value)) <= 60
+
+
+def test_an_expression_finds_what_it_did_before() -> None:
+    assert searched(r"-(\w+)-", ["a-rome-b", "nothing", "-x-"]) == ["rome", None, "x"]
+    assert searched(r"\d+", ["ab12", ""]) == ["12", None]
+    assert searched(r"a(b)?", ["a", "ab"]) == [None, "b"], "a group that took no part found nothing"
+    assert searched("é", ["caf\u00e9", "\udcff"]) == ["é", None]
+
+
+@pytest.mark.parametrize("expression", ["(", "a{99999999999999}", "(" * 5000 + ")" * 5000, "[z-a]"])
+def test_what_is_no_expression_is_refused(expression: str) -> None:
+    refused("is no regular expression", lambda: searched(expression, ["a"]))
+
+
+def test_an_expression_that_would_take_ages_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secateur.reading.SECONDS_TO_MATCH", 1)
+    refused("takes longer than 1 s", lambda: searched("(a+)+$", ["a" * 60 + "!"]))

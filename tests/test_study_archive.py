@@ -65,7 +65,7 @@ def half_done(tmp_path: Path) -> Store:
     work = units(store.recipe())
     for unit in work[:2]:
         write_rows(unit, store.folder, store.recipe())
-    store.write(work[2].base.id, {"id": work[2].base.id, "accuracy": 0.2})
+    store.write(work[2].base.id, row_of(work[2].base, work[2]))
     return store
 
 
@@ -193,11 +193,12 @@ def test_a_small_file_of_gigabytes_costs_megabytes(tmp_path: Path) -> None:
             bomb.write(compressor.compress(block * 1000))
         bomb.write(compressor.flush())
     code = (
-        "import resource, sys\n"
+        "import re, sys\n"
         "from secateur.cli.main import main\n"
         "try: main()\n"
         "except SystemExit as end: code = end.code\n"
-        "print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "status = open('/proc/self/status').read()\n"
+        "print(code, int(re.search(r'VmHWM:\\s*(\\d+)', status)[1]) // 1024)"
     )
     out = tmp_path / "out"
     arguments = ["study", "unpack", str(file), str(recipe), "-o", str(out)]

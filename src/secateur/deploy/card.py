@@ -290,10 +290,12 @@ def _cell(text: str) -> str:
     >>> _cell("a|b <img> [c](d)")
     'a\\|b &lt;img&gt; \\[c\\](d)'
     """
-    plain_and_code = " ".join(text.split()).split(_CODE)
-    for k, part in enumerate(plain_and_code):
-        if k % 2:
-            plain_and_code[k] = f"`{part.replace('`', chr(39)).replace('|', chr(92) + '|')}`"
-        else:
-            plain_and_code[k] = _SPECIAL.sub(r"\\\1", escape(part, quote=False))
-    return "".join(plain_and_code)
+    parts = " ".join(text.split()).split(_CODE)
+    return "".join(
+        f"`{part}`" if k % 2 and not _SPECIAL.search(part) else _escaped(part)
+        for k, part in enumerate(parts)
+    )
+
+
+def _escaped(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", escape(text, quote=False))

@@ -118,6 +118,8 @@ class PruningPlan:
             for name, gone in plan.remove.items():
                 if list(gone) != sorted(set(gone)) or gone[:1] < (0,):
                     raise ReadError("", f"{shown(gone)} of {shown(name)} do not ascend from 0")
+            if lacking := sorted(plan.asked.keys() - plan.reached.keys()):
+                raise ReadError("", f"it does not say what is reached of {shown(lacking[0])}")
             if min(*asdict(plan.before).values(), *asdict(plan.after).values()) < 0:
                 raise ReadError("", "a cost is negative")
         except (ReadError, TypeError) as error:

@@ -51,7 +51,7 @@ def look(folder: Path, key: Mapping[str, Any]) -> tuple[NDArray[np.float16] | No
                 return None, "damaged: its bytes are not those that were written"
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         shape = about["shape"]
-    except (ReadError, OSError, ValueError, KeyError, TypeError):
+    except Exception:  # whatever is wrong with a cache, it counts as absent
         return None, "damaged: it cannot be read"
     if array.dtype != np.float16 or list(array.shape) != shape:
         return None, "damaged: its shape is another than its sidecar says"

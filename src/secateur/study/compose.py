@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from secateur.errors import ReadError, RecipeError, shown
-from secateur.reading import parse_yaml, resolved
+from secateur.reading import MOST_DEPTH, parse_yaml, resolved
 from secateur.study.parse import read_mapping
 
 INCLUDE = "include"
@@ -111,7 +111,7 @@ def _resolved(path: Path, folder: Path = Path()) -> Path:
 def _set(mapping: dict[str, Any], change: str) -> None:
     path, equals, text = change.partition("=")
     keys = path.strip().split(".")
-    if not equals or not all(keys):
+    if not equals or not all(keys) or len(keys) > MOST_DEPTH:
         raise RecipeError(
             f"cannot set {shown(change)}; write key.key=value, as in training.epochs=20"
         )
@@ -134,10 +134,10 @@ def _set(mapping: dict[str, Any], change: str) -> None:
 def _place(spot: Any, key: str, change: str) -> int:
     """The index a key names in a list."""
     if not isinstance(spot, list):
-        raise RecipeError(f"cannot set {shown(change)}: there is no {key!r} in {shown(spot)}")
-    if not key.isdecimal() or int(key) >= len(spot):
+        raise RecipeError(f"cannot set {shown(change)}: there is no {shown(key)} in {shown(spot)}")
+    if not key.isdecimal() or len(key) > 9 or int(key) >= len(spot):
         raise RecipeError(
-            f"cannot set {shown(change)}: {key!r} is no place in a list of {len(spot)}; "
+            f"cannot set {shown(change)}: {shown(key)} is no place in a list of {len(spot)}; "
             f"give 0 to {len(spot) - 1}, or set the whole list"
         )
     return int(key)

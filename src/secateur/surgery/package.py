@@ -142,12 +142,17 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse a file's tensors if a number among them is NaN or infinite.
+    """Refuse a file's tensors if a number among them is NaN or infinite, or one is no plain tensor.
 
     Raises:
         PackageError: naming the first such tensor.
     """
     for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+            raise PackageError(
+                f"{path}: {name!r} is no plain tensor of numbers ({tensor.layout}, {tensor.dtype}); "
+                "write tensor.to_dense() or tensor.dequantize()"
+            )
         if tensor.is_floating_point() and tensor.element_size() == 1:
             tensor = tensor.float()  # torch asks nothing of numbers of a byte
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
@@ -163,19 +168,14 @@ def in_own_types(
     width. Those that `own` does not name are left out.
 
     Raises:
-        PackageError: whole numbers stand for others, or the other way round; a number is beyond the
-            network's type; or a tensor is no plain one.
+        PackageError: whole numbers stand for others, or the other way round, or a number is beyond
+            the network's type.
     """
     found: dict[str, Tensor] = {}
     cast: dict[tuple[str, str], list[str]] = {}
     for name, mine in own.items():
         new = found[name] = tensors[name]
         there, here = (str(t.dtype).removeprefix("torch.") for t in (new, mine))
-        if new.layout != torch.strided or new.is_meta or new.is_quantized:
-            raise PackageError(
-                f"{path}: {name!r} is no plain tensor of numbers ({new.layout} of {there}); write "
-                "tensor.to_dense() or tensor.dequantize()"
-            )
         if new.dtype == mine.dtype:
             continue
         if _kind(new) != _kind(mine):
