@@ -9,8 +9,11 @@ import pytest
 import fuzz_study  # noqa: F401  (fills the table)
 from fuzz import BORDERS, outcomes
 
-SHORT = 25
-LONG = 300
+SHORT = 15
+"""Inputs of each border with every run of the tests; together some hundreds."""
+
+LONG = 200
+"""Of each border by `make nightly`; together thousands."""
 
 
 @pytest.mark.parametrize("name", BORDERS)
