@@ -15,8 +15,10 @@ from secateur.report.findings import find
 from secateur.report.page import render
 from secateur.study.archive import unpack
 from secateur.study.cells import Unit, units
+from secateur.study.progress import status, status_lines
 from secateur.study.recipe import Recipe, read_recipe, recipe_from
 from secateur.study.store import Store
+from secateur.study.tracking import tracked
 
 RECIPE = {
     "name": "fuzzed",
@@ -81,23 +83,31 @@ def set_by_hand(folder: Path) -> tuple[bytes, Reader]:
 def _units() -> tuple[Recipe, Unit]:
     recipe = recipe_from(
         simulated_rows.recipe()
-        | {"networks": [{"kind": "vgg", "width": 16}], "seeds": 1}
+        | {"networks": [{"kind": "vgg", "width": 16}], "seeds": 1, "deployment": {}}
         | {"sparsity": {"total_shrink": [0]}}
-        | {"pruning": {"criteria": ["l1", "random"], "scopes": ["uniform"], "ratios": [0.3, 0.5]}}
+        | {
+            "pruning": {
+                "criteria": ["l1", "random"],
+                "scopes": ["uniform"],
+                "ratios": [0.3, 0.5],
+                "from_scratch": True,
+            }
+        }
     )
     return recipe, units(recipe)[0]
 
 
 def _rows(unit: Unit) -> list[dict[str, object]]:
-    """Whole rows of a unit."""
+    """Whole rows of a unit, in the order of its cells."""
     found = full_rows.full(
         ("vgg",), strengths=(0.0,), criteria=("l1", "random"), scopes=("uniform",),
         ratios=(0.3, 0.5), seeds=(1,),
     )  # fmt: skip
-    found = [row for row in found if row["kind"] in ("base", "pruned")]
-    ids = [cell.id for cell in unit.cells]
-    for row, id in zip(found, ids, strict=True):
-        row |= {"id": id} if row["kind"] == "base" else {"id": id, "base": ids[0]}
+    order = ("base", "pruned", "scratch", "deployed")
+    found.sort(key=lambda row: order.index(row["kind"]))
+    ids = {row["id"]: cell.id for row, cell in zip(found, unit.cells, strict=True)}
+    for row in found:
+        row |= {name: ids[row[name]] for name in ("id", "base", "of") if name in row}
     return json.loads(json.dumps(found))
 
 
@@ -108,40 +118,87 @@ def _reported(recipe: Recipe, store: Store, content: bytes) -> object:
     return render(findings) if crc32(content) % 40 == 0 else findings
 
 
-@border
-def rows(folder: Path) -> tuple[bytes, Reader]:
+def _rows_of(folder: Path, kind: str) -> tuple[bytes, Reader]:
+    """A row of one kind in a study that is otherwise whole."""
     recipe, unit = _units()
     store = Store(folder / "study")
     store.open(recipe)
+    found = _rows(unit)
+    wrong = next(row for row in found if row["kind"] == kind)
+    for row in found:
+        if row is not wrong:
+            store.write(str(row["id"]), row)
 
     def read(content: bytes) -> object:
-        file = store.path(unit.base.id) / "result.json"
+        file = store.path(str(wrong["id"])) / "result.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
+        status_lines(status(store, [unit]))
+        list(tracked(store, [unit]))
         return _reported(recipe, store, content)
 
-    base, *others = _rows(unit)
-    for row in others:
-        store.write(str(row["id"]), row)
-    return json.dumps(base).encode(), read
+    return json.dumps(wrong).encode(), read
+
+
+@border
+def rows(folder: Path) -> tuple[bytes, Reader]:
+    return _rows_of(folder, "base")
 
 
 @border
 def rows_of_cuts(folder: Path) -> tuple[bytes, Reader]:
+    return _rows_of(folder, "pruned")
+
+
+@border
+def rows_of_controls(folder: Path) -> tuple[bytes, Reader]:
+    return _rows_of(folder, "scratch")
+
+
+@border
+def rows_of_files(folder: Path) -> tuple[bytes, Reader]:
+    return _rows_of(folder, "deployed")
+
+
+@border
+def failures(folder: Path) -> tuple[bytes, Reader]:
     recipe, unit = _units()
     store = Store(folder / "study")
     store.open(recipe)
-    base, cut, *others = _rows(unit)
-    for row in (base, *others):
+    found = _rows(unit)
+    for row in found[:-1]:
         store.write(str(row["id"]), row)
+    cell = next(cell for cell in unit.cells if cell.id == found[-1]["id"])
+    store.fail(cell, "SurgeryError: why", 'Traceback\n  File "/a/cut.py", line 7, in cut\n')
+    file = store.folder / "failed" / f"{cell.id}.json"
 
     def read(content: bytes) -> object:
-        file = store.path(str(cut["id"])) / "result.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
-        return _reported(recipe, store, content)
+        status_lines(status(store, [unit]))
+        found = find(recipe.model_dump(mode="json"), [*store.rows(), *store.failures()])
+        return render(found) if crc32(content) % 40 == 0 else found
 
-    return json.dumps(cut).encode(), read
+    return file.read_bytes(), read
+
+
+@border
+def stored_recipe(folder: Path) -> tuple[bytes, Reader]:
+    """The recipe of a study's folder, and what is done with it."""
+    recipe, unit = _units()
+    store = Store(folder / "study")
+    store.open(recipe)
+    for row in _rows(unit):
+        store.write(str(row["id"]), row)
+    file = store.folder / "recipe.json"
+
+    def read(content: bytes) -> object:
+        file.write_bytes(content)
+        there = store.recipe()
+        status_lines(status(store, units(there)))
+        store.open(there)
+        return _reported(there, store, content)
+
+    return file.read_bytes(), read
 
 
 @border
@@ -178,8 +235,6 @@ def packed_rows(folder: Path) -> tuple[bytes, Reader]:
 
 @border
 def events(folder: Path) -> tuple[bytes, Reader]:
-    from secateur.study.progress import status, status_lines
-
     recipe, unit = _units()
     store = Store(folder / "study")
     store.open(recipe)

@@ -11,8 +11,11 @@ import fuzz_study  # noqa: F401
 import fuzz_values  # noqa: F401
 from fuzz import BORDERS, outcomes
 
-SHORT = 25
-LONG = 300
+SHORT = 15
+"""Inputs of each border with every run of the tests; together some hundreds."""
+
+LONG = 200
+"""Of each border by `make nightly`; together thousands."""
 
 
 @pytest.mark.parametrize("name", BORDERS)
