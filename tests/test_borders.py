@@ -274,7 +274,7 @@ def test_sparse_tensors_and_dicts_within_themselves(tmp_path: Path) -> None:
     tensors = dict(build().state_dict())
     tensors["4.weight"] = tensors["4.weight"].to_sparse()
     torch.save(tensors, tmp_path / "w.pth")
-    with pytest.raises(PackageError, match="no plain tensor of numbers"):
+    with pytest.raises(PackageError, match="no plain tensor"):
         load_weights(build(), tmp_path / "w.pth")
     around: dict[str, Any] = {"state": dict(build().state_dict())}
     around["again"] = around

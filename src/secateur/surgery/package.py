@@ -150,8 +150,8 @@ def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
             raise PackageError(
-                f"{path}: {name!r} is no plain tensor of numbers ({tensor.layout}, {tensor.dtype}); write "
-                "tensor.to_dense() or tensor.dequantize()"
+                f"{path}: {name!r} is no plain tensor ({tensor.layout}, {tensor.dtype}); "
+                "write tensor.to_dense() or tensor.dequantize()"
             )
         if tensor.is_floating_point() and tensor.element_size() == 1:
             tensor = tensor.float()  # torch asks nothing of numbers of a byte
