@@ -25,6 +25,7 @@ from secateur.deploy.quantise import quantise
 from secateur.errors import SecateurError
 from secateur.networks.factory import call_factory
 from secateur.networks.vgg import vgg
+from secateur.reading import parse_json
 from secateur.report.findings import find
 from secateur.scenes.datasets import esc10
 from secateur.study.recipe import read_recipe
@@ -196,6 +197,7 @@ AT_THE_DOOR: dict[str, Callable[[], object]] = {
 
 EXAMPLES: dict[str, Callable[[], object]] = {
     "SecateurError": lambda: call_factory("secateur.networks.vgg:vgg", {"widht": 4}),
+    "ReadError": lambda: parse_json("[" * 1000 + "]" * 1000, "plan.json"),
     "TraceError": trace_error,
     "ChannelMapError": lambda: ChannelMap.from_json("{}"),
     "CriterionError": criterion_error,

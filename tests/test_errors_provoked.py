@@ -216,4 +216,4 @@ def test_folders_that_cannot_be_divided_or_placed(tmp_path: Path) -> None:
 def test_a_recipe_with_characters_that_yaml_forbids(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("name: a\x01b\n")
-    refused(RecipeError, "is not YAML: unacceptable character", lambda: read_mapping(path))
+    refused(RecipeError, "it is not YAML: unacceptable character", lambda: read_mapping(path))

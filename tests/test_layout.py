@@ -12,8 +12,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "secateur"
 ORDER = tuple(
-    "version errors files channels criteria analysis plan surgery pruning train networks scenes "  # noqa: SIM905
-    "deploy study report testing cli".split()
+    "version errors reading typed files channels criteria analysis plan surgery pruning train "  # noqa: SIM905
+    "networks scenes deploy study report testing cli".split()
 )
 MODULES = sorted(path for path in SOURCE.rglob("*.py"))
 LIGHT = ("analysis", "plan", "report")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from secateur.channels.cost import Cost, cost
-from secateur.channels.groups import ChannelGroup, ChannelMap, Layer, Member, Pinned
+from secateur.channels.groups import ChannelGroup, ChannelMap, Layer, Member, Pinned, fingerprint
 from secateur.criteria.scores import Scores
 from secateur.errors import BudgetError, PlanError
 from secateur.plan.budget import Budget, amount
@@ -41,16 +41,17 @@ def channels() -> ChannelMap:
             (Member("b.weight", 0, "out", _each(2)), Member("c.weight", 1, "in", _each(2))),
         ),
     )
+    shapes = {"a.weight": (4, 1, 1, 1), "b.weight": (2, 4, 1, 1), "c.weight": (1, 2, 1, 1)}
     return ChannelMap(
         groups=groups,
         layers=tuple(_layer(name, 10) for name in "abc"),
         pinned=(Pinned("c.weight", 0, 1, "is an output", "net.py:3"),),
         mixing=(),
         unknown=(),
-        shapes={"a.weight": (4, 1, 1, 1), "b.weight": (2, 4, 1, 1), "c.weight": (1, 2, 1, 1)},
+        shapes=shapes,
         buffers=(),
         aliases={},
-        fingerprint="f" * 64,
+        fingerprint=fingerprint(shapes, groups),
     )
 
 

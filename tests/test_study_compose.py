@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from textwrap import dedent
 
@@ -81,7 +82,16 @@ def test_values_are_set_by_path(tmp_path: Path) -> None:
         ("networks.1.width=2", "'1' is no place in a list of 1; give 0 to 0"),
         ("networks.first.width=2", "'first' is no place in a list of 1"),
         ("name.first=2", "there is no 'first' in 'base'"),
-        ("seeds=[1", "its value is not YAML"),
+        ("seeds=[1", "its value: line 1, column 3 is not YAML"),
+        ("seeds=2020-13-45", "its value: it is not YAML: month must be in 1..12"),
+        ("seeds=!!timestamp x", "its value: it is not YAML"),
+        ("seeds=" + "9" * 5000, "its value: it holds a number of 5000 digits"),
+        ("seeds=" + "[" * 5000, "its value: it is nested deeper than 64"),
+        ("seeds=9999999999", "the grid has 99,999,999,990 cells; give fewer seeds"),
+        ("seeds=" + "9" * 99, "is not allowed; give a number up to 2^53"),
+        ("a." * 5000 + "a=2", "write key.key=value"),
+        ("networks." + "9" * 5000 + ".width=2", "is no place in a list of 1"),
+        ("name=\ud800", "its value: it is not YAML"),
         ("training.epoch=2", "training.epoch: no key 'epoch'"),
         ("training.epochs=none", "training.epochs: 'none' is not allowed; give a whole number"),
     ],
@@ -114,6 +124,32 @@ def test_what_cannot_be_included_is_one_clear_error(
     with pytest.raises(RecipeError) as caught:
         compose(tmp_path / "a.yaml")
     assert says in str(caught.value)
+
+
+def test_recipes_that_include_each_other_come_to_an_end(tmp_path: Path) -> None:
+    """Each of seventeen includes the next twice, which is 131,072 files to read."""
+    for k in range(17):
+        write(tmp_path / f"{k}.yaml", f"include: [{k + 1}.yaml, {k + 1}.yaml]")
+    write(tmp_path / "17.yaml", BASE)
+    with pytest.raises(RecipeError, match="comes to more than 100 recipes"):
+        compose(tmp_path / "0.yaml")
+    assert read_recipe(tmp_path / "13.yaml").name == "base", "31 files are a recipe"
+
+
+@pytest.mark.parametrize("name", ["a\\0b", "~nobody-of-this-name/a.yaml"])
+def test_a_path_that_is_none_is_one_clear_error(tmp_path: Path, name: str) -> None:
+    for key, text in (("include", f'"{name}"'), ("data", f'{{kind: esc10, root: "{name}"}}')):
+        with pytest.raises(RecipeError):
+            compose(write(tmp_path / "a.yaml", f"{key}: {text}"))
+
+
+def test_links_that_go_round_and_pipes_are_no_recipe(tmp_path: Path) -> None:
+    (tmp_path / "loop.yaml").symlink_to(tmp_path / "loop.yaml")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(RecipeError, match="loop"):
+        read_recipe(tmp_path / "loop.yaml")
+    with pytest.raises(RecipeError, match="a pipe, socket or device"):
+        read_recipe(tmp_path / "pipe.yaml")
 
 
 def test_the_published_schema_is_that_of_the_code() -> None:

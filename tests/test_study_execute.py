@@ -19,11 +19,12 @@ import pytest
 
 from secateur.errors import StudyError
 from secateur.study.cells import BaseCell, Cell, Unit, units
+from secateur.study.events import Event
 from secateur.study.execute import Outcome, execute
 from secateur.study.pool import available_bytes, cores, default_workers
 from secateur.study.progress import status
 from secateur.study.recipe import Recipe, recipe_from
-from secateur.study.store import Event, Store
+from secateur.study.store import Store
 
 
 def recipe(**changes: Any) -> Recipe:

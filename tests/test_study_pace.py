@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from secateur.study.cells import Unit, units
+from secateur.study.events import Event
 from secateur.study.pace import Pace
 from secateur.study.recipe import recipe_from
-from secateur.study.store import Event
 
 RECIPE = {
     "name": "paced",

@@ -463,12 +463,12 @@ def test_how_much_is_cut_is_asked_in_one_way(pruning: dict[str, Any], said: str)
         (
             "a.yaml",
             "name: x\nnetworks: [a\nseeds: 1\n",
-            "recipe {}, line 3, column 6 is not YAML: expected ',' or ']', but got ':'",
+            "cannot read recipe {}: line 3, column 6 is not YAML: expected ',' or ']', but got ':'",
         ),
         (
             "a.json",
             '{\n"name": }',
-            "recipe {}, line 2, column 9 is not JSON: Expecting value",
+            "cannot read recipe {}: line 2, column 9 is not JSON: Expecting value",
         ),
         (
             "a.yaml",
@@ -485,13 +485,13 @@ def test_how_much_is_cut_is_asked_in_one_way(pruning: dict[str, Any], said: str)
         (
             "a.yaml",
             "name: !!python/object:os.system x\n",
-            "recipe {}, line 1, column 7 is not YAML: could not determine a constructor for the "
-            "tag 'tag:yaml.org,2002:python/object:os.system'",
+            "cannot read recipe {}: line 1, column 7 is not YAML: could not determine a "
+            "constructor for the tag 'tag:yaml.org,2002:python/object:os.system'",
         ),
         (
             "a.yaml",
             "name: 2026-13-45\n",
-            "recipe {} is not YAML: month must be in 1..12",
+            "cannot read recipe {}: it is not YAML: month must be in 1..12",
         ),
     ],
 )
@@ -508,7 +508,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"cannot read recipe .*: Is a directory"):
         read_recipe(tmp_path)
     (tmp_path / "latin.yaml").write_bytes("name: Bäche".encode("latin-1"))
-    with pytest.raises(RecipeError, match=r"latin\.yaml is not text in UTF-8"):
+    with pytest.raises(RecipeError, match=r"latin\.yaml: it is not text in UTF-8"):
         read_recipe(tmp_path / "latin.yaml")
 
 

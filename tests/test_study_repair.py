@@ -161,7 +161,7 @@ def test_packed_rows_are_taken_over_with_their_repairs(store: Store, tmp_path: P
     pack(store, file)
     other = Store(tmp_path / "again")
     other.open(store.recipe())
-    assert unpack(file, other, units(store.recipe())) == (5, 0)
+    assert unpack(file, other, store.recipe()) == (5, 0)
     assert other.rows() == store.rows()
 
 

@@ -82,7 +82,7 @@ def test_rows_of_some_cells_come_in_their_order(store: Store) -> None:
 
 
 def test_a_flat_table_is_written(store: Store, tmp_path: Path) -> None:
-    store.write("a", {"id": "a", "kind": "base", "seconds": {"train": 2.5}, "skewness": [{}]})
+    store.write("a", {"id": "a", "kind": "base", "seconds": {"train": 2.5}, "skewness": []})
     store.write("b", {"id": "b", "kind": "pruned", "criterion": "l1, with comma"})
     store.rows_csv(tmp_path / "rows.csv")
     with (tmp_path / "rows.csv").open(newline="") as file:

@@ -1,6 +1,7 @@
 """The error family. Every error a user can cause is one of these.
 
 * SecateurError                 exit code 2: wrong use or bad input
+  + ReadError                   a file or text from outside cannot be read
   + TraceError                  the network cannot be run on shapes
     - ChannelMapError           a channel map's text cannot be read
   + CriterionError              a criterion lacks data, or scores nothing here
@@ -19,20 +20,48 @@
     - StorageError              a file could not be written; what stood there before still stands
   + ReportError                 a report cannot be made from these rows
 
-Messages name the thing, the value, what is allowed and the next step.
+Messages name the thing, the value, what is allowed and the next step. What they hold of a file or
+of a value is cut short and cannot steer a terminal.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+import reprlib
+import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+MOST_SAID = 1900
+"""Characters of a message; of a longer one its begin and its end, the next step, are kept."""
 
 
 class SecateurError(Exception):
     """Root of the family; `exit_code` is what the command line returns."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+class ReadError(SecateurError):
+    """A file or text from outside cannot be read; `why` in words, without `where` it stood."""
+
+    def __init__(self, where: str | Path, why: str) -> None:
+        super().__init__(where, why)
+        self.where, self.why = where, why
+
+    def __str__(self) -> str:
+        text = f"cannot read {self.where}: {self.why}" if str(self.where) else self.why
+        return printable(text)
+
+    @property
+    def missing(self) -> bool:
+        """Whether there is no such file."""
+        return isinstance(self.__cause__, FileNotFoundError | NotADirectoryError)
 
 
 class TraceError(SecateurError):
@@ -107,6 +136,45 @@ class ReportError(SecateurError):
     """A report cannot be made from these rows."""
 
 
+def printable(text: str, most: int = MOST_SAID) -> str:
+    r"""Text that neither floods nor steers a terminal: cut in its middle, control signs spelt out.
+
+    >>> printable("a\x1b[31mb", 20)
+    'a\\x1b[31mb'
+    """
+    if len(text) > most:
+        end = most // 4
+        text = f"{text[: most - end - 3]} … {text[-end:]}"
+    if text.isprintable():
+        return text
+    steering = ("Cc", "Cf", "Cs")
+    spelt = (
+        ascii(sign)[1:-1] if unicodedata.category(sign) in steering and sign not in "\n\t" else sign
+        for sign in text
+    )
+    return "".join(spelt)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 4, 80, 80, 80
+_SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = 30
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """A value as Python writes it, in at most so many characters, however large it is.
+
+    >>> shown([1, "a"])
+    "[1, 'a']"
+    >>> shown("ab" * 100, 12)
+    "'abababab..."
+    """
+    try:
+        text = _SHORT.repr(value)
+    except Exception:  # whatever a value's own repr raises, int's of thousands of digits say
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> str:
     """Say that a name is not known, what is, and the nearest match.
 
@@ -114,9 +182,9 @@ def unknown_name(kind: str, name: str, allowed: Iterable[str]) -> str:
     "no criterion 'l1norm'; there are l1, l2; did you mean 'l1'?"
     """
     names = sorted(allowed)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name[:80], names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"no {kind} {name!r}; there are {', '.join(names) or 'none'}{hint}"
+    return f"no {kind} {shown(name, 80)}; there are {', '.join(names) or 'none'}{hint}"
 
 
 def install(extra: str) -> str:
@@ -134,5 +202,5 @@ def brief(error: BaseException) -> str:
     >>> brief(ValueError("\x1b[31mtoo few\x1b[0m\nof them"))
     'ValueError: too few'
     """
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines()
+    lines = printable(re.sub(r"\x1b\[[0-9;]*m", "", str(error)), 500).splitlines()
     return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from secateur.channels.groups import (
     Mixing,
     Pinned,
     Product,
+    fingerprint,
 )
 from secateur.channels.labels import Notebook, Pin
 
@@ -159,19 +159,6 @@ def _rows(kinds: Indices, channels: Indices, n_of_kind: Indices) -> Iterator[tup
             index.setflags(write=False)
             yield k, index
         start = end
-
-
-def fingerprint(shapes: Mapping[str, tuple[int, ...]], groups: Iterable[ChannelGroup]) -> str:
-    """SHA-256 of names, shapes and groups; positions that several members share count once."""
-    digest = hashlib.sha256(repr(sorted(shapes.items())).encode())
-    for group in groups:
-        positions = {id(member.index): member.index for member in group.members}
-        number = {key: k for k, key in enumerate(positions)}
-        own = [f"{m.parameter} {m.dim} {number[id(m.index)]}" for m in group.members]
-        digest.update("\n".join([group.name, *own]).encode())
-        for index in positions.values():
-            digest.update(np.ascontiguousarray(index).data)
-    return digest.hexdigest()
 
 
 def _group_name(members: tuple[Member, ...]) -> str:

@@ -125,8 +125,14 @@ def cost(channels: ChannelMap, remove: Removal | None = None) -> Cost:
     """Cost of the network once the channels in `remove` are gone (none by default).
 
     `channels` of the answer counts prunable channels that stay.
+
+    Raises:
+        PlanError: there is no group of this name.
     """
     remove = remove or {}
+    for name in remove:
+        if name not in channels.by_name:
+            raise PlanError(unknown_name("channel group", str(name), channels.by_name))
     shapes = remaining_shapes(channels, remove)
     buffers = set(channels.buffers)
     return Cost(

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from secateur.channels.collect import fingerprint
-from secateur.channels.groups import ChannelGroup, ChannelMap, Layer, Mixing, Product
+from secateur.channels.groups import (
+    ChannelGroup,
+    ChannelMap,
+    Layer,
+    Mixing,
+    Product,
+    fingerprint,
+)
 
 Names = Mapping[str, str]
 """Groups of the second map alone -> the names that they go by."""

@@ -1,5 +1,5 @@
 """`python -m secateur.cli`, where the `secateur` script is not on the path."""
 
-from secateur.cli.main import main
+from secateur.cli.start import main
 
 main()

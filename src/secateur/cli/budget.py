@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secateur.errors import SecateurError
+from secateur.errors import ReadError, SecateurError
 
 if TYPE_CHECKING:
     from secateur.plan.latency import LatencyTable
@@ -75,12 +75,13 @@ def read_latency_table(path: Path | None) -> LatencyTable | None:
         SecateurError: there is no such file, or it holds no table.
     """
     from secateur.plan.latency import LatencyTable
+    from secateur.reading import read_text
 
     if path is None:
         return None
     try:
-        return LatencyTable.from_json(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
+        return LatencyTable.from_json(read_text(path))
+    except ReadError as error:
         raise SecateurError(
-            f"cannot read the latency table {path}; make one with `secateur latency`"
+            f"cannot read the latency table {path}: {error.why}; make one with `secateur latency`"
         ) from error

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from secateur.errors import DataError, SecateurError, brief, unknown_name
+from secateur.errors import DataError, ReadError, SecateurError, brief, unknown_name
 
 if TYPE_CHECKING:
+    from zipfile import ZipFile
+
     import numpy as np
     from torch import Tensor
 
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 SCENES = "scenes"
 LOSSES = ("cross_entropy", "mse", "binary_cross_entropy")
 _BATCH = 32
+_ARRAYS = ("input", "target")
+_MOST_BYTES = 1 << 32
+"""Bytes that an array may unpack to, 4 GiB: a small archive can stand for any number."""
 _WRITE = "write arrays `input` and `target` with numpy.savez or safetensors"
 
 
@@ -65,9 +71,6 @@ def read_calibration(
         arrays, what = _scenes(example, seed), "80 generated scene clips"
     else:
         arrays, what = _arrays(Path(source)), source
-    if "input" not in arrays:
-        names = ", ".join(sorted(arrays)) or "nothing"
-        raise DataError(f"{source} holds {names} and no `input`; {_WRITE}")
     x = arrays["input"]
     shape = "x".join(map(str, x.shape[1:]))
     wanted = "x".join(map(str, example.shape[1:]))
@@ -148,6 +151,8 @@ def _targets(target: np.ndarray, source: str) -> Tensor:
     import torch
 
     if np.issubdtype(target.dtype, np.integer):
+        if target.size and int(target.max()) > np.iinfo(np.int64).max:
+            raise DataError(f"targets of {source} hold {target.max()}, beyond int64; {_WRITE}")
         return torch.from_numpy(np.ascontiguousarray(target, dtype=np.int64))
     return torch.from_numpy(_finite(target, f"targets of {source}"))
 
@@ -172,24 +177,65 @@ def _finite(values: np.ndarray, what: str) -> np.ndarray:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """Every array of a file; nothing that is pickled is read."""
+    """The arrays of a file that are wanted; nothing that is pickled is read."""
     import numpy as np
 
-    if not path.is_file():
-        raise DataError(f"no calibration file {path}; name one, or `{SCENES}` for generated clips")
+    from secateur.reading import check_file, opened
+
+    try:
+        check_file(path)
+    except ReadError as error:
+        no_file = f"no calibration file {path}" if error.missing else str(error)
+        raise DataError(f"{no_file}; name one, or `{SCENES}` for generated clips") from error
     try:
         if path.suffix == ".safetensors":
-            from safetensors.numpy import load_file
+            from safetensors import safe_open
 
-            return dict(load_file(path))
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        if path.suffix == ".npy":
-            return {"input": np.load(path, allow_pickle=False)}
+            with safe_open(path, framework="np") as file:
+                names = list(file.keys())
+                found = {name: file.get_tensor(name) for name in _ARRAYS if name in names}
+        elif path.suffix == ".npz":
+            with opened(path) as content, np.load(content, allow_pickle=False) as archive:
+                names = list(archive.files)
+                for name in _ARRAYS:
+                    _check_claim(archive.zip, f"{name}.npy")
+                found = {name: archive[name] for name in _ARRAYS if name in names}
+        elif path.suffix == ".npy":
+            # a map first: what the header claims is then held against the file
+            found = {"input": np.array(np.load(path, mmap_mode="r", allow_pickle=False))}
+            names = list(found)
+        else:
+            raise DataError(f"{path} is no .npz, .npy or .safetensors file; {_WRITE}")
+    except SecateurError:
+        raise
     except Exception as error:  # every format has errors of its own
         raise DataError(f"{path} cannot be read: {brief(error)}; {_WRITE}") from error
-    raise DataError(f"{path} is no .npz, .npy or .safetensors file; {_WRITE}")
+    if "input" not in found:
+        held = ", ".join(sorted(names)) or "nothing"
+        raise DataError(f"{path} holds {held} and no `input`; {_WRITE}")
+    return found
+
+
+def _check_claim(archive: ZipFile, name: str) -> None:
+    """Refuse an array of an archive whose header claims other bytes than are packed there.
+
+    Raises:
+        ValueError: naming both.
+    """
+    from numpy.lib import format as npy
+
+    if name not in archive.namelist():
+        return
+    n_bytes = archive.getinfo(name).file_size
+    if n_bytes > _MOST_BYTES:
+        raise ValueError(f"{name} is of {n_bytes:,} bytes; give {_MOST_BYTES:,} at most")
+    with archive.open(name) as file:
+        version = npy.read_magic(file)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read(file)
+        claimed = file.tell() + prod(shape) * dtype.itemsize
+    if claimed != n_bytes and not dtype.hasobject:  # those are not read at all
+        raise ValueError(f"{name} is of {n_bytes:,} bytes, and its header claims {claimed:,}")
 
 
 def _scenes(example: Tensor, seed: int) -> dict[str, np.ndarray]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,14 +70,16 @@ def export(
     if calibration is not None:
         x, targets, used = read_calibration(calibration, given.one_tensor("--calibration"))
         labelled = _labelled(x, targets)
-    tested = UNKNOWN if labelled is None else f"{used}, the calibration data themselves"
+    tested = (
+        UNKNOWN if labelled is None else f"{used}, the calibration data, which it may be trained on"
+    )
     if test is not None:
         labelled, tested = _test_data(test, given.one_tensor("--test"))
     origin = Origin(
         network=factory,
         arguments=tuple(arg or ()),
         weights=UNKNOWN if weights is None else weights.name,
-        weights_sha256=UNKNOWN if weights is None else sha256(weights.read_bytes()).hexdigest(),
+        weights_sha256=UNKNOWN if weights is None else _sha256(weights),
         data=data,
         training=training,
         cuts=tuple(map(Cut, given.plans)),
@@ -160,3 +162,10 @@ def _line(file: File) -> str:
         f"{right}, {time.median_ms:.3g} ms ({time.lower_quartile_ms:.3g} to "
         f"{time.upper_quartile_ms:.3g})"
     )
+
+
+def _sha256(file: Path) -> str:
+    from secateur.reading import opened
+
+    with opened(file) as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secateur.cli.inputs import example_of
-from secateur.errors import SecateurError, TraceError
+from secateur.errors import ReadError, SecateurError, TraceError, shown
 from secateur.networks.factory import call_factory
 
 if TYPE_CHECKING:
@@ -118,15 +118,17 @@ def keywords(arguments: Sequence[str], option: str = "--arg") -> dict[str, Any]:
     Raises:
         SecateurError: a text is not of this form; the option is named.
     """
-    import yaml
+    from secateur.reading import parse_yaml
 
     found = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not equals or not name.isidentifier():
-            raise SecateurError(f"{option} {argument!r} is not name=value")
+            raise SecateurError(f"{option} {shown(argument)} is not name=value")
         try:
-            found[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise SecateurError(f"{option} {argument!r}: cannot read the value {value!r}") from None
+            found[name] = parse_yaml(value)
+        except ReadError as error:
+            raise SecateurError(
+                f"{option} {shown(argument)}: cannot read the value: {error.why}"
+            ) from None
     return found

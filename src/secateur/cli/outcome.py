@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -66,9 +64,11 @@ class Outcome:
 
     def as_json(self) -> str:
         """The outcome as JSON text."""
+        from secateur.reading import parse_json
+
         pruned = self.cut.pruned
         answer = {
-            "plan": json.loads(pruned.plan.to_json()),
+            "plan": parse_json(pruned.plan.to_json()),
             "verified": self.cut.verified,
             "dead": self.dead,
             "repair": pruned.reconstruction and as_plain(pruned.reconstruction),
@@ -125,15 +125,6 @@ def cost_rows(channels: ChannelMap, plan: PruningPlan) -> list[dict[str, Any]]:
         }
         for old, new in zip(layer_costs(channels), layer_costs(channels, plan.remove), strict=True)
     ]
-
-
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of equal keys as CSV text with a header."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def verified_outcome(checked: Verification) -> dict[str, Any]:

@@ -32,7 +32,6 @@ from secateur.cli.network import Arguments, Factory, Given, Weights, given_netwo
 from secateur.cli.outcome import (
     Cut,
     Outcome,
-    as_csv,
     cost_rows,
     dead_outcome,
 )
@@ -127,7 +126,7 @@ def prune(
 
     from secateur.deploy.device import DEVICES
     from secateur.deploy.latency import compare_latency
-    from secateur.files import write_text
+    from secateur.files import as_csv, write_text
     from secateur.plan.budget import Budget
     from secateur.plan.picture import picture
     from secateur.plan.select import BALANCED, check_scope, selection

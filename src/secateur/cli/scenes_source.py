@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from secateur.study.sources import Data
 
 SYNTHETIC = "synthetic"
+_MEASURED = 50
 _SHOWN = 5
 """Skipped clips that are named; --json has all."""
 
@@ -63,6 +66,16 @@ class Prepared:
     scenes: SceneSet
     features: Features
     seconds: float
+
+    @cached_property
+    def clip_seconds(self) -> float | None:
+        """Median length of the clips in seconds, of some of them; None if they are no files."""
+        from secateur.scenes.audio import duration
+
+        if self.scenes.path is None:
+            return None
+        clips = self.scenes.clips[:: max(1, len(self.scenes.clips) // _MEASURED)]
+        return statistics.median(duration(self.scenes.path(clip)) for clip in clips)
 
 
 def data_of(source: str, dataset: str | None, arguments: Sequence[str] | None) -> dict[str, Any]:
@@ -183,6 +196,7 @@ def prepared_json(prepared: Prepared) -> dict[str, Any]:
             "from_cache": not features.why,
             "why_made": features.why,
             "seconds": prepared.seconds,
+            "of_each_clip": [features.settings.seconds, prepared.clip_seconds],
         },
     }
 
@@ -201,6 +215,12 @@ def prepared_lines(prepared: Prepared) -> list[str]:
         lines += [f"  {bad.name}: {bad.why}" for bad in scenes.skipped[:_SHOWN]]
         if len(scenes.skipped) > _SHOWN:
             lines.append(f"  and {len(scenes.skipped) - _SHOWN} more (--json names all)")
+    taken, whole = features.settings.seconds, prepared.clip_seconds or 0.0
+    if whole > 1.01 * taken:
+        lines.append(
+            f"of each clip the first {taken:g} s, of {whole:.3g} (the median); "
+            f"--seconds {whole:.3g} takes all"
+        )
     shape = "x".join(map(str, features.settings.shape))
     if features.why:
         each = 1000 * prepared.seconds / len(scenes.clips)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from secateur.cli.network import keywords
 from secateur.cli.scenes_source import fitting
-from secateur.errors import DataError, SecateurError
+from secateur.errors import DataError, ReadError, SecateurError, brief, shown
 from secateur.files import write_json
+from secateur.reading import read_json
 from secateur.study.augmentations import Augmentation
 from secateur.study.features import Features
 from secateur.study.parse import problems
@@ -85,19 +86,33 @@ class Trained:
 
         path = folder / TASK
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             if content["format"] != FORMAT:
                 raise ValueError(f"format {content['format']!r}")
-            standard = Standard(
-                np.array(content["shift"], dtype=np.float32),
-                np.array(content["scale"], dtype=np.float32),
-            )
-            return cls(Task(**content["task"]), tuple(content["classes"]), standard)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            standard = Standard(_numbers(content["shift"]), _numbers(content["scale"]))
+            if standard.shift.shape != standard.scale.shape or not (standard.scale > 0).all():
+                raise ValueError("shift and scale are not one number a band, the scale above 0")
+            classes = content["classes"]
+            if not isinstance(classes, list) or not all(isinstance(one, str) for one in classes):
+                raise TypeError("classes are not a list of names")
+            return cls(Task(**content["task"]), tuple(classes), standard)
+        except (ReadError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise DataError(
-                f"{path} cannot be read ({type(error).__name__}); name a folder that "
+                f"{path} cannot be read ({brief(error)}); name a folder that "
                 "`secateur scenes train` wrote, or train again"
             ) from error
+
+
+def _numbers(values: Any) -> NDArray[np.float32]:
+    """Numbers of a file, (n,).
+
+    Raises:
+        ValueError: they are others, or not finite.
+    """
+    found = np.array(values, dtype=np.float64)
+    if found.ndim != 1 or not found.size or not (np.abs(found) < 1e30).all():
+        raise ValueError(f"{shown(values)} are not finite numbers")
+    return found.astype(np.float32)
 
 
 def inputs_of(data: Mapping[str, Any], preset: str, seconds: float | None) -> Inputs:

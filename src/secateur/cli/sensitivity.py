@@ -46,6 +46,7 @@ def sensitivity(
     from secateur.cli.calibration import loss_of, read_calibration, scores_of
     from secateur.files import write_text
     from secateur.plan.sensitivity import ratios_from
+    from secateur.reading import parse_json
     from secateur.train.evaluate import predict
     from secateur.train.sensitivity import measure_sensitivity
 
@@ -89,7 +90,7 @@ def sensitivity(
     shares = None if tolerance is None else ratios_from(found, tolerance)
     write_text(out, found.to_json())
     if as_json:
-        answer = {"sensitivity": json.loads(found.to_json()), "ratios": shares, "file": str(out)}
+        answer = {"sensitivity": parse_json(found.to_json()), "ratios": shares, "file": str(out)}
         typer.echo(json.dumps(answer, allow_nan=False))
         return
     typer.echo(f"{found}\nmeasured on {what}")

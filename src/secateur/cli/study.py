@@ -93,7 +93,19 @@ def run(
 
     cluster = _cluster(ray, workers, cpus_per_run, gpus_per_run)
     found = read_recipe(recipe, changes or ())
-    _run(found, out or Path("out") / found.name, workers, as_json, cluster)
+    _run(found, out or _own_folder(found), workers, as_json, cluster)
+
+
+def _own_folder(recipe: Recipe) -> Path:
+    """Where a study goes if nothing is said; never out of the folder `out`."""
+    from secateur.errors import RecipeError, shown
+
+    folder = Path("out") / recipe.name
+    if folder.parent != Path("out") or recipe.name == ".." or len(os.fsencode(recipe.name)) > 255:
+        raise RecipeError(
+            f"name {shown(recipe.name)} is not that of one folder; name the study's with --out"
+        )
+    return folder
 
 
 def _cluster(
@@ -171,11 +183,9 @@ def unpack(
     from secateur.study.store import Store
 
     found = read_recipe(recipe, changes or ())
-    store = Store(out or Path("out") / found.name)
-    store.open(found)
-    work = units(found)
-    taken, left = unpack(file, store, work)
-    n_cells = sum(len(unit.cells) for unit in work)
+    store = Store(out or _own_folder(found))
+    taken, left = unpack(file, store, found)
+    n_cells = sum(len(unit.cells) for unit in units(found))
     told = {"rows": taken, "left": left, "cells": n_cells, "out": str(store.folder)}
     typer.echo(
         json.dumps(told)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from html import escape
 from math import isfinite
 from typing import Any
 
@@ -14,6 +15,7 @@ from secateur.deploy.session import Input
 from secateur.deploy.turns import Comparison, Latency
 from secateur.plan.plan import PruningPlan
 from secateur.plan.wording import costs, reached_of_asked
+from secateur.reading import parse_json
 from secateur.surgery.reconstruction import Reconstruction
 from secateur.surgery.verification import Verification
 
@@ -63,7 +65,7 @@ class Cut:
             "n_inputs": self.repair.n_inputs,
             "n_held_out": self.repair.n_held_out,
         }
-        plan = json.loads(self.plan.to_json())
+        plan = parse_json(self.plan.to_json())
         return {"plan": plan, "verification": checked, "repair": repaired}
 
 
@@ -117,19 +119,23 @@ class Card:
         """The card to be read."""
         parts = [
             "# Model card",
-            _markdown(self._facts("`")),
+            _markdown(self._facts(_CODE)),
             "## Pruning",
             *map(_markdown, self._pruning()),
             *[_NOT_PRUNED] * (not self.origin.cuts),
-            "\n".join(f"- {line}" for line in self._remarks()),
+            "\n".join(f"- {_cell(line)}" for line in self._remarks()),
             "## Files",
-            _markdown(self._files("`")),
-            self._how_measured(),
+            _markdown(self._files(_CODE)),
+            _cell(self._how_measured()),
             *(["## Before and after"] if self.latency else []),
             *map(_markdown, self._latency()),
             _BY_TURNS if self.latency else "",
             "## Devices",
-            "\n".join(f"- `{file.name}`: {fit}" for file in self.files for fit in file.fits),
+            "\n".join(
+                _cell(f"- {_CODE}{file.name}{_CODE}: {fit}")
+                for file in self.files
+                for fit in file.fits
+            ),
             _DEVICES,
         ]
         return "\n\n".join(filter(None, parts)) + "\n"
@@ -221,11 +227,17 @@ class Card:
             f"Latency: {time.machine}; median (quartiles) of {time.repetitions} calls with one "
             f"example, {time.warm_up} before them to warm up. Stored parameters are those of the "
             "file, batch norms folded; their bytes include a quantiser's scales."
+            + ("" if self.files[0].accuracy is None else _ACCURACY)
         )
 
     def _devices(self) -> list[str]:
         return [f"{file.name}: {fit}" for file in self.files for fit in file.fits]
 
+
+_ACCURACY = (
+    " Accuracy is the share of right answers on the labelled data named above: on clips that the "
+    "network was trained on it says little of others."
+)
 
 _NOT_PRUNED = "The file of weights holds no pruning plan: whether it was pruned is unknown."
 
@@ -266,10 +278,24 @@ def _markdown(table: Table) -> str:
     return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
 
 
-def _cell(text: str) -> str:
-    r"""Text that cannot break a table.
+_CODE = "\0"
+"""Stands before and behind what is a name; no text that is read holds it."""
 
-    >>> _cell("a|b")
-    'a\\|b'
+_SPECIAL = re.compile(r"([\\`*\[\]|])")
+
+
+def _cell(text: str) -> str:
+    r"""Text that breaks no table and is no markup; what stands between two `_CODE` is a name.
+
+    >>> _cell("a|b <img> [c](d)")
+    'a\\|b &lt;img&gt; \\[c\\](d)'
     """
-    return text.replace("|", "\\|").replace("\n", " ")
+    parts = " ".join(text.split()).split(_CODE)
+    return "".join(
+        f"`{part}`" if k % 2 and not _SPECIAL.search(part) else _escaped(part)
+        for k, part in enumerate(parts)
+    )
+
+
+def _escaped(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", escape(text, quote=False))

@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import inf
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secateur.channels.cost import Removal, remaining_shapes
 from secateur.channels.groups import ChannelMap, Layer
-from secateur.errors import PlanError
+from secateur.errors import PlanError, ReadError
+from secateur.reading import parse_json
+from secateur.typed import as_type
 
 FORMAT = "secateur.latency/1"
 _MEASURE = "measure this network with `secateur latency`, or secateur.measure_latencies from Python"
@@ -56,6 +57,8 @@ class Timing:
     def __post_init__(self) -> None:
         shape = (len(self.in_widths), len(self.out_widths))
         widths = (self.in_widths, self.out_widths)
+        if {len(row) for row in self.ms} - {shape[1]}:
+            raise PlanError(f"the timing of {self.kind} needs a row of ms for each of its widths")
         values = np.asarray(self.ms, dtype=np.float64)
         if values.shape != shape or not values.size or not np.isfinite(values).all():
             raise PlanError(f"the timing of {self.kind} needs finite ms for {shape} widths")
@@ -145,22 +148,15 @@ class LatencyTable:
             PlanError: the text is not a latency table.
         """
         try:
-            raw: dict[str, Any] = json.loads(text)
-            if raw["format"] != FORMAT:
-                raise KeyError(f"format is not {FORMAT!r}")
-            timings = tuple(
-                Timing(
-                    Kind(**(timing["kind"] | {"kernel": tuple(timing["kind"]["kernel"])})),
-                    tuple(timing["in_widths"]),
-                    tuple(timing["out_widths"]),
-                    tuple(tuple(row) for row in timing["ms"]),
-                )
-                for timing in raw["timings"]
-            )
-            rest = float(raw["rest_ms"]), float(raw["rest_ns"])
-            return cls(str(raw["machine"]), timings, *rest)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raw = parse_json(text)
+            if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
+                raise ReadError("", f"its format is not {FORMAT!r}")
+            table: LatencyTable = as_type(cls, raw)
+        except ReadError as error:
             raise PlanError(f"this is not a latency table: {error}; {_MEASURE}") from error
+        if len(table._by_kind) < len(table.timings):
+            raise PlanError(f"this latency table has two timings of one kind of layer; {_MEASURE}")
+        return table
 
 
 def numbers_put_out(channels: ChannelMap, remove: Removal | None = None) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from secateur.channels.cost import Cost
+from secateur.channels.cost import Cost, cost
 from secateur.channels.groups import ChannelMap
 from secateur.channels.tabular import (
     MOST,
@@ -18,9 +18,11 @@ from secateur.channels.tabular import (
     paragraph,
     wrapped,
 )
-from secateur.errors import PlanError
+from secateur.errors import PlanError, ReadError, shown
 from secateur.plan.names import Names
 from secateur.plan.wording import asked_and_reached, costs
+from secateur.reading import parse_json
+from secateur.typed import as_fields
 
 FORMAT = "secateur.plan/1"
 
@@ -107,21 +109,23 @@ class PruningPlan:
             PlanError: the text is not a plan.
         """
         try:
-            raw: dict[str, Any] = json.loads(text)
-            if raw.pop("format") != FORMAT:
-                raise KeyError(f"format is not {FORMAT!r}")
-            raw["remove"] = {name: tuple(gone) for name, gone in raw["remove"].items()}
-            raw["before"], raw["after"] = Cost(**raw["before"]), Cost(**raw["after"])
-            changed = raw.pop("attributes", {})
-            raw["made_biases"] = tuple(map(str, raw.pop("made_biases", ())))
-            rescaled = raw.pop("rescaled", {})
-            raw["rescaled"] = {name: as_rescaled(rows) for name, rows in rescaled.items()}
-            return cls(
-                **raw, attributes={name: as_numbers(value) for name, value in changed.items()}
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            found = as_fields(_WRITTEN, parse_json(text), optional=_LATER)
+            if found.pop("format") != FORMAT:
+                raise ReadError("", f"its format is not {FORMAT!r}")
+            if "attributes" in found:
+                found["attributes"] = {n: as_numbers(v) for n, v in found["attributes"].items()}
+            plan = cls(**found)
+            for name, gone in plan.remove.items():
+                if list(gone) != sorted(set(gone)) or gone[:1] < (0,):
+                    raise ReadError("", f"{shown(gone)} of {shown(name)} do not ascend from 0")
+            if lacking := sorted(plan.asked.keys() - plan.reached.keys()):
+                raise ReadError("", f"it does not say what is reached of {shown(lacking[0])}")
+            if min(*asdict(plan.before).values(), *asdict(plan.after).values()) < 0:
+                raise ReadError("", "a cost is negative")
+        except (ReadError, TypeError) as error:
             text = f"this is not a pruning plan: {error}; write one with plan.to_json()"
             raise PlanError(text) from error
+        return plan
 
     def check(self, channels: ChannelMap) -> None:
         """Refuse a plan that was made for another network or would empty a group.
@@ -143,15 +147,55 @@ class PruningPlan:
                 raise PlanError(f"group {name!r} has channels 0 to {n - 1}, each once; got {gone}")
             if len(gone) == n:
                 raise PlanError(f"the plan would empty group {name!r}; keep at least one of {n}")
+        for name, rows in self.rescaled.items():
+            shape = channels.shapes.get(name, ())
+            for dim, factor, at in rows:
+                n = shape[dim] if 0 <= dim < len(shape) else 0
+                if not (at and min(at) >= 0 and max(at) < n and factor > 0):
+                    raise PlanError(
+                        f"the plan multiplies positions {shown(at)} of {shown(name)} along "
+                        f"dimension {dim} by {factor}, where it has {n}; plan again"
+                    )
+
+    def check_costs(self, channels: ChannelMap) -> None:
+        """Refuse a plan that states other costs than this network has before and after it.
+
+        Raises:
+            PlanError: saying both.
+        """
+        for when, stated, removed in (
+            ("before", self.before, {}),
+            ("after", self.after, self.remove),
+        ):
+            found = cost(channels, removed)
+            if stated != found:
+                raise PlanError(
+                    f"the plan states {_numbers(stated)} {when} the cut, and this network has "
+                    f"{_numbers(found)}: the plan was changed by hand or is torn; plan again"
+                )
 
 
-def as_rescaled(rows: Any) -> tuple[tuple[int, float, tuple[int, ...]], ...]:
-    """What of one parameter is multiplied, from JSON.
+_WRITTEN: Mapping[str, Any] = {
+    "format": str,
+    "remove": Mapping[str, tuple[int, ...]],
+    "fingerprint": str,
+    "before": Cost,
+    "after": Cost,
+    "asked": Mapping[str, float],
+    "reached": Mapping[str, float],
+    "how": str,
+    "held_back": Mapping[str, str],
+    "limited": Mapping[str, str],
+    "attributes": Mapping[str, Any],
+    "made_biases": tuple[str, ...],
+    "rescaled": Mapping[str, tuple[tuple[int, float, tuple[int, ...]], ...]],
+}
+_LATER = ("limited", "attributes", "made_biases", "rescaled")
+"""Fields that a plan need not have."""
 
-    >>> as_rescaled([[0, 0.5, [1, 2]]])
-    ((0, 0.5, (1, 2)),)
-    """
-    return tuple((int(dim), float(factor), tuple(map(int, at))) for dim, factor, at in rows)
+
+def _numbers(of: Cost) -> str:
+    return f"{of.params:,} parameters, {of.macs:,} MACs and {of.channels:,} channels"
 
 
 def as_numbers(value: Any) -> Numbers:
@@ -166,5 +210,5 @@ def as_numbers(value: Any) -> Numbers:
     if isinstance(value, list | tuple):
         return tuple(map(as_numbers, value))
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is not a whole number")
+        raise TypeError(f"{shown(value)} is not a whole number")
     return int(value)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secateur.channels.groups import ChannelMap
-from secateur.errors import BudgetError, PlanError
+from secateur.errors import BudgetError, PlanError, ReadError, shown
 from secateur.plan.budget import Budget
 from secateur.plan.reach import reach
+from secateur.reading import parse_json
+from secateur.typed import as_type
 
 FORMAT = "secateur.sensitivity/1"
 _HALVINGS = 50
@@ -26,12 +29,24 @@ class Curve:
     """What the network is worth (`values`) without a share (`ratios`) of one group's channels.
 
     `ratios` ascend and are shares of whole channels, above 0 and below 1.
+
+    Raises:
+        PlanError: they do not, or there are other numbers of values.
     """
 
     group: str
     n_channels: int
     ratios: tuple[float, ...]
     values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        rising = all(a < b for a, b in pairwise((0.0, *self.ratios, 1.0)))
+        if not rising or len(self.ratios) != len(self.values) or self.n_channels < 1:
+            raise PlanError(
+                f"the curve of group {shown(self.group)} needs a value for each of its ratios, "
+                f"which ascend between 0 and 1; got {shown(self.ratios)} of {self.n_channels} "
+                f"channels with {shown(self.values)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -71,18 +86,18 @@ class Sensitivity:
             PlanError: the text is not that.
         """
         try:
-            raw: dict[str, Any] = json.loads(text)
-            if raw.pop("format") != FORMAT:
-                raise KeyError(f"format is not {FORMAT!r}")
-            raw["curves"] = tuple(
-                Curve(**(curve | {key: tuple(curve[key]) for key in ("ratios", "values")}))
-                for curve in raw["curves"]
-            )
-            return cls(**raw)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raw = parse_json(text)
+            if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
+                raise ReadError("", f"its format is not {FORMAT!r}")
+            found: Sensitivity = as_type(cls, raw)
+            names = [curve.group for curve in found.curves]
+            if len(set(names)) < len(names):
+                raise ReadError("", "two curves are of one group")
+        except ReadError as error:
             raise PlanError(
                 f"this is not a sensitivity analysis: {error}; write one with to_json()"
             ) from error
+        return found
 
     def __str__(self) -> str:
         """A table: groups by how much they lose at most, then what cannot be pruned and why."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from secateur.errors import ReportError
+from secateur.errors import ReportError, shown
 from secateur.report.comparing import Comparison, compare
 from secateur.study.claims import (
     Claim,
@@ -20,6 +20,7 @@ from secateur.study.claims import (
 from secateur.study.grid import blocks, by_method, method_name, repairs_in, tables
 from secateur.study.methods import Measure, MethodDifference, method_differences
 from secateur.study.regression import Against, lines, lines_by_method
+from secateur.study.rows import NEEDED, fault
 from secateur.study.tradeoff import Curve, PrunableRatio, Row, curves, prunable_rows
 
 EPSILONS = (0.01, 0.02, 0.05)
@@ -29,16 +30,6 @@ MAIN_EPSILON = 0.02
 """The loss of accuracy at which the claims are judged; their verdicts at the others are told."""
 
 _MEASURES: tuple[Measure, ...] = ("accuracy", "accuracy_cut")
-
-_NEEDED = {
-    "base": "id network strength seed fold accuracy params macs channels skewness similarity "
-    "inactive seconds",
-    "pruned": "id base network strength seed fold criterion scope ratio_asked ratio_reached params "
-    "macs channels accuracy_cut accuracy seconds",
-    "scratch": "id base network seed fold ratio_asked params macs accuracy seconds",
-    "deployed": "id of network strength seed fold float32 int8 seconds",
-    "failed": "id cell error",
-}
 
 
 @dataclass(frozen=True)
@@ -128,7 +119,7 @@ def find(recipe: Mapping[str, Any], rows: Iterable[Row]) -> Findings:
     for row in rows:
         _check(row)
     repairs, rows = repairs_in(rows), by_method(rows)
-    kinds = {kind: tuple(row for row in rows if row["kind"] == kind) for kind in _NEEDED}
+    kinds = {kind: tuple(row for row in rows if row["kind"] == kind) for kind in NEEDED}
     cells = tables(rows)
     fair = blocks(cells)
     sparsities: tuple[Against, ...] = ("ws", "inactive")
@@ -189,18 +180,10 @@ def find(recipe: Mapping[str, Any], rows: Iterable[Row]) -> Findings:
 
 
 def _check(row: Row) -> None:
-    kind = row.get("kind")
-    if kind not in _NEEDED:
+    if wrong := fault(row, whole=True):
         raise ReportError(
-            f"row {row.get('id')!r} has kind {kind!r}; there are {', '.join(_NEEDED)}. "
-            "Was it written by another version?"
-        )
-    needed = _NEEDED[kind].split() + (["accuracy_repaired"] if "repair" in row else [])
-    missing = [name for name in needed if name not in row]
-    if missing:
-        raise ReportError(
-            f"{kind} row {row.get('id')!r} lacks {', '.join(missing)}; was it written by another "
-            "version? Remove it and run the study again"
+            f"row {shown(row.get('id'))} is not whole: {wrong}. Was it written by another version? "
+            "Remove it and run the study again"
         )
 
 

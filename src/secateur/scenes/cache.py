@@ -16,7 +16,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.files import replacing, write_json
+from secateur.errors import ReadError
+from secateur.files import replacing, tidy, write_json
+from secateur.reading import opened, parse_json, read_json
 
 FORMAT = "secateur.array/1"
 
@@ -41,15 +43,15 @@ def look(folder: Path, key: Mapping[str, Any]) -> tuple[NDArray[np.float16] | No
     if not (path.exists() and sidecar.exists()):
         return None, f"half-written: {(sidecar if path.exists() else path).name} is not there"
     try:
-        about = json.loads(sidecar.read_text(encoding="utf-8"))
-        if about["format"] != FORMAT or about["key"] != json.loads(json.dumps(key)):
+        about = read_json(sidecar)
+        if about["format"] != FORMAT or about["key"] != parse_json(json.dumps(key)):
             return None, "of another making: its sidecar says so"
-        with path.open("rb") as file:
+        with opened(path) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != about["sha256"]:
                 return None, "damaged: its bytes are not those that were written"
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         shape = about["shape"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception:  # whatever is wrong with a cache, it counts as absent
         return None, "damaged: it cannot be read"
     if array.dtype != np.float16 or list(array.shape) != shape:
         return None, "damaged: its shape is another than its sidecar says"
@@ -61,10 +63,10 @@ def others(folder: Path) -> list[Mapping[str, Any]]:
     found: list[Mapping[str, Any]] = []
     for sidecar in sorted(folder.glob("*.json")):
         try:
-            about = json.loads(sidecar.read_text(encoding="utf-8"))
+            about = read_json(sidecar)
             if about["format"] == FORMAT and isinstance(about["key"], dict):
                 found.append(about["key"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ReadError, OSError, ValueError, KeyError, TypeError):
             continue
     return found
 
@@ -81,6 +83,7 @@ def store(
         StorageError: the files could not be written.
     """
     path = folder / f"{name_of(key)}.npy"
+    tidy(folder)
     with replacing(path) as temporary:
         with temporary.open("wb") as file:
             _write_array(file, shape, blocks)

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from secateur.errors import DataError, unknown_name
+from secateur.errors import DataError, ReadError, unknown_name
+from secateur.reading import opened, read_text
 from secateur.scenes.folders import SUFFIXES
-from secateur.scenes.listing import table
+from secateur.scenes.listing import is_there, table
 from secateur.scenes.tau import EDITIONS, N_KEPT, N_KEPT_COUNTED, Edition, Name, lists, parse
 
 DATASETS = (*EDITIONS, "esc10", "esc50", "folder")
@@ -218,7 +219,7 @@ def _present(root: Path, names: Iterable[str], problems: list[Problem]) -> int:
     n_found = 0
     for name in sorted(names):
         path = root / name
-        if not path.is_file():
+        if not is_there(path):
             problems.append(Problem("missing audio", name, "it is listed and not there"))
         elif not path.stat().st_size:
             problems.append(Problem("empty audio", name, "it has 0 bytes"))
@@ -286,10 +287,11 @@ def _folder(root: Path, problems: list[Problem]) -> dict[str, int]:
 
 def _checksums(root: Path, listing: Path, problems: list[Problem]) -> int:
     try:
-        lines = listing.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(listing).splitlines()
+    except ReadError as error:
         raise DataError(
-            f"cannot read the checksums in {listing}; name a file that md5sum or sha256sum wrote"
+            f"cannot read the checksums in {listing}: {error.why}; name a file that "
+            "md5sum or sha256sum wrote"
         ) from error
     n = 0
     for number, line in enumerate(lines, 1):
@@ -304,9 +306,9 @@ def _checksums(root: Path, listing: Path, problems: list[Problem]) -> int:
             )
         n += 1
         try:
-            with (root / name).open("rb") as file:
+            with opened(root / name) as file:
                 real = hashlib.file_digest(file, _ALGORITHMS[len(digest)]).hexdigest()
-        except OSError:
+        except ReadError:
             problems.append(Problem("missing file", name, f"{listing.name} lists it"))
             continue
         if real != digest.lower():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -12,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secateur.errors import DataError, unknown_name
-from secateur.scenes.audio import read_audio
-from secateur.scenes.listing import content_hash, integer, table
+from secateur.scenes.audio import mono_blocks, read_audio
+from secateur.scenes.listing import content_hash, integer, is_there, table
 
 _ESC_FOLDS = range(1, 6)
 _ESC50_COLUMNS = ("filename", "fold", "target", "category", "esc10", "src_file")
@@ -49,6 +48,21 @@ class Skipped:
 
     name: str
     why: str
+
+
+@dataclass(frozen=True)
+class Files:
+    """Clips by the files they lie in: the `read` and the `path` of a set on disk."""
+
+    paths: Mapping[str, Path]
+
+    def __call__(self, clip: Clip) -> tuple[NDArray[np.float32], int]:
+        """A clip's waveform and rate."""
+        return read_audio(self.paths[clip.name])
+
+    def path(self, clip: Clip) -> Path:
+        """A clip's file."""
+        return self.paths[clip.name]
 
 
 @dataclass(frozen=True)
@@ -101,6 +115,19 @@ class SceneSet:
                     f"{self.name}: location {clip.location!r} leaks: {first.name!r} is in fold "
                     f"{first.fold}, {clip.name!r} in fold {clip.fold}; put both in one fold"
                 )
+
+    def start(self, clip: Clip, seconds: float) -> tuple[NDArray[np.float32], int]:
+        """What `read` gives, but of a longer file no more than `read_audio` does of `seconds`."""
+        if isinstance(self.read, Files):
+            return read_audio(self.read.path(clip), seconds)
+        return self.read(clip)
+
+    def blocks(self, clip: Clip) -> Iterator[tuple[NDArray[np.float32], int]]:
+        """What `read` gives in pieces, in order; of a file no more than one is held at a time."""
+        if isinstance(self.read, Files):
+            yield from mono_blocks(self.read.path(clip))
+        else:
+            yield self.read(clip)
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -224,7 +251,7 @@ def _esc(name: str, root: Path, rows: list[_Row], n_targets: int, on_bad: OnBad)
                 f"{row.where}: target {row.target} is {row.category!r} here and {known!r} above; "
                 "restore the original listing"
             )
-        elif on_bad == "skip" and not (root / "audio" / row.filename).is_file():
+        elif on_bad == "skip" and not is_there(root / "audio" / row.filename):
             why = f"{row.where}: audio file {root / 'audio' / row.filename} is not there"
         if why and on_bad == "raise":
             raise DataError(why)
@@ -235,27 +262,18 @@ def _esc(name: str, root: Path, rows: list[_Row], n_targets: int, on_bad: OnBad)
     rows = good
     labels = {target: label for label, target in enumerate(sorted(names))}
     paths = {row.filename: root / "audio" / row.filename for row in rows}
+    files = Files(paths)
     return SceneSet(
         name=name,
         classes=tuple(names[target] for target in sorted(names)),
         clips=tuple(
             Clip(row.filename, labels[row.target], row.fold, location=row.source) for row in rows
         ),
-        read=partial(read_file, paths),
+        read=files,
         content=content_hash((row[1:], paths[row.filename], row.where) for row in rows),
         skipped=tuple(skipped),
-        path=partial(file_of, paths),
+        path=files.path,
     )
-
-
-def read_file(paths: Mapping[str, Path], clip: Clip) -> tuple[NDArray[np.float32], int]:
-    """A clip's waveform and rate, from its file."""
-    return read_audio(paths[clip.name])
-
-
-def file_of(paths: Mapping[str, Path], clip: Clip) -> Path:
-    """A clip's file."""
-    return paths[clip.name]
 
 
 def _esc10_rows(root: Path) -> tuple[list[_Row], int]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from secateur.errors import DataError
 from secateur.scenes import cache as array_cache
-from secateur.scenes.audio import fit
+from secateur.scenes.audio import LOOK_AHEAD, fit
 from secateur.scenes.datasets import Clip, SceneSet
 from secateur.scenes.logmel import LogMel
 from secateur.scenes.spectrum import Framing, band_powers
@@ -207,7 +207,7 @@ def _blocks(
 
 
 def _waveform(scenes: SceneSet, clip: Clip, settings: LogMel) -> NDArray[np.float32]:
-    waveform, rate = scenes.read(clip)
+    waveform, rate = scenes.start(clip, settings.seconds + LOOK_AHEAD / settings.rate)
     if waveform.ndim != 1 or not waveform.size:
         raise DataError(
             f"{scenes.name}: clip {clip.name!r} reads as shape {waveform.shape}; "

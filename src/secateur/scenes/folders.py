@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from secateur.errors import DataError
-from secateur.scenes.datasets import Clip, SceneSet, file_of, read_file
+from secateur.errors import DataError, ReadError
+from secateur.reading import searched
+from secateur.scenes.datasets import Clip, Files, SceneSet
 from secateur.scenes.listing import content_hash
 
 SUFFIXES = (".wav", ".flac", ".ogg")
@@ -24,7 +24,8 @@ def folder_per_class(
     """Read `root/<class>/**/*.wav|flac|ogg`; classes in alphabetical order.
 
     `location_of` gives what recordings share that must not be divided (a place, a session, a
-    source); without it every file is on its own. Locations are dealt to the folds class by class
+    source); without it every file is on its own, but for those that `recording_of` tells to be
+    takes of one recording. Locations are dealt to the folds class by class
     in an order drawn by `seed`. Files that are no audio are counted in `left_out`.
 
     Raises:
@@ -49,7 +50,9 @@ def folder_per_class(
                 "fill it or remove it"
             )
         names = {file: file.relative_to(root).as_posix() for file in audio}
-        places = {file: location_of(file) if location_of else names[file] for file in audio}
+        places = {
+            file: location_of(file) if location_of else recording_of(names[file]) for file in audio
+        }
         fresh = {place for place in places.values() if place not in home}
         for turn, place in enumerate(sorted(fresh, key=lambda p: _draw(seed, p))):
             home[place] = turn % n_folds + 1
@@ -60,11 +63,32 @@ def folder_per_class(
         name=root.resolve().name,
         classes=tuple(folder.name for folder in folders),
         clips=tuple(clips),
-        read=partial(read_file, paths),
+        read=Files(paths),
         content=content_hash((name, path, str(root)) for name, path in paths.items()),
         left_out={"not audio": n_other} if n_other else {},
-        path=partial(file_of, paths),
+        path=Files(paths).path,
     )
+
+
+def recording_of(name: str) -> str:
+    """What a file was cut from, as far as its path below the root tells; else the path itself.
+
+    It tells where it ends in a word for a piece and a number, as `bus/ride_part2.wav` does, or is
+    a name of ESC-50: fold, source, take, class.
+
+    >>> recording_of("bus/ride_part2.wav"), recording_of("dog/1-100032-B-0.wav")
+    ('bus/ride', '100032')
+    >>> recording_of("bus/ride-2.wav")
+    'bus/ride-2.wav'
+    """
+    stem = name.rpartition(".")[0]
+    if found := re.fullmatch(r"(?:.*/)?[1-5]-(\d+)-[A-Z]-\d{1,2}", stem):
+        return found[1]
+    found = re.fullmatch(r"(.*[^-_. ])[-_. ]+" + _PIECE + r"[-_. ]*\d+", stem, re.IGNORECASE)
+    return found[1] if found else name
+
+
+_PIECE = "(?:take|part|segment|seg|chunk|slice)"
 
 
 def by_expression(root: Path, expression: str) -> Callable[[Path], str]:
@@ -78,16 +102,23 @@ def by_expression(root: Path, expression: str) -> Callable[[Path], str]:
     Raises:
         DataError: (when called) nothing in the path fits.
     """
+    known: dict[str, str | None] = {}
 
     def location_of(file: Path) -> str:
         name = file.relative_to(root).as_posix()
-        found = re.search(expression, name)
+        if name not in known:
+            names = {path.relative_to(root).as_posix() for path in root.rglob("*")} | {name}
+            try:
+                known.update(zip(names, searched(expression, list(names)), strict=True))
+            except ReadError as error:
+                raise DataError(str(error)) from error
+        found = known[name]
         if found is None:
             raise DataError(
                 f"nothing in {name!r} fits the location {expression!r}; every file must say where "
                 "it was made: rename it, or give another expression"
             )
-        return found[1] if found.re.groups else found[0]
+        return found
 
     return location_of
 

@@ -16,7 +16,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from secateur.errors import DataError
-from secateur.scenes.audio import fit
+from secateur.scenes.audio import LOOK_AHEAD, fit
 from secateur.scenes.datasets import Clip, SceneSet
 from secateur.scenes.logmel import LogMel
 from secateur.scenes.mel import filters
@@ -132,7 +132,7 @@ def listen_to(
     """
     per_class, seconds = _within(per_class, seconds, len(scenes.classes), 0)
     chosen = _some(scenes.clips, per_class, seed)
-    read = [(clip, *scenes.read(clip)) for clip in chosen]
+    read = [(clip, *scenes.start(clip, seconds + LOOK_AHEAD / RATE)) for clip in chosen]
     transform = _transform(min(RATE, *(rate for _, _, rate in read)), seconds)
     clips = [
         _heard(clip, scenes.classes[clip.label], waveform, rate, transform)

@@ -54,6 +54,14 @@ def integer(text: str, column: str, where: str) -> int:
         raise DataError(f"{where}: {column} {text!r} is not a whole number; {_RESTORE}") from None
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file that a listing names is there; no file has a name that no system can write."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def content_hash(described: Iterable[tuple[object, Path, str]]) -> str:
     """Hash of what is said of every file, of its size and its time of change.
 
@@ -66,7 +74,7 @@ def content_hash(described: Iterable[tuple[object, Path, str]]) -> str:
     for said, path, where in described:
         try:
             facts = path.stat()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise DataError(
                 f"{where}: audio file {path} is not there; copy or download it again"
             ) from error

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from secateur.errors import DataError
+from secateur.errors import DataError, ReadError
 from secateur.files import write_json
+from secateur.reading import read_json
 from secateur.scenes.datasets import Clip, OnBad, SceneSet, Skipped
+from secateur.typed import as_type
 
-_VERSION = 1
+_VERSION = 2
 """Raised when faults are found otherwise, so that older findings are not taken for new ones."""
 
 
@@ -91,9 +93,10 @@ def sift(
 
 def _read(file: Path) -> tuple[Skipped, ...] | None:
     try:
-        return tuple(Skipped(**row) for row in json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        found: tuple[Skipped, ...] = as_type(tuple[Skipped, ...], read_json(file))
+    except ReadError:
         return None
+    return found
 
 
 def without(scenes: SceneSet, bad: Sequence[Skipped]) -> SceneSet:
@@ -104,8 +107,15 @@ def without(scenes: SceneSet, bad: Sequence[Skipped]) -> SceneSet:
 
 
 def _fault(scenes: SceneSet, clip: Clip, demands: Demands, seen: dict[bytes, str]) -> str:
-    waveform, rate = scenes.read(clip)
-    peak = np.abs(waveform).max()
+    n = n_clipped = rate = 0
+    peak = 0.0
+    content = sha256()
+    for block, rate in scenes.blocks(clip):  # noqa: B007
+        loud = np.abs(block)
+        peak = max(peak, float(loud.max(initial=0)))
+        n_clipped += int((loud >= 32767 / 32768).sum())
+        n += len(block)
+        content.update(block.tobytes())
     if demands.rate is not None and rate != demands.rate:
         return f"its rate is {rate} Hz, not {demands.rate}"
     if demands.n_channels is not None and scenes.path is not None:
@@ -114,11 +124,10 @@ def _fault(scenes: SceneSet, clip: Clip, demands: Demands, seen: dict[bytes, str
             return f"it has {n_channels} channels, not {demands.n_channels}"
     if peak <= demands.silent_below:
         return f"it is silent: no sample is above {demands.silent_below:.2g}"
-    clipped = float((np.abs(waveform) >= 32767 / 32768).mean())
-    if clipped > demands.most_clipped:
-        return f"it is clipped: {clipped:.1%} of its samples are at full scale"
+    if n_clipped > demands.most_clipped * n:
+        return f"it is clipped: {n_clipped / n:.1%} of its samples are at full scale"
     if demands.duplicates:
-        first = seen.setdefault(sha256(waveform.tobytes()).digest(), clip.name)
+        first = seen.setdefault(content.digest(), clip.name)
         if first != clip.name:
             return f"it is a duplicate of {first!r}"
     return ""

@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from secateur.errors import DataError
-from secateur.scenes.datasets import Clip, OnBad, SceneSet, Skipped, file_of, read_file
-from secateur.scenes.listing import content_hash, table
+from secateur.scenes.datasets import Clip, Files, OnBad, SceneSet, Skipped
+from secateur.scenes.listing import content_hash, is_there, table
 
 SCENES = (
     "airport",
@@ -222,12 +221,12 @@ def tau(
             )
             for filename, name in good.items()
         ),
-        read=partial(read_file, paths),
+        read=Files(paths),
         content=content_hash((rows[f].role, path, rows[f].where) for f, path in paths.items()),
         parts=dict(enumerate(roles, 1)),
         skipped=tuple(skipped),
         left_out={"in neither list": len(said.keys() - rows.keys())} if said else {},
-        path=partial(file_of, paths),
+        path=Files(paths).path,
     )
 
 
@@ -291,7 +290,7 @@ def _checked(root: Path, filename: str, rows: Iterable[dict[str, str]], edition:
                     f"{filename!r} is mislabelled: its {column} is {there!r}, its name says "
                     f"{here!r}; restore the original listing"
                 )
-    if not (root / filename).is_file():
+    if not is_there(root / filename):
         raise DataError(f"audio file {root / filename} is not there; copy or download it again")
     return name
 

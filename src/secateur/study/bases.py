@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from secateur.errors import CriterionError
+from secateur.errors import CriterionError, TrainingError
 from secateur.scenes.split import Split
 from secateur.study.augmentations import Augmentation, by_name
 from secateur.study.build import FIRST_ANSWERS, build, first_answers
@@ -29,7 +30,19 @@ NETWORK = "network.safetensors"
 
 
 def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
-    """Train a network as its cell says, keep its weights in `folder`, and measure it."""
+    """Train a network as its cell says, keep its weights in `folder`, and measure it.
+
+    It goes on from a checkpoint that a kill left there, unless that cannot be trusted.
+    """
+    checkpoint = folder / "checkpoint.pt"
+    if checkpoint.exists():
+        with suppress(TrainingError):
+            return _trained(cell, data, folder, checkpoint)
+        checkpoint.unlink(missing_ok=True)
+    return _trained(cell, data, folder, checkpoint)
+
+
+def _trained(cell: BaseCell, data: Split, folder: Path, checkpoint: Path) -> dict[str, Any]:
     import torch
 
     from secateur.channels.cost import cost
@@ -44,7 +57,6 @@ def train_base(cell: BaseCell, data: Split, folder: Path) -> dict[str, Any]:
     first = {FIRST_ANSWERS: first_answers(model, data.x_train.shape[1:])} if own else {}
     training = training_of(cell.training)
     strength, penalty = _penalty(cell, model, channels, training, len(data.x_train))
-    checkpoint = folder / "checkpoint.pt"
     history = fit(
         model,
         data.x_train,

@@ -19,9 +19,10 @@ from math import floor, isfinite
 from pathlib import Path
 from typing import Any
 
-from secateur.errors import SecateurError, StudyError, brief, install
+from secateur.errors import ReadError, SecateurError, StudyError, brief, install
 from secateur.files import write_text
 from secateur.networks.factory import find_factory
+from secateur.reading import read_text
 from secateur.study.cells import Unit
 from secateur.study.networks import OwnNetwork
 from secateur.study.recipe import Recipe
@@ -282,8 +283,8 @@ def _token(folder: Path) -> Iterator[str]:
 def _unseen(folder: Path, token: str) -> str:
     """Why this node may not write to the folder, in words; nothing if it may."""
     try:
-        there = (folder / _TOKEN).read_text()
-    except OSError:
+        there = read_text(folder / _TOKEN)
+    except ReadError:
         there = ""
     if there != token:
         return (

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from secateur.errors import RecipeError
+from secateur.errors import ReadError, RecipeError, shown
+from secateur.reading import MOST_DEPTH, parse_yaml, resolved
 from secateur.study.parse import read_mapping
 
 INCLUDE = "include"
 """Key whose value names one or more recipes that a recipe starts from."""
+
+MOST_FILES = 100
+"""So many files one recipe may be made of, each counted as often as it is included."""
 
 _PATHS = (("data", "root"),)
 """Places in a recipe that hold paths, relative to the folder of the file they are written in."""
@@ -24,7 +26,7 @@ def compose(path: Path, changes: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         RecipeError: a file cannot be read or includes itself, or a change cannot be made.
     """
-    mapping = _read(path, ())
+    mapping = _read(path, (), [])
     for change in changes:
         _set(mapping, change)
     return mapping
@@ -50,8 +52,14 @@ def _of_one_kind(below: Any, above: Any) -> bool:
     return bool(above.get("kind", below.get("kind")) == below.get("kind"))
 
 
-def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-    here = path.resolve()
+def _read(path: Path, above: tuple[Path, ...], read: list[Path]) -> dict[str, Any]:
+    here = _resolved(path)
+    read.append(here)
+    if len(read) > MOST_FILES:
+        raise RecipeError(
+            f"recipe {read[0]} comes to more than {MOST_FILES} recipes with what they include; "
+            "put what they share into fewer"
+        )
     if here in above:
         chain = " includes ".join(str(one.name) for one in (*above[above.index(here) :], here))
         raise RecipeError(f"recipe {path} includes itself: {chain}; take one of these out")
@@ -60,7 +68,8 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     names = [included] if isinstance(included, str) else included
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise RecipeError(
-            f"recipe {path}: include is {included!r}; give the path of a recipe, or a list of paths"
+            f"recipe {path}: include is {shown(included)}; give the path of a "
+            "recipe, or a list of paths"
         )
     for keys in _PATHS:
         _make_absolute(own, keys, path.parent)
@@ -69,7 +78,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         _make_absolute(network, ("folder",), path.parent)
     whole: dict[str, Any] = {}
     for name in names:
-        whole = merged(whole, _read(path.parent / Path(name).expanduser(), (*above, here)))
+        whole = merged(whole, _read(_resolved(Path(name), path.parent), (*above, here), read))
     return merged(whole, own)
 
 
@@ -89,19 +98,27 @@ def _make_absolute(mapping: dict[str, Any], keys: tuple[str, ...], folder: Path)
             return
         mapping = below
     if isinstance(mapping.get(last), str):
-        mapping[last] = str((folder / Path(mapping[last]).expanduser()).resolve())
+        mapping[last] = str(_resolved(Path(mapping[last]), folder))
+
+
+def _resolved(path: Path, folder: Path = Path()) -> Path:
+    try:
+        return resolved(path, folder)
+    except ReadError as error:
+        raise RecipeError(str(error)) from error
 
 
 def _set(mapping: dict[str, Any], change: str) -> None:
     path, equals, text = change.partition("=")
     keys = path.strip().split(".")
-    if not equals or not all(keys):
-        raise RecipeError(f"cannot set {change!r}; write key.key=value, as in training.epochs=20")
+    if not equals or not all(keys) or len(keys) > MOST_DEPTH:
+        raise RecipeError(
+            f"cannot set {shown(change)}; write key.key=value, as in training.epochs=20"
+        )
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        why = " ".join(str(error).split())
-        raise RecipeError(f"cannot set {change!r}: its value is not YAML: {why}") from error
+        value = parse_yaml(text)
+    except ReadError as error:
+        raise RecipeError(f"cannot set {shown(change)}: its value: {error.why}") from error
     spot: Any = mapping
     for key in keys[:-1]:
         if isinstance(spot, dict):
@@ -117,10 +134,10 @@ def _set(mapping: dict[str, Any], change: str) -> None:
 def _place(spot: Any, key: str, change: str) -> int:
     """The index a key names in a list."""
     if not isinstance(spot, list):
-        raise RecipeError(f"cannot set {change!r}: there is no {key!r} in {spot!r}")
-    if not key.isdecimal() or int(key) >= len(spot):
+        raise RecipeError(f"cannot set {shown(change)}: there is no {shown(key)} in {shown(spot)}")
+    if not key.isdecimal() or len(key) > 9 or int(key) >= len(spot):
         raise RecipeError(
-            f"cannot set {change!r}: {key!r} is no place in a list of {len(spot)}; "
+            f"cannot set {shown(change)}: {shown(key)} is no place in a list of {len(spot)}; "
             f"give 0 to {len(spot) - 1}, or set the whole list"
         )
     return int(key)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from secateur.errors import StorageError
 from secateur.study.cells import Cell, Unit
 from secateur.study.cluster import Cluster, in_cluster
+from secateur.study.events import Event
 from secateur.study.pool import default_workers, in_pool, in_process
-from secateur.study.store import Event, Store
+from secateur.study.store import Store
 from secateur.study.work import Failure, RunUnit
 
 OnEvent = Callable[[Event], None]

@@ -6,10 +6,8 @@ Made by `from_scores`; round-trips through JSON. Loads no torch.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from functools import cache
-from types import UnionType
-from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 from secateur.analysis.applicability import Applicability
 from secateur.analysis.ceiling import NoiseCeiling
@@ -22,7 +20,9 @@ from secateur.analysis.overlap import OverlapSummary
 from secateur.analysis.similarity import RankCorrelation, SimilaritySummary
 from secateur.analysis.skewness import SkewnessRow
 from secateur.analysis.weights import LayerShape
-from secateur.errors import ReportError, brief
+from secateur.errors import ReadError, ReportError
+from secateur.reading import parse_json
+from secateur.typed import as_type
 
 CONTROL = "random"
 """The criterion that is no criterion: what is said of agreement leaves it out."""
@@ -124,30 +124,9 @@ class Analysis:
             ReportError: the text is not an analysis.
         """
         try:
-            return cast(Analysis, _read(cls, json.loads(text)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            found: Analysis = as_type(cls, parse_json(text))
+        except ReadError as error:
             raise ReportError(
-                f"this is not an analysis: {brief(error)}; write one with Analysis.to_json"
+                f"this is not an analysis: {error}; write one with Analysis.to_json"
             ) from error
-
-
-@cache
-def _types(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _read(kind: Any, value: Any) -> Any:
-    """What `asdict` made plain, as the type it was."""
-    if is_dataclass(kind):
-        types = _types(cast(type, kind))
-        unknown = set(value) - {field.name for field in fields(kind)}
-        if unknown:
-            raise ValueError(f"{kind} has no {', '.join(sorted(unknown))}")
-        return cast(Any, kind)(**{name: _read(types[name], one) for name, one in value.items()})
-    if get_origin(kind) in (UnionType, Union):
-        return None if value is None else _read(get_args(kind)[0], value)
-    if get_origin(kind) is tuple:
-        inner = get_args(kind)
-        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
-        return tuple(_read(one, item) for one, item in zip(kinds, value, strict=True))
-    return value
+        return found

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
+from secateur.errors import ReadError, shown
+from secateur.reading import parse_json
 from secateur.study.part import Count, Folder, NotNegative, Part, Positive, Strengths
 
 Family = Literal[
@@ -73,13 +75,13 @@ def _module_and_function(path: str) -> str:
 def _json_values(arguments: dict[str, Any]) -> dict[str, Any]:
     for name, value in arguments.items():
         try:
-            same = json.loads(json.dumps(value, allow_nan=False)) == value
-        except (TypeError, ValueError):
+            same = parse_json(json.dumps(value, allow_nan=False)) == value
+        except (ReadError, TypeError, ValueError, RecursionError):
             same = False
         if not same:
             raise ValueError(
-                f"{name} is {value!r}; give a finite number, text, true, false, null, or a list or "
-                "mapping of these"
+                f"{name} is {shown(value)}; give a finite number, text, true, false, null, or a "
+                "list or mapping of these"
             )
     return arguments
 

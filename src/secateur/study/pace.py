@@ -7,7 +7,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 
 from secateur.study.cells import Cell, Unit
-from secateur.study.store import Event
+from secateur.study.events import Event
 
 Kind = tuple[str, str]
 """Network and kind of cell: what decides above all how long it takes."""

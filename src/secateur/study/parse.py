@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from secateur.errors import RecipeError, unknown_name
+from secateur.errors import ReadError, RecipeError, shown, unknown_name
+from secateur.reading import MOST_YAML, parse_json, parse_yaml, read_text
 
 Schema = Mapping[str, Any]
 
@@ -21,21 +20,20 @@ def read_mapping(path: Path) -> dict[str, Any]:
     Raises:
         RecipeError: the file is missing, empty, malformed, not a mapping or repeats a key.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise RecipeError(f"cannot read recipe {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"recipe {path} is not text in UTF-8; save it as such") from error
     repeated: list[str] = []
-    content = _json(text, path, repeated) if path.suffix == ".json" else _yaml(text, path, repeated)
+    parse = parse_json if path.suffix == ".json" else parse_yaml
+    try:
+        text = read_text(path, MOST_YAML)
+        content = parse(text, f"recipe {path}", repeated) if text.strip() else None
+    except ReadError as error:
+        raise RecipeError(f"cannot read recipe {path}: {error.why}") from error
     if repeated:
         raise RecipeError(listing(str(path), repeated))
     if content is None:
         raise RecipeError(f"recipe {path} is empty; give at least name, data and networks")
     if not isinstance(content, dict):
         raise RecipeError(
-            f"recipe {path} holds {_shown(content)}; a recipe is a mapping of keys to values"
+            f"recipe {path} holds {shown(content)}; a recipe is a mapping of keys to values"
         )
     return content
 
@@ -83,7 +81,7 @@ def _problem(finding: dict[str, Any], raw: Any, schema: Schema) -> str:
         case "value_error":
             said = str(finding["ctx"]["error"])
         case _:
-            said = f"{_shown(value)} is not allowed; give {_allowed(spot, schema)}"
+            said = f"{shown(value)} is not allowed; give {_allowed(spot, schema)}"
     path = ".".join(map(str, keys))
     return f"{path}: {said}" if path else said
 
@@ -154,61 +152,3 @@ def _range(spot: Schema) -> str:
     }
     bounds = [f"{word} {spot[key]:g}" for key, word in words.items() if key in spot]
     return " " + " and ".join(bounds) if bounds else ""
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also notes keys that are given twice."""
-
-    repeated: list[str]
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        first: dict[str, yaml.Mark] = {}
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            mark = first.setdefault(key.value, key.start_mark)
-            if mark is not key.start_mark:
-                self.repeated.append(
-                    f"line {key.start_mark.line + 1}: key {key.value!r} was given in line "
-                    f"{mark.line + 1} already; keep one"
-                )
-        return node
-
-
-def _yaml(text: str, path: Path, repeated: list[str]) -> Any:
-    try:
-        loader = _Loader(text)
-        loader.repeated = repeated
-        return loader.get_single_data()
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        why = error.problem or error.context
-        raise RecipeError(f"recipe {path}{line} is not YAML: {why}") from error
-    except yaml.YAMLError as error:
-        raise RecipeError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from error
-    except (ValueError, RecursionError) as error:
-        raise RecipeError(f"recipe {path} is not YAML: {error}") from error
-
-
-def _json(text: str, path: Path, repeated: list[str]) -> Any:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        mapping: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in mapping:
-                repeated.append(f"key {key!r} is given twice in one mapping; keep one")
-            mapping[key] = value
-        return mapping
-
-    try:
-        return json.loads(text, object_pairs_hook=once) if text.strip() else None
-    except json.JSONDecodeError as error:
-        raise RecipeError(
-            f"recipe {path}, line {error.lineno}, column {error.colno} is not JSON: {error.msg}"
-        ) from error

@@ -14,11 +14,19 @@ from pydantic import (
     ValidationInfo,
 )
 
+from secateur.errors import ReadError, shown
+from secateur.reading import resolved
 
-def _not_a_bool(value: Any) -> Any:
+
+def _plain_number(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError(f"{value} is not allowed; give a number")
+    if isinstance(value, int) and abs(value) > _MOST:
+        raise ValueError(f"{shown(value)} is not allowed; give a number up to 2^53")
     return value
+
+
+_MOST = 2**53
 
 
 def each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -43,10 +51,13 @@ def _dense_among(strengths: tuple[float, ...]) -> tuple[float, ...]:
 
 def _absolute(path: Path, info: ValidationInfo) -> Path:
     folder: Path = (info.context or {}).get("folder", Path())
-    return (folder / path.expanduser()).resolve()
+    try:
+        return resolved(path, folder)
+    except ReadError as error:
+        raise ValueError(str(error)) from error
 
 
-NUMBER = BeforeValidator(_not_a_bool)
+NUMBER = BeforeValidator(_plain_number)
 UNSIGNED_ZERO = AfterValidator(lambda value: value + 0.0)
 
 Count = Annotated[int, Field(ge=1), NUMBER]

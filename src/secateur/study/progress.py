@@ -21,8 +21,9 @@ from rich.progress import (
 from rich.text import Text
 
 from secateur.study.cells import Unit
+from secateur.study.events import Event
 from secateur.study.pace import Kind, Pace, Times, kind_of
-from secateur.study.store import BASE_FAILED, NETWORK_FAILED, Event, Store
+from secateur.study.store import BASE_FAILED, NETWORK_FAILED, Store
 
 _LINE_SECONDS = 10.0
 """Without a terminal, at most one line in this time."""

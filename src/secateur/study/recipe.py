@@ -98,6 +98,9 @@ OfActivations = Literal["apoz", "mean_activation", "entropy", "hrank", "chip"]
 OfReads = Literal["compensated"]
 Repair = Literal["none", "batch_norm", "bias", "reconstruct"]
 
+MOST_CELLS = 1_000_000
+"""More base networks and cuts no study would end with."""
+
 NEED_DATA = frozenset(get_args(OfGradients) + get_args(OfActivations) + get_args(OfReads))
 """Criteria of gradients, of activations and of what layers read."""
 
@@ -251,6 +254,20 @@ class Recipe(Part):
                     f"runs.{place}.fold: {run.fold} is not allowed; "
                     f"the data has folds 1 to {self.data.folds}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _a_size_that_ends(self) -> Self:
+        pruning, shared = self.pruning, self.sparsity.total_shrink
+        levels = max(len(pruning.ratios), len(pruning.fewer_macs))
+        cuts = len(pruning.criteria) * len(pruning.scopes) * len(pruning.repair) * levels
+        bases = sum(len(network.total_shrink or shared) for network in self.networks)
+        n = (len(self.runs) if self.runs else self.seeds or 0) * bases * (1 + cuts)
+        if n > MOST_CELLS:
+            raise ValueError(
+                f"the grid has {n:,} cells; give fewer seeds, criteria or ratios, at most "
+                f"{MOST_CELLS:,} in all"
+            )
         return self
 
     def repetitions(self) -> tuple[Run, ...]:

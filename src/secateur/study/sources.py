@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from secateur.errors import ReadError
+from secateur.reading import compiled
 from secateur.study.part import (
     NUMBER,
     UNSIGNED_ZERO,
@@ -102,7 +103,8 @@ class FolderPerClass(Part):
 
     `location` is a regular expression, found in a file's path below `root`; files alike in what it
     finds (in its first group, if it has one) share a location, and no location is in two folds.
-    Without it every file is on its own. Locations are dealt to `n_folds` folds, class by class, in
+    Without it every file is on its own, but for those whose names say that they are pieces of one
+    recording. Locations are dealt to `n_folds` folds, class by class, in
     an order drawn by `seed`.
     """
 
@@ -115,11 +117,9 @@ class FolderPerClass(Part):
     @model_validator(mode="after")
     def _an_expression(self) -> Self:
         try:
-            re.compile(self.location or "")
-        except re.error as error:
-            raise ValueError(
-                f"location {self.location!r} is no regular expression: {error}"
-            ) from error
+            compiled(self.location or "")
+        except ReadError as error:
+            raise ValueError(f"location {error.why}") from error
         return self
 
     @property

@@ -9,11 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-import soundfile
-import yaml
-
-from secateur.errors import DataError, RecipeError
+from secateur.errors import RecipeError
 from secateur.files import write_text
+from secateur.reading import parse_yaml
+from secateur.scenes.audio import duration
 from secateur.scenes.datasets import SceneSet
 from secateur.scenes.folders import folder_per_class
 from secateur.study.recipe import recipe_from
@@ -49,7 +48,7 @@ def write_starter(
         network=json.dumps(factory.partition(":")[0].rpartition(".")[2]),
         factory=factory,
     )
-    recipe_from(yaml.safe_load(made), folder=file.parent, where=str(file))
+    recipe_from(parse_yaml(made), folder=file.parent, where=str(file))
     write_text(file, made)
     return scenes
 
@@ -61,11 +60,5 @@ def _from(folder: Path, root: Path) -> str:
 
 def _seconds(scenes: SceneSet) -> float:
     """Median length of the recordings, to a tenth of a second."""
-    lengths = []
-    for clip in scenes.clips:
-        path = scenes.path(clip) if scenes.path else Path(clip.name)
-        try:
-            lengths.append(soundfile.info(str(path)).duration)
-        except soundfile.LibsndfileError as error:
-            raise DataError(f"cannot read {path}: {error}; repair or remove it") from error
+    lengths = [duration(scenes.path(c) if scenes.path else Path(c.name)) for c in scenes.clips]
     return max(0.1, round(float(statistics.median(lengths)), 1))

@@ -9,33 +9,36 @@ lock                     held by the process that runs the study
 
 from __future__ import annotations
 
-import csv
 import errno
 import fcntl
-import io
 import json
 import os
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from secateur.errors import StorageError, StudyError, brief
-from secateur.files import write_json, write_text
+from secateur.errors import ReadError, StorageError, StudyError, brief
+from secateur.files import as_csv, tidy, write_json, write_text
+from secateur.reading import read_json
 from secateur.study.cells import Cell
+from secateur.study.events import Event, cut_off, read_events
 from secateur.study.parse import read_mapping
 from secateur.study.recipe import Recipe, recipe_from
 from secateur.study.rows import Row as Row  # its place for those who read a store
-from secateur.study.rows import flat
+from secateur.study.rows import fault, flat
 
 BASE_FAILED = "its base network failed"
 """Why a cut has no row when there was nothing to cut."""
 
 NETWORK_FAILED = "the network it deploys failed"
 """Why a deployment has no row when there was nothing to deploy."""
+
+MOST_ROW = 1 << 22
+"""Bytes of a row, 4 MiB."""
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 _GRID = {
@@ -57,16 +60,6 @@ _GRID = {
     ("data", "root"),
 }
 """What of a recipe may change in a study's folder: which cells there are, words, paths."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to a cell, or (`stop`, without id) to the whole study."""
-
-    what: Literal["start", "finish", "fail", "stop"]
-    id: str
-    time: float
-    text: str = ""
 
 
 class Store:
@@ -183,12 +176,7 @@ class Store:
             StorageError: it could not be written.
         """
         rows = [dict(flat(row)) for row in self.rows(cells)]
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        text = io.StringIO()
-        table = csv.DictWriter(text, columns, lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        write_text(path, text.getvalue())
+        write_text(path, as_csv(rows))
 
     # Failures
 
@@ -267,16 +255,7 @@ class Store:
 
     def events_from(self, offset: int) -> tuple[tuple[Event, ...], int]:
         """Events from a byte of the file on, and where to go on reading."""
-        if not self._events.exists():
-            return (), 0
-        with self._events.open("rb") as file:
-            file.seek(offset)
-            whole, newline, _ = file.read().rpartition(b"\n")
-        events = []
-        for line in whole.splitlines():
-            with suppress(ValueError, TypeError):
-                events.append(Event(**json.loads(line)))
-        return tuple(events), offset + len(whole) + len(newline)
+        return read_events(self._events, offset)
 
     # One driver at a time
 
@@ -289,7 +268,7 @@ class Store:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            file = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise StorageError(
                 f"cannot use {self.folder}: {error.strerror}; name a folder you may write to"
@@ -326,18 +305,15 @@ class Store:
 
     def _tidy(self) -> None:
         """Remove what a killed run left: temporary files, an event cut off in its line."""
-        for pattern in ("runs/*/.*.tmp", "failed/.*.tmp", ".*.tmp"):
-            for temporary in self.folder.glob(pattern):
-                temporary.unlink(missing_ok=True)
-        if self._events.exists():
-            with self._events.open("rb") as file:
-                content = file.read()
-            if content and not content.endswith(b"\n"):
-                self._append(b"\n")
+        own = [self.folder / name for name in ("", "failed", "features")]
+        for folder in (*own, *self.folder.glob("runs/*")):
+            tidy(folder)
+        if cut_off(self._events):
+            self._append(b"\n")
 
     def _append(self, content: bytes) -> None:
         try:
-            file = os.open(self._events, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            file = os.open(self._events, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)  # to append is not atomic on network file systems
                 while content:
@@ -355,19 +331,19 @@ class Store:
 
     def _row(self, file: Path, id: str) -> Row:
         try:
-            row = json.loads(file.read_bytes())
-        except FileNotFoundError as error:
+            row = read_json(file, MOST_ROW)
+        except ReadError as error:
             raise StudyError(
                 f"cell {id} has no row in {self.folder}; run the study first"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise StudyError(
-                f"{file} is not a row ({error}); remove it and run the study again"
+                if error.missing
+                else f"{file} is not a row ({error.why}); remove it and run the study again"
             ) from error
         if not isinstance(row, dict) or row.get("id") != id:
             raise StudyError(
                 f"{file} is not the row of cell {id}; remove it and run the study again"
             )
+        if wrong := fault(row, whole=False):
+            raise StudyError(f"{file} is not a row ({wrong}); remove it and run the study again")
         return row
 
 

@@ -42,7 +42,7 @@ def cut(
         earlier: the cut that made this network, if it was cut before: files then hold both plans.
 
     Raises:
-        PlanError: the plan was made for another network.
+        PlanError: the plan was made for another network, or states other costs than it has.
         ChannelMapError: the map knows no network, or one of other shapes.
         SurgeryError: a parameter holds NaN or has no values, or `earlier` made another network.
         TraceError: the network cannot be traced, as it can with a map from a file first here.
@@ -53,6 +53,7 @@ def cut(
     run, channels = recorded(model, example_input, channels)
     check_values(model)
     plan.check(channels)
+    plan.check_costs(channels)
     if hold_back:
         found = in_turn.settled(model, plan, example_input, run, channels)
         _say_held_back(plan, found.plan)

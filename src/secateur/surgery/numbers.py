@@ -11,7 +11,7 @@ from torch import nn
 
 from secateur.channels.attention import converted_back
 from secateur.channels.walk import modules_of
-from secateur.errors import SurgeryError
+from secateur.errors import SurgeryError, shown
 from secateur.plan.plan import Numbers, as_numbers
 from secateur.surgery.widths import mirrored
 
@@ -63,17 +63,27 @@ def set_attributes(model: nn.Module, attributes: Mapping[str, Numbers]) -> None:
     for key, numbers in attributes.items():
         path, _, name = key.partition(":")
         module = modules.get(path)
-        if module is None or name not in vars(module):
+        try:
+            old = vars(module)[name]
+            as_numbers(old)
+            new = like(old, numbers)
+        except (TypeError, KeyError, ValueError):
             raise SurgeryError(
-                f"{type(model).__name__} has no attribute {key!r}, which the plan changes; give "
-                "the network that the plan was made for"
-            )
-        setattr(module, name, like(vars(module)[name], numbers))
+                f"{type(model).__name__} has no attribute {shown(key)} that can be "
+                f"{shown(numbers)}, as the plan has it; give the network that the plan was made for"
+            ) from None
+        setattr(module, name, new)
 
 
 def like(old: Any, numbers: Numbers) -> Any:
-    """Numbers in rows of the kinds (list, tuple, …) that the old value has."""
-    if not isinstance(numbers, tuple) or not isinstance(old, list | tuple):
+    """Numbers in rows of the kinds (list, tuple, …) that the old value has.
+
+    Raises:
+        ValueError: they are other rows than the old value's.
+    """
+    if isinstance(numbers, tuple) != isinstance(old, list | tuple):
+        raise ValueError(f"{shown(numbers)} stands for {shown(old)}")
+    if not isinstance(numbers, tuple):
         return numbers
     rows = [like(before, after) for before, after in zip(old, numbers, strict=True)]
     return torch.Size(rows) if isinstance(old, torch.Size) else type(old)(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 from secateur.channels.groups import ChannelMap
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.trace import Example, trace
-from secateur.errors import PackageError, PlanError, SecateurError, brief
+from secateur.errors import PackageError, PlanError, ReadError, SecateurError, brief
 from secateur.files import write_bytes
 from secateur.plan.plan import PruningPlan, as_numbers
+from secateur.reading import check_file, parse_json
 from secateur.surgery.numbers import set_numbers, sizes
 from secateur.surgery.rebuild import rebuild, shrink
 
@@ -46,7 +48,7 @@ def save(
     metadata["sizes"] = json.dumps(sizes(model), sort_keys=True)
     plans = [plan] if isinstance(plan, PruningPlan) else plan or []
     if plans:
-        metadata["plans"] = json.dumps([json.loads(one.to_json()) for one in plans])
+        metadata["plans"] = json.dumps([parse_json(one.to_json()) for one in plans])
     write_bytes(path, serialise(tensors, metadata))
     return path
 
@@ -60,7 +62,8 @@ def load(
 ) -> nn.Module:
     """Rebuild a network, cut or not, from a file and the factory of the uncut one.
 
-    A bias that the factory's layer could have and has not (a repair makes such) is added.
+    A bias that the factory's layer could have and has not (a repair makes such) is added. Tensors
+    of another precision than the factory's are cast to it, with a warning.
 
     Args:
         path: what `save` wrote.
@@ -71,7 +74,8 @@ def load(
         rules: what the network was traced with, if not the library's own.
 
     Raises:
-        PackageError: the file is not readable, or its tensors do not fit the factory or the plan.
+        PackageError: the file is not readable, or its tensors do not fit the factory or the plan,
+            as whole numbers do not where the factory has others.
     """
     tensors, metadata = read(path)
     model = build()
@@ -80,6 +84,7 @@ def load(
         _check_plans(Path(path), tensors, plans, model, example_input, rules)
     model = _with_biases(Path(path), model, tensors)
     check_names(Path(path), tensors, model)
+    tensors = in_own_types(Path(path), tensors, _stored(model))
     for name, own in _stored(model).items():
         new = tensors[name]
         smaller = new.ndim == own.ndim and all(
@@ -121,46 +126,107 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         PackageError: there is no such file, or it is not safetensors.
     """
-    if not path.is_file():
-        raise PackageError(f"no file {path}; give the path of a .safetensors file")
+    try:
+        check_file(path)
+    except ReadError as error:
+        no_file = f"no file {path}" if error.missing else str(error)
+        raise PackageError(f"{no_file}; give the path of a .safetensors file") from error
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise PackageError(f"{path} is not a readable safetensors file: {error}") from error
+    except Exception as error:  # of a type of numbers that torch does not know, say
+        why = str(error) if isinstance(error, SafetensorError | OSError) else brief(error)
+        raise PackageError(f"{path} is not a readable safetensors file: {why}") from error
     return tensors, metadata
 
 
 def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse a file's tensors if a number among them is NaN or infinite.
+    """Refuse a file's tensors if a number among them is NaN or infinite, or one is no plain tensor.
 
     Raises:
         PackageError: naming the first such tensor.
     """
     for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+            raise PackageError(
+                f"{path}: {name!r} is no plain tensor ({tensor.layout}, {tensor.dtype}); "
+                "write tensor.to_dense() or tensor.dequantize()"
+            )
+        if tensor.is_floating_point() and tensor.element_size() == 1:
+            tensor = tensor.float()  # torch asks nothing of numbers of a byte
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise PackageError(f"{path}: {name!r} holds NaN or infinite values; train again")
 
 
+def in_own_types(
+    path: Path, tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The tensors of a file in the types that a network's own of these names have.
+
+    A warning says which were cast: numbers of another precision, and whole numbers of another
+    width. Those that `own` does not name are left out.
+
+    Raises:
+        PackageError: whole numbers stand for others, or the other way round, or a number is beyond
+            the network's type.
+    """
+    found: dict[str, Tensor] = {}
+    cast: dict[tuple[str, str], list[str]] = {}
+    for name, mine in own.items():
+        new = found[name] = tensors[name]
+        there, here = (str(t.dtype).removeprefix("torch.") for t in (new, mine))
+        if new.dtype == mine.dtype:
+            continue
+        if _kind(new) != _kind(mine):
+            raise PackageError(
+                f"{path}: {name!r} is {there}, the network's is {here}, which one cannot stand for "
+                "the other; write it as what it is (weights of a quantiser with its scales)"
+            )
+        try:
+            found[name] = new.to(mine.dtype)
+            finite = not mine.is_floating_point() or bool(torch.isfinite(found[name]).all())
+        except (RuntimeError, NotImplementedError) as error:  # numbers of less than a byte
+            raise PackageError(
+                f"{path}: {name!r} is {there}, of which torch makes no {here}: {brief(error)}"
+            ) from error
+        whole = not mine.is_floating_point()
+        if not finite or (whole and not torch.equal(found[name].to(new.dtype), new)):
+            raise PackageError(f"{path}: {name!r} is {there} and holds numbers beyond {here}")
+        cast.setdefault((there, here), []).append(name)
+    for (there, here), names in cast.items():
+        warnings.warn(
+            f"{path}: {len(names)} of {len(own)} tensors are {there} and the network's {here}, to "
+            f"which they were cast: {few(names)}",
+            stacklevel=3,
+        )
+    return found
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.is_floating_point():
+        return "floating"
+    return "whole" if not tensor.is_complex() and tensor.dtype != torch.bool else str(tensor.dtype)
+
+
 def _plans(path: Path, metadata: Mapping[str, str]) -> tuple[PruningPlan, ...]:
     try:
-        written = json.loads(metadata.get("plans", "[]"))
+        written = parse_json(metadata.get("plans", "[]"))
         return tuple(PruningPlan.from_json(json.dumps(one)) for one in list(written))
-    except (PlanError, ValueError, TypeError, RecursionError) as error:
+    except (ReadError, PlanError, ValueError, TypeError) as error:
         raise PackageError(f"{path}: its plans cannot be read: {brief(error)}") from error
 
 
 def _set_sizes(path: Path, made: nn.Module, metadata: Mapping[str, str]) -> None:
     """Sizes in attributes as they were when the network was written."""
     try:
-        written = json.loads(metadata.get("sizes", "{}"))
+        written = parse_json(metadata.get("sizes", "{}"))
         numbers = {
             str(module): {name: as_numbers(value) for name, value in own.items()}
             for module, own in written.items()
         }
         set_numbers(made, numbers)
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ReadError, ValueError, TypeError, AttributeError) as error:
         raise PackageError(
             f"{path}: what it says of sizes in the network's attributes does not fit "
             f"({brief(error)}); give the factory that it was made with, or take another copy"
@@ -184,6 +250,7 @@ def _check_plans(
         channels = trace(model, example_input, rules)
         try:
             plan.check(channels)
+            plan.check_costs(channels)
         except PlanError as error:
             said = _odd_shape(tensors, plan, model, channels) if len(plans) == 1 else ""
             said = said or f"{error}, or give the factory it was made with"

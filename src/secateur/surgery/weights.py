@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from secateur.errors import PackageError, brief
-from secateur.surgery.package import check_finite, check_names, few, read_tensors
+from secateur.errors import PackageError, ReadError, brief
+from secateur.reading import MOST_DEPTH, check_file
+from secateur.surgery.package import check_finite, check_names, few, in_own_types, read_tensors
 
 TORCH_FILES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 """Suffixes of what `torch.save` writes; every other file is taken for safetensors."""
@@ -33,8 +34,8 @@ def load_weights(model: nn.Module, path: str | Path) -> str:
     be told. The answer is empty where nothing was unwrapped.
 
     Raises:
-        PackageError: the file is not readable or would have to be unpickled, a name or shape does
-            not fit, a value is NaN, or it holds several sets of weights that fit.
+        PackageError: the file is not readable or would have to be unpickled, a name, shape or type
+            does not fit, a value is NaN, or it holds several sets of weights that fit.
     """
     path = Path(path)
     wanted = model.state_dict(keep_vars=True)
@@ -48,8 +49,8 @@ def load_weights(model: nn.Module, path: str | Path) -> str:
                 f"{tuple(own.shape)}; give the factory the arguments it was trained with (a "
                 "network that was cut is written with its plan, by Pruned.save or secateur prune)"
             )
-    check_finite(path, tensors)
-    model.load_state_dict(tensors, strict=False)
+    check_finite(path, {name: tensors[name] for name in wanted})
+    model.load_state_dict(in_own_types(path, tensors, wanted), strict=False)
     return found.said(path)
 
 
@@ -86,8 +87,11 @@ def _read(path: Path) -> Any:
     """What a file holds: tensors by name, or dicts around them."""
     if path.suffix not in TORCH_FILES:
         return read_tensors(path)[0]
-    if not path.is_file():
-        raise PackageError(f"no file {path}; give the path of a .safetensors or .pth file")
+    try:
+        check_file(path)
+    except ReadError as error:
+        no_file = f"no file {path}" if error.missing else str(error)
+        raise PackageError(f"{no_file}; give the path of a .safetensors or .pth file") from error
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # a torn archive, a text file: each reader has errors of its own
@@ -129,16 +133,20 @@ def _best(path: Path, content: Any, wanted: Mapping[str, Tensor]) -> _Found:
     return best[0]
 
 
-def _sets(content: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every dict with tensors in it, and by which keys it is reached; the outermost first."""
-    if not isinstance(content, Mapping):
+def _sets(
+    content: Any, keys: tuple[str, ...] = (), seen: set[int] | None = None
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every dict with tensors in it, once, and by which keys it is reached; the outermost first."""
+    seen = set() if seen is None else seen
+    if not isinstance(content, Mapping) or id(content) in seen or len(keys) > MOST_DEPTH:
         return
+    seen.add(id(content))
     named = {name: value for name, value in content.items() if isinstance(name, str)}
     tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
     if tensors:
         yield keys, tensors
     for name, value in named.items():
-        yield from _sets(value, (*keys, name))
+        yield from _sets(value, (*keys, name), seen)
 
 
 def _readings(

@@ -26,6 +26,7 @@ from secateur.train.penalty import Penalty
 from secateur.train.penalty_scales import prunable_scales, scale_sparsity
 from secateur.train.processes import Processes
 from secateur.train.schedule import Training, course, make_optimizer, steps_per_epoch
+from secateur.typed import as_type
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -135,7 +136,10 @@ def fit(
         torch.manual_seed(seed + processes.rank)
         run = _Run(task, make_optimizer(model, training), generator)
         saved = checkpoints.read(checkpoint, settings) if checkpoint else None
-        rows = run.restored(saved) if saved else []
+        rows: list[Epoch] = []
+        if checkpoint is not None and saved is not None:
+            with checkpoints.going_on(checkpoint):
+                rows = run.restored(saved)
         model.train()
         written = time.perf_counter()
         for epoch in range(len(rows), training.epochs):
@@ -292,11 +296,15 @@ class _Run:
 
     def restored(self, saved: Mapping[str, Any]) -> list[Epoch]:
         """The epochs of a checkpoint, whose state becomes this one's."""
+        rows = as_type(tuple[Epoch, ...], saved["history"], "history")
+        if len(rows) > self.task.training.epochs:
+            raise ValueError(f"it has {len(rows)} epochs of {self.task.training.epochs}")
+        checkpoints.check_state(saved, self.task.model, self.optimizer)
         self.task.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.generator.set_state(saved["order generator"])
         self.task.processes.restore_random_state(saved["global generator"])
-        return [Epoch(**row) for row in saved["history"]]
+        return list(rows)
 
 
 def _cpu() -> Fabric:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 from torch import nn
 
 from secateur.channels.trace import Example
-from secateur.errors import TrainingError, brief
+from secateur.errors import ReadError, TrainingError, brief
+from secateur.reading import read_json
 from secateur.surgery.pruned import Pruned
 from secateur.train.in_steps import InSteps, check_package
 
@@ -80,9 +80,9 @@ class PruneCallback(_Base):
         """
         path = Path(checkpoint) / "trainer_state.json"
         try:
-            state = json.loads(path.read_text())
+            state = read_json(path)
             plans = _plans(state["stateful_callbacks"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ReadError, ValueError, LookupError, TypeError) as error:
             raise TrainingError(
                 f"{path} cannot be read as the state of a training with PruneCallback: "
                 f"{brief(error)}; name a folder checkpoint-… that the Trainer wrote with it"
@@ -149,4 +149,6 @@ def _plans(stateful: Any) -> list[dict[str, Any]]:
     found = stateful[PruneCallback.__name__]
     first = found[0] if isinstance(found, list) else found
     plans: list[dict[str, Any]] = first["attributes"]["plans"]
+    if not isinstance(plans, list) or not all(isinstance(plan, dict) for plan in plans):
+        raise TypeError("its plans are no list of plans")
     return plans
