@@ -195,7 +195,9 @@ def test_no_rows_are_an_error(tmp_path):
 def test_rows_of_another_version_are_named():
     rows = simulate(networks=["vgg"], seeds=(1,))
     del rows[3]["macs"]
-    with pytest.raises(ReportError, match=r"pruned row 'vgg-0.0-1-l1-uniform-0.5' lacks macs"):
+    with pytest.raises(
+        ReportError, match=r"'vgg-0.0-1-l1-uniform-0.5' is not whole: it lacks macs"
+    ):
         find(recipe(), rows)
     with pytest.raises(ReportError, match="kind 'epoch'"):
         find(recipe(), [{"kind": "epoch", "id": "e"}])

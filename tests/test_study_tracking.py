@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> Store:
     row = {"kind": "base", "id": base.id, "network": "vgg", "seed": 0, "accuracy": 0.5}
     row |= {"macs": 1000, "params": 64, "seconds": {"train": 2.5}, "features": "abc"}
     for cell, content in (
-        (base, row | {"epochs": EPOCHS, "skewness": [{"value": 3.0}]}),
+        (base, row | {"epochs": EPOCHS, "more": [{"value": 3.0}]}),
         (cut, {"kind": "pruned", "id": cut.id, "base": base.id, "accuracy": 0.25, "macs": 400}),
     ):
         with store.attempt(cell):
