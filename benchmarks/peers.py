@@ -20,6 +20,7 @@ import io
 import json
 import logging
 import platform
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -39,6 +40,8 @@ from torch import Tensor, nn
 ROWS = ROOT / "out" / "peers"
 PAGE = ROOT / "docs" / "peers.md"
 TOLERANCE = 1e-10
+TIME_LIMIT = 600
+"""Seconds for one network."""
 
 Row = dict[str, Any]
 
@@ -51,7 +54,7 @@ def examine(peer: Peer, network: Network, *, loud: bool = False) -> Row:
     the result; elements are known by their values, no two of which are the same. *error* is
     max |result - masked| / max |masked| over the outputs in float64 on seeded noise, and the
     verdict *exact* up to 1e-10, else *differs*; *unchanged* if no parameter went; *failed* if the
-    package raised or its result does not run.
+    package raised, did not end in ten minutes, or its result does not run.
     """
     torch.manual_seed(0)
     x = torch.randn(INPUT, generator=torch.Generator().manual_seed(1))
@@ -60,7 +63,7 @@ def examine(peer: Peer, network: Network, *, loud: bool = False) -> Row:
     model = with_distinct_weights(model).eval()
     before = copy.deepcopy(model)
     try:
-        with contextlib.nullcontext() if loud else silence():
+        with contextlib.nullcontext() if loud else silence(), limited():
             small = peer.prune(model, x, network.heads)
     except Exception as error:
         return {"verdict": "failed", "failure": said(error)}
@@ -114,6 +117,22 @@ def said(error: Exception) -> str:
     """An error in one line, start and end of it if it is long."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= 160 else f"{text[:90]} … {text[-65:]}"
+
+
+@contextlib.contextmanager
+def limited() -> Iterator[None]:
+    """Raise if what is inside does not end in time; asks for a system with alarms."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"did not end within {TIME_LIMIT} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(TIME_LIMIT)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextlib.contextmanager
