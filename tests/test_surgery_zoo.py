@@ -63,9 +63,19 @@ ZOO = {
 """Architecture -> verdict, and the share of parameters that stay prunable at least."""
 
 
-@pytest.mark.slow
+OFTEN = """test_resnet test_byobnet test_convnext3 test_nfnet test_mambaout test_coatnet test_maxvit
+    test_efficientnet_ln ghostnet_050 lcnet_035 mobilenetv3_small_050 regnety_002 pvt_v2_b0
+    levit_128s efficientvit_m0 skresnet18""".split()
+"""Looked at in every run, the others nightly."""
+
+EACH = [
+    pytest.param(name, marks=pytest.mark.slow if name in OFTEN else pytest.mark.nightly)
+    for name in ZOO
+]
+
+
 @pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", EACH)
 def test_an_architecture_of_the_zoo(name: str) -> None:
     from zoo import examine
 
