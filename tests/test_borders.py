@@ -138,17 +138,29 @@ def test_a_plan_of_other_types(path: tuple[Any, ...], to: Any, words: str) -> No
         PruningPlan.from_json(json.dumps(raw))
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_plan_that_states_other_costs_than_the_network_has(when: str, tmp_path: Path) -> None:
-    other = replace(planned(), **{when: replace(getattr(planned(), when), macs=17)})
-    with pytest.raises(PlanError, match=rf"17 MACs .* {when} the cut, and this network has"):
+@pytest.mark.parametrize(("when", "what"), [("before", "parameters"), ("after", "MACs")])
+def test_a_plan_that_states_other_costs_than_the_network_has(
+    when: str, what: str, tmp_path: Path
+) -> None:
+    changed = {what.lower().replace("parameters", "params"): 17}
+    other = replace(planned(), **{when: replace(getattr(planned(), when), **changed)})
+    with pytest.raises(PlanError, match=rf"17 {what}.* {when} the cut, and this network has"):
         sc.cut(traced(), other)
     path = tmp_path / "small.safetensors"
     sc.save(sc.cut(traced(), planned()).network, path, other)
-    with pytest.raises(PackageError, match=f"17 MACs .* {when} the cut"):
+    with pytest.raises(PackageError, match=f"17 {what}.* {when} the cut"):
         sc.load(path, build, EXAMPLE)
-    with pytest.raises(PlanError, match="17 MACs"):
+    with pytest.raises(PlanError, match=f"17 {what}"):
         next(sc.prune_steps(build(), EXAMPLE, steps=2, pruning_ratio=0.5, resume=[other]))
+
+
+def test_a_plan_for_examples_of_another_size_is_cut_with_the_costs_of_this_one() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 3)).eval()
+    small, large = (sc.trace(model, torch.zeros(1, 1, n, n)) for n in (8, 16))
+    plan = sc.manual(small, {"0": [0]})
+    found = sc.cut(large, PruningPlan.from_json(plan.to_json())).plan
+    assert (plan.before.macs, plan.after.macs) == (36 * 36 + 16 * 72, 36 * 27 + 16 * 54)
+    assert (found.before.macs, found.after.macs) == (196 * 36 + 144 * 72, 196 * 27 + 144 * 54)
 
 
 def test_what_a_plan_multiplies_lies_in_the_network() -> None:

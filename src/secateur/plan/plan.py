@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from secateur.channels.cost import Cost, cost
@@ -157,22 +157,24 @@ class PruningPlan:
                         f"dimension {dim} by {factor}, where it has {n}; plan again"
                     )
 
-    def check_costs(self, channels: ChannelMap) -> None:
-        """Refuse a plan that states other costs than this network has before and after it.
+    def restated(self, channels: ChannelMap) -> PruningPlan:
+        """The plan with the costs that this network has before and after it.
+
+        MACs are those of the example's size, which need not be the one it was planned with.
 
         Raises:
-            PlanError: saying both.
+            PlanError: it states others, saying both.
         """
-        for when, stated, removed in (
-            ("before", self.before, {}),
-            ("after", self.after, self.remove),
-        ):
-            found = cost(channels, removed)
-            if stated != found:
+        before, after = cost(channels), cost(channels, self.remove)
+        same_size = self.before.macs == before.macs
+        for when, stated, found in (("before", self.before, before), ("after", self.after, after)):
+            fits = replace(stated, macs=found.macs) == found
+            if not fits or (same_size and stated.macs != found.macs):
                 raise PlanError(
                     f"the plan states {_numbers(stated)} {when} the cut, and this network has "
                     f"{_numbers(found)}: the plan was changed by hand or is torn; plan again"
                 )
+        return self if same_size else replace(self, before=before, after=after)
 
 
 _WRITTEN: Mapping[str, Any] = {

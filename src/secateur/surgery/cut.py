@@ -53,7 +53,7 @@ def cut(
     run, channels = recorded(model, example_input, channels)
     check_values(model)
     plan.check(channels)
-    plan.check_costs(channels)
+    plan = plan.restated(channels)
     if hold_back:
         found = in_turn.settled(model, plan, example_input, run, channels)
         _say_held_back(plan, found.plan)

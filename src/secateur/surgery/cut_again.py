@@ -43,7 +43,7 @@ def replayed(
         network = model if found is None else found.network
         channels = trace(network, example_input, rules)
         plan.check(channels)
-        plan.check_costs(channels)
+        plan = plan.restated(channels)
         small = shrink(network, plan, channels)
         checked = verified(network, small, plan, channels, example_input)
         add_biases(small, plan.made_biases)

@@ -250,7 +250,7 @@ def _check_plans(
         channels = trace(model, example_input, rules)
         try:
             plan.check(channels)
-            plan.check_costs(channels)
+            plan.restated(channels)
         except PlanError as error:
             said = _odd_shape(tensors, plan, model, channels) if len(plans) == 1 else ""
             said = said or f"{error}, or give the factory it was made with"
