@@ -84,20 +84,21 @@ class Packed(nn.Module):
 
 
 class Apart(nn.Module):
-    """A layer each; the scale is a root of an attribute."""
+    """A layer each; the scale is a root of an attribute. The queries' view may leave heads open."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, leaves_open: bool = False) -> None:
         super().__init__()
-        self.h, self.d = 4, 4
+        self.h, self.d, self.leaves_open = 4, 4, leaves_open
         self.a, self.z = nn.Linear(6, 16), nn.Linear(16, 3)
         self.q, self.k, self.v, self.o = (nn.Linear(16, 16) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.a(x)
         n, t, _ = x.shape
+        heads = -1 if self.leaves_open else self.h
         q, k, v = (
-            layer(x).view(n, t, self.h, self.d).transpose(1, 2)
-            for layer in (self.q, self.k, self.v)
+            layer(x).view(n, t, h, self.d).transpose(1, 2)
+            for layer, h in ((self.q, heads), (self.k, self.h), (self.v, self.h))
         )
         y = (q @ k.transpose(2, 3) / math.sqrt(self.d)).softmax(-1) @ v
         return self.z(self.o(y.transpose(1, 2).reshape(n, t, self.h * self.d)))
@@ -173,6 +174,7 @@ TOYS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
         for how in ("by torch", "by an attribute", "by a root")
     },
     "apart": (made(Apart), TOKENS),
+    "apart, heads left open": (made(Apart, leaves_open=True), TOKENS),
     **{f"grouped, {how}": (made(Grouped, how), TOKENS) for how in ("repeated", "by torch")},
     "windows": (made(Windows), drawn(2, 1, 8, 8)),
 }

@@ -167,6 +167,7 @@ def test_the_other_reading_is_what_another_run_gives(name: str) -> None:
     run = record(model, example)
     choices = other_choices(run.splits, run.crossings)
     assert choices and run.steps
+    choices = {**run.choices, **choices}
     read = labelled_again(run, model, repeating({}, choices))
     ran = record(model, example, run.rules, repeating({}, choices))
     assert read.decisions == ran.decisions and read.numbers == ran.numbers

@@ -149,6 +149,7 @@ def matrix_product(call: Call) -> None:
     """
     first, second = call.args[-2:]
     k_first, k_second = first.ndim - 1, second.ndim - 2
+    n_pins = len(call.run.notebook.pins)
     inner = call.along(first, k_first)
     call.match(inner, second, k_second)
     weights = call.is_weight(first), call.is_weight(second)
@@ -181,6 +182,8 @@ def matrix_product(call: Call) -> None:
             call.match(call.along(second, k_first), bias, 0)
         operands.append(operand(call, bias, first.ndim))
     call.set(out, met(call, operands, out.shape))
+    if not any(weights):
+        call.run.clashes += [pin.labels for pin in call.run.notebook.pins[n_pins:]]
 
 
 def linear(call: Call) -> None:

@@ -91,10 +91,12 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.unknown: dict[str, str] = {}
         self.equally_many: list[tuple[list[Tensor], str]] = []  # labels, and the line
         self.places_of: dict[int, tuple[Tensor, Tensor]] = {}
-        # views that split channels, what varied in products too, and the run for that
+        # views that split channels, what varied in products too, and what these could not pair;
+        # and the run for that
         self.n_operators = 0
         self.splits: list[Split] = []
         self.crossings: list[Tensor] = []
+        self.clashes: list[Tensor] = []
         self.second: Run | None = None
         # whether channels were drawn at random, and the numbers that met channels
         self.draws = False
@@ -126,6 +128,7 @@ class Run(Dispatch, TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Let go of the network and of all that went through it; labels and meetings stay."""
         self.calls.clear()  # calls know their run: without them it goes at once
         kept: tuple[Any, ...] = self._fields, self.places_of, self.splits, self.crossings
+        kept += (self.clashes,)
         kept += self._reduced, self.zeros, self.written, self._inputs, self.steps or []
         for table in (*kept, self._operators):
             table.clear()

@@ -28,6 +28,24 @@ class Split(NamedTuple):
     chosen: int
 
 
+def agreeing(splits: Sequence[Split], clashes: Sequence[Tensor]) -> Choices:
+    """The last dimension wherever a split went into a product that could not pair its channels.
+
+    As of queries whose heads were taken for channels, and keys whose widths were.
+
+    Args:
+        splits: the views of a run that had a choice.
+        clashes: labels that a product pinned, as the other side had none there.
+    """
+    found: Choices = {}
+    if splits and clashes:
+        pinned = np.concatenate([labels.numpy() for labels in clashes])
+        for split in splits:
+            if split.chosen != split.dims[-1] and np.isin(split.labels.numpy(), pinned).any():
+                found[split.at] = split.dims[-1]
+    return found
+
+
 def other_choices(splits: Sequence[Split], crossings: Sequence[Tensor]) -> Choices:
     """The other dimension wherever a split goes into a product in which that varies too.
 

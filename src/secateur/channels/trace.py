@@ -32,7 +32,7 @@ from secateur.channels.notes import Given, repeating
 from secateur.channels.recurrent import is_recurrent, unchecked
 from secateur.channels.rules import RULES, Rule
 from secateur.channels.run import Run
-from secateur.channels.splits import other_choices
+from secateur.channels.splits import agreeing, other_choices
 from secateur.channels.together import together
 from secateur.channels.values import ListsAsTensors
 from secateur.channels.walk import tensors_of, tensors_within
@@ -78,7 +78,7 @@ def mapped(run: Run, model: nn.Module, example_input: Example) -> ChannelMap:
     channels = collect(run)
     if not (choices := other_choices(run.splits, run.crossings)):
         return channels
-    given = repeating({}, choices)
+    given = repeating({}, {**run.choices, **choices})
     if run.steps is None:
         run.second = record(model, example_input, run.rules, given)
     else:
@@ -112,6 +112,11 @@ def record(
             raise
         run = Run(model, rules, given, with_values=True)
         replay(run, model, example_input)
+    if run.steps is not None and (choices := agreeing(run.splits, run.clashes)):
+        other = labelled_again(run, model, repeating({}, choices))
+        if len(other.clashes) < len(run.clashes):
+            other.steps = run.steps
+            return other
     return run
 
 
