@@ -125,14 +125,23 @@ class Grouped(nn.Module):
 
 
 class Windows(nn.Module):
-    """Attention in windows of 2 x 2, with a table of relative positions, a column a head."""
+    """Attention in windows of 2 x 2, with a table of relative positions, a column a head.
 
-    def __init__(self) -> None:
+    The table is a parameter, or what two layers make of coordinates.
+    """
+
+    def __init__(self, *, of_coordinates: bool = False) -> None:
         super().__init__()
         self.num_heads, self.scale = 4, 0.5
         self.patch, self.z = nn.Conv2d(1, 16, 2, 2), nn.Linear(16, 3)
         self.qkv, self.proj = nn.Linear(16, 48), nn.Linear(16, 16)
         self.table = nn.Parameter(torch.randn(9, 4))
+        self.made = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 4, bias=False))
+        if of_coordinates:
+            del self.table
+            self.register_buffer("places", torch.randn(9, 2))
+        else:
+            del self.made
         at = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
         apart = at[:, None] - at[None] + 1
         self.register_buffer("index", apart[..., 0] * 3 + apart[..., 1])
@@ -142,7 +151,8 @@ class Windows(nn.Module):
         n, h, w, c = x.shape
         x = x.view(n, h // 2, 2, w // 2, 2, c).transpose(2, 3).reshape(-1, 4, c)
         q, k, v = self.qkv(x).reshape(len(x), 4, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        bias = self.table[self.index.view(-1)].view(4, 4, -1).permute(2, 0, 1)
+        table = self.made(self.places) if hasattr(self, "made") else self.table
+        bias = table[self.index.view(-1)].view(4, 4, -1).permute(2, 0, 1)
         y = ((q * self.scale) @ k.transpose(-2, -1) + bias).softmax(-1) @ v
         return self.z(self.proj(y.transpose(1, 2).reshape(len(x), 4, -1)).mean(1))
 
@@ -177,5 +187,6 @@ TOYS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
     "apart, heads left open": (made(Apart, leaves_open=True), TOKENS),
     **{f"grouped, {how}": (made(Grouped, how), TOKENS) for how in ("repeated", "by torch")},
     "windows": (made(Windows), drawn(2, 1, 8, 8)),
+    "windows, a table made": (made(Windows, of_coordinates=True), drawn(2, 1, 8, 8)),
 }
 """Name -> (factory, example)."""

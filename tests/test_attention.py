@@ -160,6 +160,13 @@ def test_every_way_of_calling_gives_what_torchs_module_gives() -> None:
             assert one is None or torch.allclose(one, other, 1e-12, 1e-12, equal_nan=True)
 
 
+def test_layers_that_make_a_table_are_scored_as_others() -> None:
+    build, example = TOYS["windows, a table made"]
+    channels = sc.trace(build(), example)
+    assert {"made.0", "made.2"} <= {layer.name for layer in channels.layers}
+    assert len(sc.score(channels, [sc.l2])["l2"].groups["made.0"]) == 8
+
+
 @pytest.mark.parametrize("name", TOYS)
 def test_the_other_reading_is_what_another_run_gives(name: str) -> None:
     build, example = TOYS[name]

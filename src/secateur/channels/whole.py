@@ -60,7 +60,10 @@ class WholeFunctions(TorchFunctionMode):
         return out
 
     def _linear(self, x: Any = None, weight: Any = None, bias: Any = None, **named: Any) -> Any:
-        """A linear layer whose weight is a parameter or was made from one."""
+        """A linear layer whose weight is a parameter or was made from one.
+
+        What goes in is no parameter; it may be made from a buffer alone, as of coordinates.
+        """
         x = named.pop("input", x)
         if named or not isinstance(x, Tensor) or not isinstance(weight, Tensor):
             return NotImplemented
@@ -68,8 +71,9 @@ class WholeFunctions(TorchFunctionMode):
             return NotImplemented
         if bias is not None and (bias.shape != weight.shape[:1] or not bias.is_meta):
             return NotImplemented
-        fits = x.shape[-1] == weight.shape[1] and weight in self._run.weights
-        fits = fits and x not in self._run.weights
+        weights = self._run.weights
+        fits = x.shape[-1] == weight.shape[1] and weight in weights
+        fits = fits and (x not in weights or weights.name(x) in self._run.buffers)
         fits = fits and sum(dim < x.ndim - 1 for dim in self._run.fields_of(x)) <= 1
         if not self._run.decide((WHOLE, "linear"), int(fits)):
             return NotImplemented

@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from secateur.channels.arithmetic import convolution, matrix_product, trilinear, vector_product
+from secateur.channels.arithmetic import (
+    convolution,
+    linear,
+    matrix_product,
+    trilinear,
+    vector_product,
+)
 from secateur.channels.cost import Removal
 from secateur.channels.groups import ChannelMap
 from secateur.channels.notes import repeating
@@ -30,7 +36,7 @@ from secateur.channels.values import Values, on_cpu, tensors_among
 Over = Literal["kept", "all"]
 """What operators across channels work on: the channels that are kept, or all of them."""
 
-_SUMS_WITH_WEIGHTS = (convolution, matrix_product, vector_product, trilinear, recurrent)
+_SUMS_WITH_WEIGHTS = (convolution, linear, matrix_product, vector_product, trilinear, recurrent)
 
 
 def silent_answer(
