@@ -67,16 +67,24 @@ def torch_pruning(model: nn.Module, x: Tensor, heads: Mapping[str, int]) -> nn.M
 
 
 def kirigami(model: nn.Module, x: Tensor, _: Mapping[str, int]) -> nn.Module:
-    """README, "Quick start", with its budget of channels, the same share of every axis."""
-    from torch_kirigami import DependencyGraph
-    from torch_kirigami.pruning import ChannelRatio, Greedy, GroupMagnitude, Pruner
+    """README, "Quick start", with its budget of channels, the same share of every axis.
 
-    pruner = Pruner(model, graph=DependencyGraph.build(model, args=(x,)))
-    found, _ = pruner.prune(
-        pruner.discover_candidates(),
-        budget=ChannelRatio(0.5),
-        strategy=Greedy(GroupMagnitude(p=1)),
-    )
+    Where that cannot be planned, its budget of parameters: 30 %, about what half of the channels
+    have.
+    """
+    from torch_kirigami import DependencyGraph
+    from torch_kirigami import pruning as tk
+
+    pruner = tk.Pruner(model, graph=DependencyGraph.build(model, args=(x,)))
+    strategy = tk.Greedy(tk.GroupMagnitude(p=1))
+    total = sum(parameter.numel() for parameter in model.parameters())
+    budget: Any = tk.ChannelRatio(0.5)
+    try:
+        plan = pruner.plan(pruner.discover_candidates(), budget=budget, strategy=strategy)
+    except tk.PlanningError:
+        budget = tk.ParameterBudget(max_params=int(0.3 * total))
+        plan = pruner.plan(pruner.discover_candidates(), budget=budget, strategy=strategy)
+    found, _ = pruner.apply(plan)
     return found
 
 
