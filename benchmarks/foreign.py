@@ -43,6 +43,8 @@ from torch.utils._pytree import tree_map_only
 ROWS = Path(__file__).parents[1] / "out" / "foreign" / "rows.jsonl"
 PAGE = Path(__file__).parents[1] / "docs" / "foreign.md"
 TIME_LIMIT = 300
+PEER_LIMIT = 120
+"""Seconds for all of our road, and for a peer's cut."""
 
 Row = dict[str, Any]
 
@@ -297,7 +299,8 @@ def run(name: str, row: Row) -> Row:
     row = row or about | {"commit": zoo.commit(), "timed": zoo.commit()}
     for side in SIDES:
         if side not in row:
-            row[side] = zoo.told(__file__, f"--{side}", name, seconds=TIME_LIMIT)
+            limit = PEER_LIMIT if side in ("theirs", "kirigami") else TIME_LIMIT
+            row[side] = zoo.told(__file__, f"--{side}", name, seconds=limit)
     return zoo.kept(ROWS, row)
 
 

@@ -57,7 +57,7 @@ def page(rows: Sequence[Row], n_asked: int) -> str:
         "*exact* if the result answers as the",
         "network with zeros for every element that is not in the result, within 1e-10 in float64. "
         "torch-kirigami's is one to half",
-        "the parameters by its own choice of groups, judged the same way.",
+        "the parameters by its own choice of groups, judged the same way; each had two minutes.",
         "",
         "| network | our trace | its graph | its / ours | ours, published | its | its / ours "
         "| its cut | torch-kirigami's |",
