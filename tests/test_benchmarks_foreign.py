@@ -25,26 +25,40 @@ def cut(error: float = 1e-15, loaded: float | str = 0.0, **more: Any) -> dict[st
     return {**found, "held_back": {}, **more}
 
 
-def row(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+def row(
+    name: str, ours: dict[str, Any], theirs: dict[str, Any], times: dict[str, Any]
+) -> dict[str, Any]:
+    about = {"name": name, "package": "p", "version": "1", "commit": "c"}
     return {
-        "name": name, "package": "p", "version": "1", "commit": "c", "ours": ours, "theirs": theirs
-    }  # fmt: skip
+        **about,
+        "ours": ours,
+        "theirs": theirs,
+        "kirigami": {"verdict": "failed", "failure": "CaptureError: no"},
+        "times-of": times,
+    }
 
 
 ROWS = [
     row(
         "one",
-        {"params": 2000, "groups": 3, "trace": 0.01, "prunable_kept": 1.0}
+        {"params": 2000, "groups": 3, "prunable_kept": 1.0}
         | {"uniform": cut(), "global": cut(loaded="RuntimeError: no")},
-        {"trace": 0.04, "verdict": "differs", "error": 0.5},
+        {"verdict": "differs", "error": 0.5},
+        {"small": {"ours": 0.01, "theirs": 0.04}, "published": {"ours": 0.1, "theirs": 0.8}},
     ),
     row(
         "two",
-        {"params": 1000, "groups": 1, "trace": 0.02, "prunable_kept": 0.5}
+        {"params": 1000, "groups": 1, "prunable_kept": 0.5}
         | {"uniform": cut(error=0.1), "global": {"refused": "50 MACs | cannot"}},
-        {"trace": 0.01, "verdict": "exact", "error": 0.0},
+        {"verdict": "exact", "error": 0.0},
+        {"small": {"ours": 0.02, "theirs": 0.01}},
     ),
-    row("three", {"failure": "TraceError: x"}, {"trace": "crash", "failure": "boom"}),
+    row(
+        "three",
+        {"failure": "TraceError: x"},
+        {"failure": "boom"},
+        {"small": {"ours": "TraceError: x", "theirs": "boom"}},
+    ),
 ]
 
 
@@ -52,10 +66,22 @@ def test_the_page_counts_what_is_wrong_and_what_does_not_load() -> None:
     text = foreign_page.page(ROWS, 4)
     assert "3 of 4 networks were run. Cut and verified: 2 (67%); wrong: 1; of 3 cuts 2" in text
     assert "(2): 1.41 times as fast in the geometric mean, 1 slower, worst two (0.50)" in text
+    assert "(1): 8.00 times as fast in the geometric mean, 0 slower, worst one (8.00)" in text
     assert "median 75.0%, mean 75.0%" in text
-    assert "1 differs, 1 exact, 1 failed" in text
+    assert "torch-pruning's cut: 1 differs, 1 exact, 1 failed" in text
+    assert "torch-kirigami's cut: 3 failed" in text
     assert "50 MACs / cannot" in text  # a bar would end a cell
-    assert "| three | failed | failed |  | failed: boom |" in text
+    assert "| one | 10 | 40 | 4.00 | 100 | 800 | 8.00 | differs, 5e-01 |" in text
+    assert (
+        "| three | failed | failed |  |  |  |  | failed: boom | failed: CaptureError: no |" in text
+    )
+
+
+def test_both_sides_are_timed_by_turns() -> None:
+    pytest.importorskip("torch_pruning")
+    found = foreign.race(small(), torch.randn(1, 3, 8, 8))
+    assert found.keys() == {"ours", "theirs"}
+    assert all(isinstance(t, float) and t > 0 for t in found.values())
 
 
 def small() -> nn.Module:
