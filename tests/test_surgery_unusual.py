@@ -166,7 +166,7 @@ def test_weights_that_are_not_zero_where_their_parameter_is_are_listed() -> None
 
     model = randomised(Net(forward, a=conv(1, 4), raw=nn.Parameter(torch.ones(2, 4))))
     channels = sc.trace(model, image())
-    assert [(row.operator, row.groups) for row in channels.mixing] == [("mm", ("a",))]
+    assert [(row.operator, row.groups) for row in channels.mixing] == [("linear", ("a",))]
     assert sc.cut(channels, plan_of(channels, {"a": (1,)})).network.raw.shape == (2, 3)
 
 
