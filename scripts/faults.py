@@ -367,6 +367,14 @@ FAULTS: tuple[Fault, ...] = (
         TOYS,
     ),
     Fault(
+        "linear-not-silent",
+        "surgery/reference.py",
+        "(convolution, linear, matrix_product, vector_product",
+        "(convolution, matrix_product, vector_product",
+        "a linear layer of the reference reads what went",
+        ("attention",),
+    ),
+    Fault(
         "silent-channels-heard",
         "surgery/reference.py",
         "        elif rule in _SUMS_WITH_WEIGHTS:\n            made = self._run_on(self._zeroed,",
