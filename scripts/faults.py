@@ -372,7 +372,7 @@ FAULTS: tuple[Fault, ...] = (
         "(convolution, linear, matrix_product, vector_product",
         "(convolution, matrix_product, vector_product",
         "a linear layer of the reference reads what went",
-        ("attention",),
+        ("surgery_attention",),
     ),
     Fault(
         "silent-channels-heard",
