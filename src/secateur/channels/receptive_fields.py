@@ -34,7 +34,7 @@ def read_at(kernel: Kernel, x: Tensor, sizes_out: Sequence[int], at: Tensor) -> 
         kernel: of the convolution.
         x: its inputs, (n, channels, ...).
         sizes_out: of its output, behind the channels.
-        at: numbers of places, counted over (n, *sizes_out).
+        at: numbers of places, counted over all examples and `sizes_out`.
 
     >>> kernel = Kernel((2,), (1,), (1,), (1,), transposed=False, groups=1)
     >>> read_at(kernel, torch.tensor([[[5.0, 6.0, 7.0]]]), (4,), torch.tensor([0, 1, 3]))
