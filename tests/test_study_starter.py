@@ -66,6 +66,6 @@ def test_a_recording_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     write_recordings(tmp_path / "data", n=2, seconds=0.5)
     broken = sorted((tmp_path / "data").rglob("*.wav"))[1]
     broken.write_bytes(b"RIFF")
-    with pytest.raises(DataError, match=rf"cannot read .*{broken.name}: .*; repair or remove it"):
+    with pytest.raises(DataError, match=rf"cannot decode .*{broken.name}: .*; copy or download"):
         write_starter(tmp_path / "mine.yaml", tmp_path / "data")
     assert not (tmp_path / "mine.yaml").exists()

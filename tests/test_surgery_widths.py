@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import secateur as sc
 from contracts import randomised
+from secateur.channels.cost import cost
 from timm_without_torchvision import import_timm
 
 X = torch.randn(1, 3, 6, 6, dtype=torch.float64)
@@ -112,7 +113,8 @@ def test_numbers_of_a_group_that_stays_after_all_are_as_before() -> None:
     channels = sc.trace(model, X)
     pruned = sc.cut(channels, sc.manual(channels, {"a": [0, 1], "b": [0]}))
     assert pruned.network.width == 6 and pruned.plan.attributes == {":width": 6}
-    rest = sc.cut(channels, replace(pruned.plan, remove={"b": (0,)}))
+    left = {"b": (0,)}
+    rest = sc.cut(channels, replace(pruned.plan, remove=left, after=cost(channels, left)))
     assert rest.network.width == rest.network.a.out_channels == 8 and not rest.plan.attributes
 
 
