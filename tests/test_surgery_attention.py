@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import secateur as sc
@@ -158,6 +159,31 @@ def test_every_way_of_calling_gives_what_torchs_module_gives() -> None:
         for one, other in zip(found, wanted, strict=True):
             assert (one is None) == (other is None)
             assert one is None or torch.allclose(one, other, 1e-12, 1e-12, equal_nan=True)
+
+
+class Masked(Packed):
+    """Its numbers added to products hide all keys from the first query: it attends to none."""
+
+    def __init__(self) -> None:
+        super().__init__("by torch")
+        hidden = torch.zeros(7, 7)
+        hidden[0], hidden[1, 3:] = -math.inf, -math.inf
+        self.register_buffer("hidden", hidden)
+        self.norm = nn.LayerNorm(16)  # over channels: numbers are followed operator by operator
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv = (
+            self.qkv(self.norm(self.a(x)))
+            .reshape(len(x), 7, 3, self.num_heads, -1)
+            .permute(2, 0, 3, 1, 4)
+        )
+        y = F.scaled_dot_product_attention(*qkv.unbind(0), self.hidden)
+        return self.proj(torch.sigmoid(y.transpose(1, 2).flatten(2)))
+
+
+def test_a_query_that_sees_nothing_is_no_difference() -> None:
+    pruned = sc.prune(made(Masked)(), TOYS["packed, scaled by torch"][1], macs="50%")
+    assert pruned.verification.holds and not pruned.plan.held_back
 
 
 def test_layers_that_make_a_table_are_scored_as_others() -> None:

@@ -106,7 +106,7 @@ class WholeFunctions(TorchFunctionMode):
         enable_gqa: bool = False,
     ) -> Any:
         """Attention as what it computes: products, scaled between; a mask is added."""
-        if dropout_p or is_causal or enable_gqa or self._run.with_values:
+        if dropout_p or is_causal or enable_gqa:
             return NotImplemented
         if isinstance(attn_mask, Tensor) and not attn_mask.is_floating_point():
             return NotImplemented
@@ -114,7 +114,7 @@ class WholeFunctions(TorchFunctionMode):
         products = self._times(query, key.transpose(-2, -1)) * scale
         if attn_mask is not None:
             products = products + attn_mask
-        return self._times(products.softmax(-1), value)
+        return self._times(torch._safe_softmax(products, -1), value)
 
     def _times(self, x: Tensor, y: Tensor) -> Tensor:
         out = self._product(x, y)
