@@ -68,10 +68,17 @@ def page(rows: Sequence[Row], n_asked: int) -> str:
         "",
         ", ".join(sorted({f"{row['package']} {row['version']}" for row in rows}))
         + ". By commit: "
-        + ", ".join(f"{n} {c}" for c, n in Counter(r["commit"] for r in rows).most_common())
+        + by_commit(rows, "commit")
+        + "; timed: "
+        + by_commit(rows, "timed")
         + ".",
     ]
     return "\n".join(lines) + "\n"
+
+
+def by_commit(rows: Sequence[Row], which: str) -> str:
+    """How many rows are of each commit."""
+    return ", ".join(f"{n} {c}" for c, n in Counter(row[which] for row in rows).most_common())
 
 
 def summary(rows: Sequence[Row], n_asked: int) -> list[str]:

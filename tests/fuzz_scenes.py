@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from fuzz import Reader, border
+from fuzz import BORDERS, Reader, border
 from secateur.errors import SecateurError
 from secateur.scenes.audio import duration, read_audio
 from secateur.scenes.check import check, recognise
@@ -46,53 +47,31 @@ def _heard(path: Path, rest: bytes = b"") -> Reader:
     return read
 
 
-@border
-def wav(folder: Path) -> tuple[bytes, Reader]:
-    return sound("WAV", "FLOAT"), _heard(folder / "a.wav")
+def _sound_in(
+    folder: Path, file: str, kind: str, subtype: str, of_header: int | None = None
+) -> tuple[bytes, Reader]:
+    """A recording, of which all goes wrong or so many bytes of its header."""
+    whole = sound(kind, subtype)
+    head = whole[:of_header]
+    return head, _heard(folder / file, whole[len(head) :])
 
 
-@border
-def rf64(folder: Path) -> tuple[bytes, Reader]:
-    return sound("RF64", "PCM_16"), _heard(folder / "a.wav")
-
-
-@border
-def flac(folder: Path) -> tuple[bytes, Reader]:
-    return sound("FLAC", "PCM_16"), _heard(folder / "a.flac")
-
-
-@border
-def ogg(folder: Path) -> tuple[bytes, Reader]:
-    return sound("OGG", "VORBIS"), _heard(folder / "a.ogg")
-
-
-@border
-def aiff(folder: Path) -> tuple[bytes, Reader]:
-    return sound("AIFF", "PCM_16"), _heard(folder / "a.wav")
-
-
-@border
-def header_of_wav(folder: Path) -> tuple[bytes, Reader]:
-    whole = sound("WAV", "PCM_16")
-    return whole[:44], _heard(folder / "a.wav", whole[44:])
-
-
-@border
-def header_of_rf64(folder: Path) -> tuple[bytes, Reader]:
-    whole = sound("RF64", "PCM_16")
-    return whole[:100], _heard(folder / "a.wav", whole[100:])
-
-
-@border
-def header_of_flac(folder: Path) -> tuple[bytes, Reader]:
-    whole = sound("FLAC", "PCM_16")
-    return whole[:42], _heard(folder / "a.flac", whole[42:])
-
-
-@border
-def header_of_ogg(folder: Path) -> tuple[bytes, Reader]:
-    whole = sound("OGG", "VORBIS")
-    return whole[:58], _heard(folder / "a.ogg", whole[58:])
+BORDERS |= {
+    "wav": partial(_sound_in, file="a.wav", kind="WAV", subtype="FLOAT"),
+    "rf64": partial(_sound_in, file="a.wav", kind="RF64", subtype="PCM_16"),
+    "flac": partial(_sound_in, file="a.flac", kind="FLAC", subtype="PCM_16"),
+    "ogg": partial(_sound_in, file="a.ogg", kind="OGG", subtype="VORBIS"),
+    "aiff": partial(_sound_in, file="a.wav", kind="AIFF", subtype="PCM_16"),
+}
+BORDERS |= {
+    f"header_of_{name}": partial(BORDERS[name], subtype=subtype, of_header=of_header)
+    for name, subtype, of_header in (
+        ("wav", "PCM_16", 44),
+        ("rf64", "PCM_16", 100),
+        ("flac", "PCM_16", 42),
+        ("ogg", "VORBIS", 58),
+    )
+}
 
 
 @border

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from zlib import crc32
 
 import full_rows
 import simulated_rows
-from fuzz import Reader, border, packed
+from fuzz import BORDERS, Reader, border, packed
 from secateur.report.findings import find
 from secateur.report.page import render
 from secateur.study.archive import unpack
@@ -140,24 +141,12 @@ def _rows_of(folder: Path, kind: str) -> tuple[bytes, Reader]:
     return json.dumps(wrong).encode(), read
 
 
-@border
-def rows(folder: Path) -> tuple[bytes, Reader]:
-    return _rows_of(folder, "base")
-
-
-@border
-def rows_of_cuts(folder: Path) -> tuple[bytes, Reader]:
-    return _rows_of(folder, "pruned")
-
-
-@border
-def rows_of_controls(folder: Path) -> tuple[bytes, Reader]:
-    return _rows_of(folder, "scratch")
-
-
-@border
-def rows_of_files(folder: Path) -> tuple[bytes, Reader]:
-    return _rows_of(folder, "deployed")
+BORDERS |= {
+    "rows": partial(_rows_of, kind="base"),
+    "rows_of_cuts": partial(_rows_of, kind="pruned"),
+    "rows_of_controls": partial(_rows_of, kind="scratch"),
+    "rows_of_files": partial(_rows_of, kind="deployed"),
+}
 
 
 @border

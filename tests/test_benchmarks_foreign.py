@@ -28,7 +28,7 @@ def cut(error: float = 1e-15, loaded: float | str = 0.0, **more: Any) -> dict[st
 def row(
     name: str, ours: dict[str, Any], theirs: dict[str, Any], times: dict[str, Any]
 ) -> dict[str, Any]:
-    about = {"name": name, "package": "p", "version": "1", "commit": "c"}
+    about = {"name": name, "package": "p", "version": "1", "commit": "c", "timed": "d"}
     return {
         **about,
         "ours": ours,
@@ -70,6 +70,7 @@ def test_the_page_counts_what_is_wrong_and_what_does_not_load() -> None:
     assert "median 75.0%, mean 75.0%" in text
     assert "torch-pruning's cut: 1 differs, 1 exact, 1 failed" in text
     assert "torch-kirigami's cut: 3 failed" in text
+    assert "By commit: 3 c; timed: 3 d." in text
     assert "50 MACs / cannot" in text  # a bar would end a cell
     assert "| one | 10 | 40 | 4.00 | 100 | 800 | 8.00 | differs, 5e-01 |" in text
     assert (

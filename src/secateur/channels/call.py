@@ -68,7 +68,7 @@ class Call:
 
         A field that varies along other dimensions as well is united across them.
         """
-        if (parameter := self.run.weights.bare.get(id(tensor))) is not None:
+        if (parameter := self.run.weights.shown(tensor)) is not None:
             return self.run.parameter_labels(*parameter, dim)
         labels = self.fields(tensor).get(dim)
         return None if labels is None else self.flat(labels, dim)
@@ -80,7 +80,7 @@ class Call:
 
         A parameter without labels takes these over, if each stands for one channel of its own.
         """
-        if (shown := self.run.weights.bare.get(id(tensor))) is None:
+        if (shown := self.run.weights.shown(tensor)) is None:
             own = self.along(tensor, dim)
             if role is not None:
                 self.role(tensor, dim, role)
@@ -185,7 +185,7 @@ class Call:
 
     def is_parameter(self, tensor: Tensor) -> bool:
         """Whether a tensor is a parameter itself, its dimensions turned perhaps."""
-        return self.run.weights.bare.get(id(tensor)) is not None
+        return self.run.weights.shown(tensor) is not None
 
     def is_weight(self, tensor: Tensor) -> bool:
         """Whether a tensor is, or was made from, a parameter."""
@@ -282,7 +282,7 @@ class Call:
 
     def _own_dims(self, weight: Tensor, name: str, dims: tuple[int, int]) -> tuple[int, int]:
         """Which of the parameter's own dimensions lie along `dims` of a tensor made from it."""
-        if (bare := self.run.weights.bare.get(id(weight))) is not None:
+        if (bare := self.run.weights.shown(weight)) is not None:
             return bare[1][dims[0]], bare[1][dims[1]]
         own: list[int | None] = []
         for dim in dims:

@@ -116,7 +116,8 @@ def record(
         other = labelled_again(run, model, repeating({}, choices))
         if len(other.clashes) < len(run.clashes):
             other.steps = run.steps
-            return other
+            run, other = other, run
+        other.calls.clear()  # calls know their run: without them it goes at once
     return run
 
 

@@ -46,9 +46,13 @@ class Weights:
         """The parameter that a tensor is or was made from alone, or None."""
         return self._names.get(id(tensor))
 
+    def shown(self, tensor: Tensor) -> tuple[str, tuple[int, ...]] | None:
+        """The parameter that a tensor still is, and its dimensions in order, or None."""
+        return self.bare.get(id(tensor))
+
     def show(self, operator: str, tensor: Tensor, args: Sequence[Any], out: Tensor) -> bool:
         """Whether the output of an operator is a parameter again, turned perhaps; it is one now."""
-        if (bare := self.bare.get(id(tensor))) is None:
+        if (bare := self.shown(tensor)) is None:
             return False
         parameter, dims = bare
         order = turned(operator, args, len(dims))
@@ -61,7 +65,7 @@ class Weights:
         """A tensor shows the same elements as one that is known."""
         if (name := self._names.get(id(known))) is not None:
             self._names[id(tensor)] = name
-        if (bare := self.bare.get(id(known))) is not None:
+        if (bare := self.shown(known)) is not None:
             self.bare[id(tensor)] = bare
             self._shown.append(tensor)
 

@@ -64,11 +64,9 @@ class Outcome:
 
     def as_json(self) -> str:
         """The outcome as JSON text."""
-        from secateur.reading import parse_json
-
         pruned = self.cut.pruned
         answer = {
-            "plan": parse_json(pruned.plan.to_json()),
+            "plan": pruned.plan.plain(),
             "verified": self.cut.verified,
             "dead": self.dead,
             "repair": pruned.reconstruction and as_plain(pruned.reconstruction),

@@ -15,7 +15,6 @@ from secateur.deploy.session import Input
 from secateur.deploy.turns import Comparison, Latency
 from secateur.plan.plan import PruningPlan
 from secateur.plan.wording import costs, reached_of_asked
-from secateur.reading import parse_json
 from secateur.surgery.reconstruction import Reconstruction
 from secateur.surgery.verification import Verification
 
@@ -65,8 +64,7 @@ class Cut:
             "n_inputs": self.repair.n_inputs,
             "n_held_out": self.repair.n_held_out,
         }
-        plan = parse_json(self.plan.to_json())
-        return {"plan": plan, "verification": checked, "repair": repaired}
+        return {"plan": self.plan.plain(), "verification": checked, "repair": repaired}
 
 
 @dataclass(frozen=True)

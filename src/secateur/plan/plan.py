@@ -101,6 +101,11 @@ class PruningPlan:
         """The plan as JSON text; `from_json` gives an equal plan back."""
         return json.dumps({"format": FORMAT} | asdict(self), indent=1, sort_keys=True) + "\n"
 
+    def plain(self) -> dict[str, Any]:
+        """What `to_json` writes, as plain values."""
+        value: dict[str, Any] = parse_json(self.to_json())
+        return value
+
     @classmethod
     def from_json(cls, text: str) -> PruningPlan:
         """The plan that `to_json` wrote.

@@ -48,7 +48,7 @@ def save(
     metadata["sizes"] = json.dumps(sizes(model), sort_keys=True)
     plans = [plan] if isinstance(plan, PruningPlan) else plan or []
     if plans:
-        metadata["plans"] = json.dumps([parse_json(one.to_json()) for one in plans])
+        metadata["plans"] = json.dumps([one.plain() for one in plans])
     write_bytes(path, serialise(tensors, metadata))
     return path
 

@@ -101,7 +101,7 @@ class _Walk:
         if _is_product(self._run, call):
             return self._of_product(call)
         if rule is convolution or rule is linear:
-            return _of_parameters(call, [t for t in call.args[1:3] if t is not None], labels)
+            return _of_parameters(call, call.args[1:3], labels)
         if rule is matrix_product:
             return _of_matrices(call, labels)
         if rule is layer_norm or rule is batch_norm:
@@ -143,7 +143,7 @@ def _of_parameters(
     for parameter in parameters:
         if parameter is None:
             continue
-        if (bare := call.run.weights.bare.get(id(parameter))) is None:
+        if (bare := call.run.weights.shown(parameter)) is None:
             return None
         name = bare[0]
         for (owner, dim), own in call.run.notebook.labels.items():

@@ -14,7 +14,6 @@ from secateur.channels.trace import Example
 from secateur.errors import PlanError, TrainingError, install
 from secateur.plan.plan import PruningPlan
 from secateur.pruning import prune_steps
-from secateur.reading import parse_json
 from secateur.surgery.pruned import Pruned
 
 _NOT_OF_THE_NETWORK = ("_trainer", "_fabric", "forward", "_original_forward", "on_load_checkpoint")
@@ -89,7 +88,7 @@ class InSteps:
 
     def plans(self) -> list[dict[str, Any]]:
         """The plans of all cuts so far, as plain data."""
-        return [parse_json(step.plan.to_json()) for step in self.steps]
+        return [step.plan.plain() for step in self.steps]
 
     def rebuild(self, module: nn.Module, plans: Sequence[Mapping[str, Any]]) -> None:
         """Give a module the network that these plans leave, with weights of before the first cut.
